@@ -1,28 +1,28 @@
-//! Bytes that a handler of a user answers with, wherever they lie.
+//! The bytes that a library user's handler sends: static, owned, shared, or in the store.
 
 use super::Blob;
 use crate::store::{Item, Store};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes of the longest value that is copied where it cannot be shared.
+/// The longest value that is copied when it cannot be shared.
 const COPIED_MAX_BYTES: usize = 16 << 10;
 
-/// Bytes of an answer.
+/// The bytes of a response.
 #[derive(Clone, Debug)]
 pub enum Bytes {
     /// Bytes built into the program.
     Static(&'static [u8]),
-    /// Bytes made for this answer.
+    /// Bytes owned by this response.
     Owned(Vec<u8>),
-    /// Bytes that many answers share.
+    /// Bytes shared by many responses.
     Shared(Arc<[u8]>),
     /// A range of an item of the store ([`Item::line`]).
     Item(Item, Range<usize>),
 }
 
 impl Bytes {
-    /// The bytes.
+    /// Returns the bytes.
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Bytes::Static(bytes) => bytes,
@@ -32,10 +32,9 @@ impl Bytes {
         }
     }
 
-    /// The value of `item`, without a copy. If this thread holds as many items of `store` as it
-    /// may, a value of up to 16 KiB is copied, and for a longer one there is `None`: say that it
-    /// cannot be sent now. So clients that do not read what they ask for hold a bounded part of
-    /// memory.
+    /// The value of `item`, without a copy. When this thread has pinned the maximum number of items
+    /// of `store`, a value of up to 16 KiB is copied. A longer value returns `None`: report that it
+    /// cannot be sent now. So slow readers pin a bounded part of the memory.
     pub fn of_item(store: &Store, item: Item) -> Option<Bytes> {
         if !store.is_at_pin_limit(true) {
             return Some(item.into());
@@ -44,7 +43,7 @@ impl Bytes {
         (value.len() <= COPIED_MAX_BYTES).then(|| value.to_vec().into())
     }
 
-    /// The same, to be shared, and the range of it that is meant. Owned bytes are copied.
+    /// Converts the bytes for sharing. Returns them and the range to send. Copies owned bytes.
     pub(in crate::app) fn into_blob(self) -> (Blob, Range<usize>) {
         let all = 0..self.as_slice().len();
         match self {

@@ -1,23 +1,24 @@
-//! Containment: a panic in a handler ends the connection that the call was for, not the process.
+//! Containment: a panic in a handler ends one connection, not the process.
 //!
-//! [`Contained`] lies between every transport and the application that it hosts, and passes all
-//! calls on. A call that panics is counted and logged ([`crate::panics`]); the connection's state
-//! is released by `closed` and replaced by the default, which no service serves. HTTP answers 500
-//! where nothing of an answer is queued yet; otherwise the connection is reset.
+//! [`Contained`] wraps the application and forwards all calls from the transport. It counts and
+//! logs each panic ([`crate::panics`]). Then it calls `closed` to release the connection's state,
+//! and replaces that state with the default, which no service serves. HTTP sends a 500 if no byte
+//! of a response is queued. Otherwise Contained resets the connection.
 //!
-//! # When the process ends all the same
+//! # When the process ends nevertheless
 //!
-//! A panic goes on up to the worker's thread, and the process ends with its place and message as
-//! the reason, where what is shared by other connections may be left half changed:
+//! A panic that may leave shared state half changed continues up to the worker's thread. The
+//! process then ends and reports the panic's location and message. The cases are:
 //!
-//! - in the transport itself: stack, rings, tables, pools. No call of a handler is under way there,
-//!   so nothing catches.
-//! - in [`Reply::copy`] or [`Reply::share`] while they change the pool of answers
+//! - a panic in the transport itself: stack, rings, tables, pools. No handler call is in progress,
+//!   so nothing catches the panic.
+//! - a panic in [`Reply::copy`] or [`Reply::share`] while they change the send pool
 //!   ([`Reply::is_broken`]).
-//! - while a lock of the store was held: the lock is poisoned ([`Handler::is_sound`]).
+//! - a panic while a thread holds a lock of the store: the lock is poisoned
+//!   ([`Handler::is_sound`]).
 //!
-//! State of a handler that is one worker's and outlives a call (counters, tables of free places) is
-//! changed in steps that each leave it usable.
+//! Some state of a handler belongs to one worker and outlives a call: counters and tables of free
+//! slots. The handler changes it in steps, and each step leaves it usable.
 
 use crate::handler::{Handler, PortNames, Seconds};
 use crate::later::Completed;
@@ -26,18 +27,18 @@ use crate::panics::{self, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
 
-/// Runs calls of handlers and counts their panics.
+/// Runs calls of handlers and counts the panics.
 #[derive(Debug, Default)]
 pub struct Containment {
     panics: Cell<u64>,
 }
 
-/// Panics that a worker outlived.
+/// Panics that the worker survived.
 pub(crate) static HANDLER_PANICS: Metric =
     Metric::new("handler_panics", "Panics in a handler; report each one.");
 
 impl Containment {
-    /// Runs `call`. Its panic is counted and logged.
+    /// Runs `call`. Counts and logs a panic.
     #[inline]
     pub fn run<R>(&self, call: impl FnOnce() -> R) -> Result<R, Panic> {
         panics::catch(call).inspect_err(|panic| self.note(panic))
@@ -49,36 +50,37 @@ impl Containment {
         panics::log(panic);
     }
 
-    /// Gives the counter to `sink`.
+    /// Passes the counter to `sink`.
     pub fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         sink(&HANDLER_PANICS, self.panics.get());
     }
 }
 
-/// An application whose panics end no more than a connection. See the module for which do.
+/// Wraps an application. A panic ends one connection; the module documentation lists the
+/// exceptions.
 pub struct Contained<A> {
     app: A,
     containment: Containment,
 }
 
-/// What can still be said to a connection after a panic.
+/// The last message to a connection after a panic.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
-    /// The application decides: perhaps a request is unanswered.
+    /// The application decides: a request may be unanswered.
     Ask,
-    /// Nothing: reset it.
+    /// Send nothing: reset the connection.
     Abort,
 }
 
 impl<A: Handler> Contained<A> {
     /// Contains the panics of `app`. `A::Conn::default()` must be the state of a connection that
-    /// `app` does not serve: `closed` does nothing for it.
+    /// `app` does not serve, for which `closed` does nothing.
     pub fn new(app: A) -> Contained<A> {
         Contained { app, containment: Containment::default() }
     }
 
-    /// A call for one connection; `None` if it panicked. The connection has ended then, as far as
-    /// the application goes.
+    /// Runs a call for one connection. Returns `None` if the call panicked; for the application,
+    /// the connection has then ended.
     #[inline]
     fn call<R>(
         &mut self,
@@ -118,8 +120,8 @@ impl<A: Handler> Contained<A> {
         *conn = A::Conn::default();
     }
 
-    /// Has the application give back what it holds for a connection. A call that panics is made
-    /// once more: the first may have got so far that nothing is left to fail.
+    /// Makes the application free its resources for a connection. Repeats the call once after a
+    /// panic: the first call may have freed what made it panic.
     fn release(&mut self, conn: &mut A::Conn, how: Closed) {
         for _ in 0..2 {
             match self.containment.run(|| self.app.closed(conn, how)) {
@@ -136,14 +138,14 @@ impl<A: Handler> Contained<A> {
         }
     }
 
-    /// A call that is of no connection.
+    /// Runs a call that concerns no connection.
     fn run(&mut self, call: impl FnOnce(&mut A)) {
         if let Err(panic) = self.containment.run(|| call(&mut self.app)) {
             self.end_if_in_doubt(panic, false);
         }
     }
 
-    /// A question; `otherwise` if it panicked.
+    /// Runs a query. Returns `otherwise` if the query panicked.
     fn ask<R>(&self, otherwise: R, question: impl FnOnce(&A) -> R) -> R {
         self.containment.run(|| question(&self.app)).unwrap_or_else(|panic| {
             self.end_if_in_doubt(panic, false);
@@ -209,7 +211,7 @@ impl<A: Handler> Handler for Contained<A> {
     }
 
     fn idle(&self, conn: &A::Conn) -> bool {
-        // A connection that cannot be asked is not worth waiting for.
+        // Do not wait for a connection whose query panicked.
         self.ask(true, |app| app.idle(conn))
     }
 

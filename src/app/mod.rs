@@ -1,7 +1,7 @@
-//! The applications: bytes in, ranges of bytes out; the same ones over every transport.
+//! The applications: they read bytes and queue byte ranges, and are the same over every transport.
 //!
-//! A transport drives one [`Services`] per worker. Each connection is served by the handler that
-//! owns the port it came to; a handler knows nothing of the others, nor of ports.
+//! A transport drives one [`Services`] per worker. The handler of the local port serves a
+//! connection. A handler does not know the other handlers or the ports.
 
 mod bytes;
 pub mod codec;
@@ -24,14 +24,14 @@ use http::Http;
 use memcached::Memcached;
 use std::sync::Arc;
 
-/// The immutable bytes that answers are made of.
+/// The immutable bytes of a response.
 #[derive(Clone, Debug)]
 pub enum Blob {
     /// Bytes built into the program.
     Static(&'static [u8]),
-    /// Bytes held in memory, a file's say, shared by all answers that carry them.
+    /// Bytes in memory, such as a file, shared by all responses that carry them.
     Shared(Arc<[u8]>),
-    /// An item of the store, as it was when it was asked for.
+    /// A version of a store item. It stays unchanged after the key is updated.
     Item(Item),
 }
 

@@ -1,9 +1,9 @@
-//! The handlers of one worker, as one application: a list that the compiler knows.
+//! Combines the handlers of one worker into one application: a list, built at compile time.
 //!
-//! [`Services`] is a handler with its ports, before a list of others that ends with [`Nobody`]:
-//! `Services<Echo, Services<Http, Nobody>>`. Each connection belongs to the handler that owns the
-//! port it came to. Calls are dispatched by the variant of the connection's state, so a list costs
-//! a comparison for each handler before the one that is meant, and no indirect call.
+//! [`Services`] is a handler with its ports, followed by the rest of the list, which ends with
+//! [`Nobody`]: `Services<Echo, Services<Http, Nobody>>`. Each connection belongs to the handler of
+//! its local port. The variant of the connection's state selects the handler. So dispatch costs one
+//! comparison for each preceding handler, and no indirect call.
 
 use super::Blob;
 use crate::handler::{Handler, PortNames, Seconds};
@@ -11,28 +11,29 @@ use crate::later::Completed;
 use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 
-/// Inputs of one handler that are announced at once, where those of others lie between them.
+/// Inputs of one handler that are prefetched together, even if inputs of other handlers lie in
+/// between.
 const EXPECTED_AT_ONCE: usize = 16;
 
-/// A handler with its ports, and the handlers after it.
+/// A handler with its ports, followed by the rest of the list.
 pub struct Services<H, R = Nobody> {
     ports: Box<[u16]>,
     port_names: Option<PortNames>,
-    /// `None` if it has no port on this worker.
+    /// `None` if the handler has no port on this worker.
     handler: Option<H>,
     rest: R,
 }
 
-/// The end of a list of [`Services`]: resets every connection.
+/// The end of a list of [`Services`]. Resets every connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 
-/// What the handler of a connection keeps for it.
+/// The state of a connection, in the variant of its handler.
 #[derive(Debug)]
 pub enum Conn<A, B> {
-    /// A connection of the list's first handler.
+    /// A connection of the first handler in the list.
     First(A),
-    /// A connection of another one, or one that is not opened.
+    /// A connection of a later handler, or one that is not open.
     Rest(B),
 }
 
@@ -43,8 +44,8 @@ impl<A, B: Default> Default for Conn<A, B> {
 }
 
 impl<H, R> Services<H, R> {
-    /// `handler` on `ports`, counted under `port_names`, before `rest`. Without a handler its ports
-    /// are nobody's.
+    /// Puts `handler` on `ports` before `rest`. `port_names` name its connection counters. Without
+    /// a handler, nobody serves its ports.
     pub fn new(
         ports: &[u16],
         port_names: Option<PortNames>,
@@ -66,7 +67,7 @@ where
     H: Handler<Blob = Blob>,
     R: Handler<Blob = Blob>,
 {
-    /// Announces to the first handler what is its own among `inputs`.
+    /// Prefetches the inputs that belong to the first handler.
     fn expect_own(handler: &mut H, inputs: &[(u16, &[u8])], is_own: impl Fn(u16) -> bool) {
         let mut own: [(u16, &[u8]); EXPECTED_AT_ONCE] = [(0, &[]); EXPECTED_AT_ONCE];
         let mut count = 0;
@@ -84,7 +85,7 @@ where
     }
 }
 
-/// Passes a call on to the handler of a connection.
+/// Forwards a call to the handler of a connection.
 macro_rules! dispatch {
     ($services:ident, $conn:ident, $method:ident($($argument:expr),*), $otherwise:expr) => {
         match $conn {
@@ -204,7 +205,7 @@ where
     }
 
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
-        // In the order in which the handlers were named: the last one is the list's first.
+        // In the order of the handler names. The last named handler is the first of the list.
         self.rest.publish(sink);
         self.handler.iter().for_each(|handler| handler.publish(sink));
     }

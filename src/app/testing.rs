@@ -1,7 +1,7 @@
-//! One connection of an application in memory, for tests, benches and fuzz targets.
+//! One connection of an application, in memory, for tests, benches and fuzz targets.
 //!
-//! It is a transport like the others: [`simoom_io::exchange`] interprets what the application asks
-//! for. Bytes move, and time passes, when the test says so.
+//! It is a transport like the others: [`simoom_io::exchange`] interprets the effects that the
+//! application requests. Bytes move and time passes only when the test calls a function.
 
 mod user;
 
@@ -20,10 +20,10 @@ use simoom_io::{
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
-/// Input that a line holds: more than any test sends while the application takes none.
+/// Capacity of the input buffer. No test sends more while the application consumes nothing.
 const HELD_MAX_BYTES: usize = 4 << 20;
 
-/// An application and one connection to it.
+/// An application and one connection.
 pub struct Line<A: Application> {
     /// The application.
     pub app: A,
@@ -35,12 +35,12 @@ pub struct Line<A: Application> {
 }
 
 impl<A: Application> Line<A> {
-    /// A connection to `port` with capacity for a full queue of answers.
+    /// A connection to `port` with capacity for a full send queue.
     pub fn open(app: A, port: u16) -> Line<A> {
         Line::open_with(app, port, Pool::new(64, 64))
     }
 
-    /// A connection to `port` that queues in `pool`.
+    /// A connection to `port` that allocates from `pool`.
     pub fn open_with(app: A, port: u16, pool: Pool<A::Blob>) -> Line<A> {
         let mut line = Line {
             app,
@@ -75,20 +75,19 @@ impl<A: Application> Line<A> {
         result
     }
 
-    /// Bytes arrive.
+    /// Receives bytes from the client.
     pub fn offer(&mut self, bytes: &[u8]) {
         let taken = self.event(|app, exchange| exchange.receive(app, bytes));
         assert_eq!(taken, bytes.len(), "more than a line holds");
     }
 
-    /// Delivers `bytes` once, as they lie, and holds nothing of them. Returns how many were
-    /// consumed.
+    /// Delivers `bytes` once, in place, and buffers nothing. Returns the number of consumed bytes.
     pub fn offer_in_place(&mut self, bytes: &[u8]) -> usize {
         self.event(|app, exchange| exchange.act(|conn, reply| app.received(conn, bytes, reply)))
     }
 
-    /// Takes everything that is queued, and lets the application go on where it stopped for want of
-    /// capacity or yielded. Returns all of it.
+    /// Sends everything queued, and resumes the application each time it stopped for capacity or
+    /// yielded. Returns all sent bytes.
     pub fn take(&mut self) -> Vec<u8> {
         let mut taken = Vec::new();
         loop {
@@ -101,8 +100,8 @@ impl<A: Application> Line<A> {
         }
     }
 
-    /// Takes what is queued, lets `meanwhile` act on the application, and lets that go on if it
-    /// stopped for want of capacity. Returns what it took, and whether it went on.
+    /// Sends everything queued, runs `meanwhile`, and resumes the application if it stopped for
+    /// capacity. Returns the sent bytes, and whether the application resumed.
     pub fn take_once(&mut self, meanwhile: impl FnOnce(&mut A)) -> (Vec<u8>, bool) {
         let queued = self.connection.queue.len();
         let taken = self.connection.queue.slices(&self.pool).flatten().copied().collect();
@@ -111,24 +110,25 @@ impl<A: Application> Line<A> {
         (taken, self.resume() || self.iterate())
     }
 
-    /// The client takes `n` bytes of what is queued, unseen.
+    /// Acknowledges `n` queued bytes and discards them.
     pub fn acknowledge(&mut self, n: u64) {
         self.connection.queue.acknowledge(&mut self.pool, n);
     }
 
-    /// The connection was reset: what is queued is given back.
+    /// Resets the connection: frees the queued ranges.
     pub fn take_all(&mut self) {
         self.connection.queue.clear(&mut self.pool);
     }
 
-    /// The next iteration comes: the application goes on if it has yielded. Returns whether it had.
+    /// Starts the next iteration: resumes the application if it yielded. Returns whether it had
+    /// yielded.
     pub fn iterate(&mut self) -> bool {
         let has_yielded = self.has_yielded();
         self.event(|app, exchange| exchange.iterate(app));
         has_yielded
     }
 
-    /// Whether the application waits for the next iteration.
+    /// Whether the application has yielded and waits for the next iteration.
     pub fn has_yielded(&self) -> bool {
         self.connection.flow.has_yielded()
     }
@@ -137,65 +137,65 @@ impl<A: Application> Line<A> {
         self.event(|app, exchange| exchange.resume(app))
     }
 
-    /// The deadline passes. Returns how long it was, `None` if there was none.
+    /// Fires the deadline. Returns its duration, or `None` if none was set.
     pub fn expire(&mut self) -> Option<Duration> {
         let deadline = self.deadline.take()?;
         self.event(|app, exchange| exchange.expire(app));
         Some(deadline)
     }
 
-    /// The client has finished.
+    /// The client sends FIN.
     pub fn finish(&mut self) {
         self.event(|_, exchange| exchange.finish());
     }
 
-    /// The connection ends in order.
+    /// Closes the connection in order.
     pub fn close(&mut self) {
         self.app.closed(&mut self.connection.conn, Closed::Finished);
         self.connection.conn = A::Conn::default();
     }
 
-    /// Bytes queued.
+    /// Bytes in the send queue.
     pub fn queued(&self) -> u64 {
         self.connection.queue.len()
     }
 
-    /// Bytes that the application has not consumed.
-    pub fn kept(&self) -> usize {
+    /// Bytes in the input buffer.
+    pub fn buffered(&self) -> usize {
         self.connection.input.len()
     }
 
-    /// The most bytes that are ever kept while `input` is offered in pieces of `size` until the
+    /// The maximum of the input buffer while `input` arrives in chunks of `size` bytes, until the
     /// connection closes.
-    pub fn most_kept(&mut self, input: &[u8], size: usize) -> usize {
+    pub fn max_buffered(&mut self, input: &[u8], size: usize) -> usize {
         let mut most = 0;
-        for piece in input.chunks(size) {
+        for chunk in input.chunks(size) {
             if self.closed() {
                 break;
             }
-            self.offer(piece);
+            self.offer(chunk);
             self.take();
-            most = most.max(self.kept());
+            most = most.max(self.buffered());
         }
         most
     }
 
-    /// The deadline that is set.
+    /// The current deadline.
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
-    /// How often the deadline was set.
+    /// The number of calls that set the deadline.
     pub fn settings(&self) -> usize {
         self.settings
     }
 
-    /// Whether the application asked to close.
+    /// Whether the application requested a close.
     pub fn closed(&self) -> bool {
         self.is_over() && !self.aborted()
     }
 
-    /// Whether the application asked to reset, or queued more than it was promised.
+    /// Whether the application requested a reset, or queued more than its capacity.
     pub fn aborted(&self) -> bool {
         self.connection.flow.is_aborted()
     }
@@ -205,8 +205,8 @@ impl<A: Application> Line<A> {
     }
 }
 
-/// An HTTP handler over the built-in page and a few files of chosen sizes: `/12` and `/small`,
-/// which are copied, `/large`, which is shared, and `/dir/`.
+/// An HTTP handler with the built-in page and files of chosen sizes. `/12` and `/small` are copied,
+/// `/large` is shared; `/dir/` is a directory.
 pub fn http() -> Http {
     static CONTENT: LazyLock<Arc<Content>> = LazyLock::new(|| Arc::new(Content::for_tests()));
     let mut http =
@@ -215,7 +215,7 @@ pub fn http() -> Http {
     http
 }
 
-/// All services as a worker has them: [`http`] on port 80 and [`memcached`] on port 11211.
+/// All services of a worker: [`http`] on port 80 and [`memcached`] on port 11211.
 pub fn services() -> HttpAndMemcached {
     let options = Options { body_max_bytes: 4096, ..Options::default() };
     let http = Http::new(Arc::new(Content::for_tests()), options);
@@ -228,10 +228,10 @@ pub fn both(ports: [u16; 2], http: Http, memcached: Memcached) -> HttpAndMemcach
     Services::new(&ports[1..], None, Some(memcached), http)
 }
 
-/// The time that [`memcached`] begins with.
+/// Start time of [`memcached`].
 pub const NOW: u64 = 1_700_000_000;
 
-/// A memcached handler over a store of its own of 8 MiB.
+/// A memcached handler with its own store of 8 MiB.
 pub fn memcached() -> Memcached {
     let settings = store::Settings {
         memory_bytes: 8 << 20,
@@ -243,13 +243,13 @@ pub fn memcached() -> Memcached {
     Memcached::new(shared, 0, 64)
 }
 
-/// What the handler answers to `input` offered in pieces of the given sizes, over and over, and
-/// whether it closes. A `narrow` connection has capacity for one answer at a time.
+/// The HTTP response to `input`, delivered in chunks of the given sizes in rotation, and whether
+/// the handler closes. A `narrow` connection has capacity for one response at a time.
 pub fn http_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
     answers(http(), input, sizes, narrow)
 }
 
-/// The same of the memcached handler, with a fresh store each time.
+/// As [`http_answers`], for the memcached handler with a fresh store.
 pub fn memcached_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
     answers(memcached(), input, sizes, narrow)
 }
@@ -262,24 +262,23 @@ fn answers<A: Application>(app: A, input: &[u8], sizes: &[usize], narrow: bool) 
     let mut sizes = sizes.iter().cycle();
     while !rest.is_empty() && !line.is_over() {
         let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (piece, behind) = rest.split_at(size);
-        line.offer(piece);
+        let (chunk, behind) = rest.split_at(size);
+        line.offer(chunk);
         answers.extend(line.take());
         rest = behind;
     }
-    assert!(!line.aborted(), "the promise of capacity was kept to");
+    assert!(!line.aborted(), "the queue exceeded its capacity");
     (answers, line.closed())
 }
 
-/// The entry of the fuzz target: the first byte chooses how the others are split. Offered in
-/// pieces, or with room for one answer at a time, or both, they get the answers that they get as a
-/// whole.
+/// Entry point of the HTTP fuzz target. The first byte selects how the input is split. Split input
+/// and input with capacity for one response at a time must get the same responses as whole input.
 pub fn fuzz_http(data: &[u8]) {
     fuzz(data, http_answers);
 }
 
-/// The entry of the fuzz target for memcached; as [`fuzz_http`]. What `stats` tells depends on more
-/// than the requests: input that may ask for it is answered but not compared.
+/// Entry point of the memcached fuzz target. As [`fuzz_http`]. The values of `stats` depend on more
+/// than the requests, so input that may contain `stats` is processed but not compared.
 pub fn fuzz_memcached(data: &[u8]) {
     let asks_for_stats = data.windows(5).any(|window| window == b"stats") || data.contains(&0x10);
     if asks_for_stats {
@@ -308,7 +307,7 @@ mod tests {
     use simoom_io::testing::{ANSWER, Checker, Temper, stream_byte};
 
     proptest! {
-        /// A line keeps the contract of every transport, with capacity for one answer or many.
+        /// A line keeps the contract of every transport, with capacity for one response or many.
         #[test]
         fn the_contract_is_kept_with_every_handler(
             seed in any::<u64>(),

@@ -21,8 +21,8 @@ where
     let mut rest = input;
     while !rest.is_empty() && !line.closed() {
         let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (piece, behind) = rest.split_at(size);
-        line.offer(piece);
+        let (chunk, behind) = rest.split_at(size);
+        line.offer(chunk);
         answers.extend(line.take());
         rest = behind;
     }
@@ -107,7 +107,7 @@ fn frames_longer_than_a_transport_keeps_are_gathered() {
     }
     let mut line = Line::open(prefixed(100_000), 7);
     line.offer(&input[..50_000]);
-    assert!(line.app.gathered_bytes() > 0 && line.kept() == 0);
+    assert!(line.app.gathered_bytes() > 0 && line.buffered() == 0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The adapter: bytes in, frames to the service, its answers out as there is capacity.
+//! The adapter: decodes frames, calls the service, and sends its answers as capacity allows.
 
 use super::gathered::Gathered;
 use super::service::{Call, Service};
@@ -12,24 +12,25 @@ use crate::metrics::Metric;
 use simoom_io::input::OVERFULL_BYTES;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
-/// A frame that may become longer than this is gathered: a transport keeps twice as much.
+/// Frames that may exceed this size are gathered. A transport buffers twice this size.
 const KEPT_MAX_BYTES: usize = OVERFULL_BYTES / 2;
-/// Bytes that are gathered at a time where a codec does not know how many are missing.
+/// Allocation step if a codec does not know how many bytes are missing.
 const GATHER_BYTES: usize = 4 << 10;
 
-/// What a service is told of a frame that is longer than its codec allows.
+/// The error for a frame that exceeds the codec's limit.
 const TOO_LONG: &str = "frame too long";
 
-/// What can be chosen about the adapter.
+/// Settings of the adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// From the first byte of a frame to its last; then the connection closes. 60 s by default.
+    /// Time for a whole frame, from its first byte. Then the connection closes. The default is 60
+    /// s.
     pub frame_timeout: Duration,
-    /// Without a frame, or with answers queued of which the client takes nothing; then the
-    /// connection closes, or is reset. An hour by default.
+    /// Idle timeout: time without a frame, or with queued answers of which the client reads
+    /// nothing. Then the connection closes or is reset. The default is 1 hour.
     pub idle_timeout: Duration,
-    /// Most bytes of all frames together that one worker gathers at a time. A frame beyond it is
-    /// malformed. 64 MiB by default. The memory plan does not have it: add it with
+    /// Limit of all frames that one worker gathers at a time, in bytes. A frame above it counts as
+    /// malformed. The default is 64 MiB. The memory plan does not include it: add it with
     /// [`Builder::memory`](crate::Builder::memory), for each worker.
     pub gathered_max_bytes: usize,
 }
@@ -66,24 +67,24 @@ simoom_io::counters! {
     }
 }
 
-/// What the adapter keeps for one connection.
-pub struct Conn<Scan, Session> {
+/// The state of one connection.
+pub struct Connection<Scan, Session> {
     scan: Scan,
     session: Session,
-    /// The codec is asked again once there are this many bytes.
+    /// The number of bytes before the next call of the codec.
     wanted: u32,
     closing: bool,
     deadline: Deadline,
-    /// Is there only while a long frame comes, or frames wait behind a long answer.
+    /// Present only while a long frame arrives, or while frames wait for a long answer.
     gathered: Option<Box<Gathered>>,
-    /// What there was no capacity for.
+    /// Answers that wait for capacity.
     rest: Option<Box<Output>>,
     peer: Peer,
 }
 
-impl<Scan: Default, Session: Default> Default for Conn<Scan, Session> {
+impl<Scan: Default, Session: Default> Default for Connection<Scan, Session> {
     fn default() -> Self {
-        Conn {
+        Connection {
             scan: Scan::default(),
             session: Session::default(),
             wanted: 0,
@@ -96,31 +97,31 @@ impl<Scan: Default, Session: Default> Default for Conn<Scan, Session> {
     }
 }
 
-/// An application of a codec and a service. See [`super`].
+/// An application made of a codec and a service. See [`super`].
 pub struct Framed<C, S> {
     codec: C,
     service: S,
     options: Options,
-    /// The answers of the call at hand.
+    /// The answers of the current call.
     output: Output,
-    /// Bytes that are gathered.
+    /// Bytes in gathered frames.
     held: usize,
     draining: bool,
     seconds: Seconds,
     counters: Counters,
 }
 
-type ConnOf<C, S> = Conn<<C as Codec>::Scan, <S as Service<C>>::Session>;
+type ConnectionOf<C, S> = Connection<<C as Codec>::Scan, <S as Service<C>>::Session>;
 
-/// How one step through the input went.
+/// The result of one step through the input.
 enum Step {
-    /// So many bytes are consumed, or frames gathered before were handled.
+    /// The number of consumed bytes. 0 if a gathered frame was handled.
     Took(usize),
-    /// More input is needed.
+    /// The adapter needs more input.
     Wait(Waiting),
 }
 
-/// The frames that gathered bytes, or else `bytes`, begin with.
+/// The undecoded bytes: gathered ones, or else `bytes`.
 fn input<'a>(gathered: &'a Option<Box<Gathered>>, bytes: &'a [u8]) -> (&'a [u8], bool) {
     match gathered {
         Some(gathered) => (gathered.bytes(), true),
@@ -129,7 +130,8 @@ fn input<'a>(gathered: &'a Option<Box<Gathered>>, bytes: &'a [u8]) -> (&'a [u8],
 }
 
 impl<C: Codec, S: Service<C>> Framed<C, S> {
-    /// An application that decodes with `codec` and answers with `service`; one for each worker.
+    /// An application that decodes with `codec` and answers with `service`. Create one for each
+    /// worker.
     pub fn new(codec: C, service: S) -> Framed<C, S> {
         Framed {
             codec,
@@ -154,19 +156,19 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         &self.service
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Bytes that are gathered of frames that are not complete.
+    /// Bytes of incomplete frames in memory.
     pub fn gathered_bytes(&self) -> usize {
         self.held
     }
 
     fn advance(
         &mut self,
-        conn: &mut ConnOf<C, S>,
+        conn: &mut ConnectionOf<C, S>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -191,8 +193,13 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         at
     }
 
-    /// Decodes and answers a frame, if there is one.
-    fn step(&mut self, conn: &mut ConnOf<C, S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    /// Decodes and answers the next frame, if it is complete.
+    fn step(
+        &mut self,
+        conn: &mut ConnectionOf<C, S>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         let (input, is_gathered) = input(&conn.gathered, bytes);
         if input.is_empty() {
             return Step::Wait(Waiting::Idle);
@@ -205,8 +212,11 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             };
             match decoded {
                 Decoded::Frame(frame, len) => {
-                    assert!((1..=available).contains(&len), "a frame of {len} bytes");
-                    // A panic may have left half an answer of another connection.
+                    assert!(
+                        (1..=available).contains(&len),
+                        "frame length {len}: must be between 1 and {available}"
+                    );
+                    // A panic may have left half an answer to another connection.
                     self.output.clear();
                     let mut call = Call {
                         codec: &self.codec,
@@ -237,10 +247,10 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         }
     }
 
-    /// A frame of `len` bytes was answered: queues that, and goes on behind it.
+    /// Queues the answer to a frame of `len` bytes, and continues after the frame.
     fn answered(
         &mut self,
-        conn: &mut ConnOf<C, S>,
+        conn: &mut ConnectionOf<C, S>,
         len: usize,
         is_gathered: bool,
         reply: &mut Reply<'_, Blob>,
@@ -256,10 +266,10 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         Step::Took(0)
     }
 
-    /// A frame is not complete: leaves it to the transport, or gathers it if it gets long.
+    /// Handles an incomplete frame: leaves it in the transport, or gathers it if it is long.
     fn wait_or_gather(
         &mut self,
-        conn: &mut ConnOf<C, S>,
+        conn: &mut ConnectionOf<C, S>,
         wanted: usize,
         missing: usize,
         bytes: &[u8],
@@ -283,8 +293,8 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         Step::Took(n)
     }
 
-    /// Frames that were gathered are handled up to there.
-    fn consume(&mut self, conn: &mut ConnOf<C, S>, n: usize) {
+    /// Removes handled frames from the gathered bytes.
+    fn consume(&mut self, conn: &mut ConnectionOf<C, S>, n: usize) {
         let Some(gathered) = &mut conn.gathered else { return };
         self.held -= gathered.held();
         gathered.consume(n);
@@ -294,8 +304,8 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         }
     }
 
-    /// Queues what the service has answered; what there is no capacity for waits.
-    fn deliver(&mut self, conn: &mut ConnOf<C, S>, reply: &mut Reply<'_, Blob>) {
+    /// Queues the service's answers. Stores the part without capacity.
+    fn deliver(&mut self, conn: &mut ConnectionOf<C, S>, reply: &mut Reply<'_, Blob>) {
         if self.output.send(reply) {
             self.output.clear();
             if conn.closing {
@@ -307,13 +317,13 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         }
     }
 
-    /// Queues more of an answer that waits; returns whether none does any more.
-    fn send_rest(&mut self, conn: &mut ConnOf<C, S>, reply: &mut Reply<'_, Blob>) -> bool {
+    /// Queues more of a waiting answer. Returns whether all is queued.
+    fn send_rest(&mut self, conn: &mut ConnectionOf<C, S>, reply: &mut Reply<'_, Blob>) -> bool {
         let Some(rest) = &mut conn.rest else { return true };
         let queued = reply.queued();
         let is_sent = rest.send(reply);
         if reply.queued() > queued {
-            // There was capacity again, so the client has taken some: its time begins anew.
+            // The client has read some bytes, so restart its timeout.
             conn.deadline.waiting = Waiting::Unset;
         }
         if is_sent {
@@ -325,11 +335,11 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         is_sent
     }
 
-    /// A frame is malformed or too long: the connection ends.
+    /// Ends the connection after a malformed or too long frame.
     #[cold]
     fn refuse(
         &mut self,
-        conn: &mut ConnOf<C, S>,
+        conn: &mut ConnectionOf<C, S>,
         reason: &str,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -351,13 +361,13 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         Step::Took(bytes.len())
     }
 
-    fn release(&mut self, conn: &mut ConnOf<C, S>) {
+    fn release(&mut self, conn: &mut ConnectionOf<C, S>) {
         if let Some(gathered) = conn.gathered.take() {
             self.held -= gathered.held();
         }
     }
 
-    fn wait(&self, conn: &mut ConnOf<C, S>, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
+    fn wait(&self, conn: &mut ConnectionOf<C, S>, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
         let Options { frame_timeout: frame, idle_timeout: idle, .. } = self.options;
         conn.deadline.wait(waiting, &Timeouts { head: frame, body: frame, idle }, reply);
     }
@@ -365,7 +375,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
 
 impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
     type Blob = Blob;
-    type Conn = ConnOf<C, S>;
+    type Conn = ConnectionOf<C, S>;
 
     fn wants_ends(&self, _: u16) -> bool {
         true

@@ -1,25 +1,25 @@
-//! Frames that are longer than what a transport keeps: gathered here until they are complete.
+//! Gathers frames that exceed the transport's input buffer, until they are complete.
 
-/// Bytes that were consumed and not decoded.
+/// Consumed bytes that are not decoded yet.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     bytes: Vec<u8>,
-    /// Bytes at the front that were decoded.
+    /// Decoded bytes at the front.
     start: usize,
 }
 
 impl Gathered {
-    /// What is not decoded.
+    /// The undecoded bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
 
-    /// Whether there is nothing.
+    /// Whether there are no undecoded bytes.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
     }
 
-    /// Bytes of memory that are used.
+    /// Bytes of memory in use.
     pub(super) fn held(&self) -> usize {
         self.bytes.len()
     }
@@ -33,7 +33,7 @@ impl Gathered {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The first `n` bytes are decoded. Memory is given back with the last.
+    /// Removes the first `n` bytes, which are decoded. Frees the memory with the last byte.
     pub(super) fn consume(&mut self, n: usize) {
         self.start += n;
         if self.is_empty() {

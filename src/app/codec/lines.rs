@@ -2,14 +2,14 @@
 
 use super::{Codec, Decoded, Output};
 
-/// A codec of lines. A frame is a line without its end; an answer is written with CR LF behind it.
+/// A codec of lines. A frame is a line without its end. The codec ends each answer with CR LF.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
     max_bytes: usize,
 }
 
 impl Lines {
-    /// Lines of up to `max_bytes`, their ends included.
+    /// Lines of up to `max_bytes`, with their ends.
     pub fn new(max_bytes: usize) -> Lines {
         Lines { max_bytes }
     }
@@ -25,7 +25,7 @@ impl Default for Lines {
 impl Codec for Lines {
     type Frame<'a> = &'a [u8];
     type Answer<'a> = &'a [u8];
-    /// Bytes that hold no LF.
+    /// Bytes without an LF.
     type Scan = usize;
 
     fn max_frame_bytes(&self) -> usize {

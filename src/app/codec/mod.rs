@@ -23,14 +23,14 @@
 //!
 //! # What the adapter takes care of
 //!
-//! - A frame is decoded where it lies. One that does not fit the transport's buffers, which keep
-//!   up to 16 KiB, is gathered in memory of the worker, up to [`Codec::max_frame_bytes`] each and
+//! - A frame is decoded in place. A frame that exceeds the transport's buffer (up to 16 KiB) is
+//!   gathered in the worker's memory, up to [`Codec::max_frame_bytes`] each and
 //!   [`Options::gathered_max_bytes`] together.
-//! - [`Codec::decode`] is not called again before as many bytes have come as it said were missing.
-//!   What it remembers of an incomplete frame is kept for it ([`Codec::Scan`]), so a frame that
-//!   comes byte by byte is looked through once.
-//! - An answer may be longer than the capacity to send it. The rest waits, no further frame is
-//!   decoded, and both go on when there is capacity again. Nothing is lost or cut off.
+//! - The adapter calls [`Codec::decode`] again only when the missing bytes that it reported have
+//!   arrived. The codec's progress within an incomplete frame is stored ([`Codec::Scan`]). So the
+//!   codec reads each byte once, even if a frame arrives byte by byte.
+//! - An answer may exceed the capacity of the send queue. Then the unsent part waits, and no
+//!   further frame is decoded until there is capacity again. Nothing is lost or cut off.
 //! - A malformed frame ends the connection, after [`Service::malformed`] has answered it.
 //! - Deadlines: for the rest of a frame, and for the next one ([`Options`]).
 
@@ -41,7 +41,7 @@ mod output;
 mod prefixed;
 mod service;
 
-pub use framed::{Conn, Counters, Framed, Options};
+pub use framed::{Connection, Counters, Framed, Options};
 pub use lines::Lines;
 pub use output::Output;
 pub use prefixed::Prefixed;
@@ -49,36 +49,36 @@ pub use service::{Call, Service};
 
 use std::borrow::Cow;
 
-/// How a protocol is split into frames, and how answers are written.
+/// Splits a protocol into frames, and writes answers.
 pub trait Codec {
-    /// A whole frame. It may borrow from the bytes that it was decoded from.
+    /// A whole frame. It may borrow from the decoded bytes.
     type Frame<'a>;
-    /// What one answer is made of.
+    /// The content of one answer.
     type Answer<'a>;
-    /// What is known of a frame that is not complete yet: how far it was looked through, for
-    /// example. The default stands for a frame of which nothing was seen.
+    /// The progress within an incomplete frame, such as the number of searched bytes. The default
+    /// is the start of a frame.
     type Scan: Default;
 
-    /// The longest frame, its framing included. A longer one ends the connection.
+    /// The longest frame, with its framing. A longer frame closes the connection.
     fn max_frame_bytes(&self) -> usize;
 
-    /// Decodes the frame that `bytes`, at least one, begin with. They begin with the same bytes as
-    /// at the last call for this frame, and `scan` is as that call has left it. What follows the
-    /// frame must not be looked at.
+    /// Decodes the frame at the start of `bytes`, which has at least 1 byte. `bytes` starts with
+    /// the bytes of the last call for this frame, and `scan` is unchanged since then. The codec
+    /// must not read beyond the frame.
     fn decode<'a>(&self, bytes: &'a [u8], scan: &mut Self::Scan) -> Decoded<Self::Frame<'a>>;
 
     /// Writes `answer` to `output`.
     fn encode(&self, answer: Self::Answer<'_>, output: &mut Output);
 }
 
-/// What came of decoding.
+/// The result of decoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<F> {
-    /// A whole frame, and how many bytes it takes: at least one.
+    /// A whole frame and its length in bytes, at least 1.
     Frame(F, usize),
-    /// At least this many bytes are missing, and at least one.
+    /// At least this number of bytes is missing, at least 1.
     Missing(usize),
-    /// No frame begins like this, for this reason. The connection ends.
+    /// The bytes start no valid frame, for this reason. The connection closes.
     Malformed(Cow<'static, str>),
 }
 

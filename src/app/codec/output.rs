@@ -1,4 +1,4 @@
-//! Answers on their way out: written without regard to capacity, queued as far as there is some.
+//! Answers of a service: written without regard to capacity, and queued as capacity allows.
 
 use crate::app::{Blob, Bytes};
 use simoom_io::Reply;
@@ -6,21 +6,21 @@ use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::io;
 use std::ops::Range;
 
-/// What a service has answered so far. It takes whatever is written; memory is its only bound.
+/// The unsent answers of a service. Only memory limits them.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
     shares: Vec<Share>,
-    /// Bytes that are queued already.
+    /// Bytes already queued.
     sent: usize,
-    /// Shares that are queued already.
+    /// Shares already queued.
     shared: usize,
 }
 
 /// A range of shared bytes.
 #[derive(Debug)]
 struct Share {
-    /// The place in `bytes` that it stands in front of.
+    /// The offset in `bytes` before which the range belongs.
     at: usize,
     blob: Blob,
     range: Range<usize>,
@@ -32,7 +32,7 @@ impl Output {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Appends `bytes` without copying them, unless they are few.
+    /// Appends `bytes` without copying, unless they are short.
     pub fn share(&mut self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         if bytes.as_slice().len() <= CHUNK_BYTES {
@@ -42,19 +42,19 @@ impl Output {
         self.shares.push(Share { at: self.bytes.len(), blob, range });
     }
 
-    /// Whether all of it is queued.
+    /// Whether everything is queued.
     pub(super) fn is_sent(&self) -> bool {
         self.sent == self.bytes.len() && self.shared == self.shares.len()
     }
 
-    /// Whether it is empty, its space being used again.
+    /// Empties the output and keeps its memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.shares.clear();
         (self.sent, self.shared) = (0, 0);
     }
 
-    /// Queues what there is room for; returns whether that was all.
+    /// Queues as much as there is capacity for. Returns whether everything is queued.
     ///
     /// Each round takes what one promise of capacity holds at the least: copies of
     /// [`CAPACITY_COPY_BYTES`] with one share among them.
@@ -74,7 +74,7 @@ impl Output {
         true
     }
 
-    /// Copies what stands before the next share, up to `limit` bytes; returns how many.
+    /// Copies the bytes before the next share, up to `limit` bytes. Returns their number.
     fn copy_to_share(&mut self, limit: usize, reply: &mut Reply<'_, Blob>) -> usize {
         let end = self.shares.get(self.shared).map_or(self.bytes.len(), |share| share.at);
         let n = limit.min(end - self.sent);

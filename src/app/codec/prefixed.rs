@@ -1,9 +1,9 @@
-//! Frames behind their length, a big-endian number.
+//! Frames with a length prefix, a big-endian number.
 
 use super::{Codec, Decoded, Output};
 
-/// A codec of frames that follow their length in a big-endian number of 1, 2, 4 or 8 bytes. Frames
-/// and answers are without that number.
+/// A codec of frames with a big-endian length prefix of 1, 2, 4 or 8 bytes. Frames and answers do
+/// not include the prefix.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefixed {
     prefix_bytes: usize,
@@ -11,12 +11,15 @@ pub struct Prefixed {
 }
 
 impl Prefixed {
-    /// Frames of up to `max_bytes`, the number of `prefix_bytes` not included. Panics if
-    /// `prefix_bytes` is not 1, 2, 4 or 8, or cannot tell `max_bytes`.
+    /// Frames of up to `max_bytes`, without the prefix. Panics if `prefix_bytes` is not 1, 2, 4 or
+    /// 8, or if `max_bytes` does not fit such a prefix.
     pub fn new(prefix_bytes: usize, max_bytes: usize) -> Prefixed {
-        assert!(matches!(prefix_bytes, 1 | 2 | 4 | 8), "a length of {prefix_bytes} bytes");
+        assert!(
+            matches!(prefix_bytes, 1 | 2 | 4 | 8),
+            "prefix of {prefix_bytes} bytes: must be 1, 2, 4 or 8"
+        );
         let fits = prefix_bytes == 8 || max_bytes < 1 << (8 * prefix_bytes);
-        assert!(fits, "a length of {prefix_bytes} bytes cannot tell {max_bytes}");
+        assert!(fits, "max_bytes {max_bytes}: too large for a prefix of {prefix_bytes} bytes");
         Prefixed { prefix_bytes, max_bytes }
     }
 }
@@ -47,11 +50,15 @@ impl Codec for Prefixed {
         }
     }
 
-    /// Panics if the answer is longer than the number can tell; the connection is then reset.
+    /// Panics if the length does not fit the prefix; the connection is then reset.
     fn encode(&self, answer: &[u8], output: &mut Output) {
         let length = (answer.len() as u64).to_be_bytes();
         let (unused, prefix) = length.split_at(8 - self.prefix_bytes);
-        assert!(unused.iter().all(|byte| *byte == 0), "an answer of {} bytes", answer.len());
+        assert!(
+            unused.iter().all(|byte| *byte == 0),
+            "answer of {} bytes: too long for its prefix",
+            answer.len()
+        );
         output.copy(prefix);
         output.copy(answer);
     }

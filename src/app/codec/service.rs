@@ -1,4 +1,4 @@
-//! What answers the frames of a codec.
+//! Services that answer the frames of a codec.
 
 use super::{Codec, Output};
 use crate::handler::Seconds;
@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 
 /// Answers the frames of all connections of one worker.
 ///
-/// A function `FnMut(Frame, &mut Call)` is one.
+/// A function `FnMut(Frame, &mut Call)` implements this trait.
 pub trait Service<C: Codec> {
-    /// What is known of one connection.
+    /// The state of one connection.
     type Session: Default;
 
-    /// A connection is open: greet it, if the protocol does.
+    /// Handles an opened connection: greets the client if the protocol does.
     fn opened(&mut self, session: &mut Self::Session, call: &mut Call<'_, C>) {
         let _ = (session, call);
     }
@@ -20,23 +20,23 @@ pub trait Service<C: Codec> {
     /// Answers `frame`.
     fn call(&mut self, session: &mut Self::Session, frame: C::Frame<'_>, call: &mut Call<'_, C>);
 
-    /// Answers a frame that is malformed for `reason`. The connection ends with that.
+    /// Answers a frame that is malformed for `reason`. The connection then closes.
     fn malformed(&mut self, session: &mut Self::Session, reason: &str, call: &mut Call<'_, C>) {
         let _ = (session, reason, call);
     }
 
-    /// The time: called before the first connection, and when the second has changed.
+    /// Sets the time. Called before the first connection, and when the second changes.
     fn clock(&mut self, seconds: Seconds) {
         let _ = seconds;
     }
 
-    /// Whether what the service shares with other workers can still be relied on, asked after a
-    /// panic. If not, the process ends.
+    /// Whether state shared with other workers is still consistent. Called after a panic. If not,
+    /// the process ends.
     fn is_sound(&self) -> bool {
         true
     }
 
-    /// Gives each metric and its value to `sink`.
+    /// Passes each metric and its value to `sink`.
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         let _ = sink;
     }
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// One call of a service: how it answers, and what it may know.
+/// One call of a service: gives access to the answer and the connection.
 pub struct Call<'a, C> {
     pub(super) codec: &'a C,
     pub(super) output: &'a mut Output,
@@ -63,12 +63,12 @@ pub struct Call<'a, C> {
 }
 
 impl<C: Codec> Call<'_, C> {
-    /// Answers. Several answers go out in their order; none is needed.
+    /// Sends an answer. A call may send none, one or several, which keep their order.
     pub fn answer(&mut self, answer: C::Answer<'_>) {
         self.codec.encode(answer, self.output);
     }
 
-    /// Closes the connection behind what is answered.
+    /// Closes the connection after the answers.
     pub fn close(&mut self) {
         self.close = true;
     }
@@ -78,7 +78,7 @@ impl<C: Codec> Call<'_, C> {
         self.codec
     }
 
-    /// Where answers are written that the codec does not know.
+    /// The output for answers that the codec cannot encode.
     pub fn output(&mut self) -> &mut Output {
         self.output
     }

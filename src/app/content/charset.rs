@@ -1,15 +1,15 @@
-//! Whether a text is surely UTF-8: bytes in, yes or no out.
+//! Detects UTF-8 text. Input: bytes. Output: yes or no.
 //!
-//! A charset in the answer overrides what the text says of itself, so it is only given where
-//! nothing speaks against it. Encodings of seven bits (ISO-2022, UTF-16 of ASCII) are valid UTF-8,
-//! but use control characters that text has no use for; and a page may name another encoding.
+//! A charset in the response overrides the charset that the text declares. So the response carries
+//! one only if nothing contradicts it. 7-bit encodings (ISO-2022, UTF-16 of ASCII) are valid UTF-8,
+//! but contain control characters that text does not use. A page may also declare another encoding.
 
-/// HTML and CSS look for a declaration in so many bytes.
+/// HTML and CSS look for a declaration in this many bytes.
 const DECLARATION_MAX_BYTES: usize = 1024;
-/// What stands in front of an encoding's name in HTML, CSS and XML.
+/// The text before an encoding's name in HTML, CSS and XML.
 const DECLARATIONS: [&[u8]; 2] = [b"charset", b"encoding"];
 
-/// Whether `text` is valid UTF-8, holds no control characters but white space, and declares no
+/// Whether `text` is valid UTF-8, contains no control characters but white space, and declares no
 /// other encoding.
 pub(super) fn is_utf_8(text: &[u8]) -> bool {
     let is_control = |byte: &u8| *byte < b' ' && !b"\t\n\x0c\r".contains(byte);
@@ -30,7 +30,7 @@ fn declared(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_:.".contains(byte);
         let name = &behind[start..];
         let len = name.iter().position(|byte| !is_name(byte)).unwrap_or(name.len());
-        // Without a mark between them it is prose that speaks of charsets.
+        // Without a mark in between, the text is prose about charsets.
         (behind[..start].iter().any(|byte| b"=\"'".contains(byte)) && len > 0)
             .then_some(&name[..len])
     })

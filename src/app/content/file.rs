@@ -1,5 +1,4 @@
-//! One file, ready for the wire: its answers rendered but for what changes by the second or by the
-//! connection.
+//! A file with its pre-rendered responses. Only the date and the connection fields are missing.
 
 use super::charset;
 use super::hash::fnv1a;
@@ -10,7 +9,7 @@ use mime_guess::Mime;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A file as it is served.
+/// A file in memory, ready to send.
 #[derive(Debug)]
 pub(crate) struct File {
     ok: Rendered,
@@ -20,11 +19,11 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Renders the answers for `content`; `modified` is in unix seconds.
+    /// Renders the responses for `content`. `modified` is in unix seconds.
     pub(super) fn new(mime: &Mime, content: &[u8], modified: Option<u64>) -> File {
         let etag = format!("\"{:016x}-{:x}\"", fnv1a(content), content.len());
         let mut fields = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(fields, "Content-Type: {}\r\n", content_type(mime, content));
         let _ = write!(fields, "Content-Length: {}\r\nETag: {etag}\r\n", content.len());
         if let Some(modified) = modified {
@@ -33,7 +32,8 @@ impl File {
         }
         File {
             ok: Rendered::new(&fields, content),
-            // RFC 9110 §15.4.5: Date and the validator, no other description of the content.
+            // RFC 9110 §15.4.5: send Date and the validator, and no other description of the
+            // content.
             not_modified: Rendered::new(&format!("ETag: {etag}\r\n"), b""),
             etag: etag.into_bytes().into(),
             modified,
@@ -53,18 +53,18 @@ impl File {
         Validators { etag: &self.etag, modified: self.modified }
     }
 
-    /// Bytes it takes besides its own struct.
+    /// Bytes of memory outside the struct.
     pub(super) fn memory_bytes(&self) -> usize {
         self.ok.memory_bytes() + self.not_modified.memory_bytes() + self.etag.len()
     }
 }
 
-/// The type by the name's extension.
+/// The media type for the file name's extension.
 pub(super) fn mime_of(name: &Path) -> Mime {
     mime_guess::from_path(name).first_or_octet_stream()
 }
 
-/// Text that is UTF-8 says so; of other text nothing is known.
+/// Adds `charset=utf-8` if the text is UTF-8. The charset of other text is unknown.
 fn content_type(mime: &Mime, content: &[u8]) -> String {
     let is_text = mime.type_() == "text" && mime.get_param("charset").is_none();
     let charset = if is_text && charset::is_utf_8(content) { "; charset=utf-8" } else { "" };

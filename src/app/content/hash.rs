@@ -1,7 +1,7 @@
-//! The hash of contents, for entity tags, and that of paths, for the table: FNV-1a, 64 bits.
+//! FNV-1a with 64 bits: hashes contents for entity tags, and paths for the lookup table.
 //!
-//! It resists no adversary and need not: who writes the files chooses the tags, and only paths of
-//! files that exist are ever put in the table.
+//! The hash resists no adversary. It need not: the author of the files controls the tags, and the
+//! table contains only paths of existing files.
 
 use std::hash::Hasher;
 
@@ -29,8 +29,7 @@ impl Hasher for PathHasher {
             bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     }
 
-    /// The length that a slice puts before its bytes tells nothing where one slice is all that is
-    /// hashed.
+    /// Ignores the length prefix: the hash covers a single slice.
     #[inline]
     fn write_usize(&mut self, _: usize) {}
 

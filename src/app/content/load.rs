@@ -1,9 +1,9 @@
-//! Reading a directory tree: a root goes in, [`Content`] or an error that says what to change comes
-//! out.
+//! Loads a directory tree into memory. Input: a root. Output: [`Content`], or an error that tells
+//! the operator what to change.
 //!
-//! The tree is walked before anything is read, so that one too large is refused at once and with
-//! its whole size. What cannot be served is logged and left out; a symbolic link is followed where
-//! it stays within the root.
+//! The walk finishes before any file is read, so a tree that is too large is rejected early, with
+//! its full size. Files that cannot be served are logged and skipped. A symbolic link is followed
+//! only if its target lies under the root.
 
 use super::root::Root;
 use super::{Content, Settings, walk};
@@ -14,28 +14,28 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
 
-/// The log says this often how far loading has come.
+/// Interval of the progress messages in the log.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// Why the files under the root cannot be served.
+/// The reason that the files under the root cannot be served.
 #[derive(Debug)]
 pub enum Error {
-    /// The root cannot be read, or is no directory.
+    /// The root is unreadable or not a directory.
     Root {
-        /// As it was given.
+        /// The path that the operator gave.
         root: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The files need more memory than they may take.
+    /// The files exceed the memory limit.
     TooLarge {
-        /// As it was given.
+        /// The path that the operator gave.
         root: PathBuf,
-        /// How many files there are.
+        /// The number of files.
         files: usize,
-        /// What they need.
+        /// Memory that the files need.
         needed_bytes: u64,
-        /// What they may take.
+        /// Memory available for files.
         limit_bytes: u64,
     },
 }
@@ -100,7 +100,7 @@ pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
             info!(read_files, files, mib, "reading the files under --root");
         }
         let file = open(&opened, &found.path).and_then(|(file, metadata)| {
-            // It may have grown since the walk.
+            // The file may have grown since the walk.
             let limit = check(memory_bytes + metadata.len());
             let modified = limit.is_ok().then(|| read(file, &metadata, &mut bytes)).transpose()?;
             Ok(limit.map(|()| modified.flatten()))
@@ -125,8 +125,8 @@ pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
     Ok(content)
 }
 
-/// Opens a file that the walk found. A FIFO or a device that took its place in the meantime is
-/// refused, and is not waited for; a link is not followed.
+/// Opens a file that the walk found. Does not follow a link. If a FIFO or device replaced the file,
+/// returns an error and does not block.
 fn open(root: &Root, path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
     let file = root.file(path)?;
     let metadata = file.metadata()?;
@@ -137,8 +137,8 @@ fn open(root: &Root, path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
     }
 }
 
-/// Replaces `bytes` by those of the file, as many as its metadata says; returns when it was last
-/// modified. RFC 9110 §8.8.2.1: never in the future.
+/// Reads the file into `bytes`, up to the size in `metadata`. Returns the modification time, which
+/// is never in the future (RFC 9110 §8.8.2.1).
 fn read(file: fs::File, metadata: &fs::Metadata, bytes: &mut Vec<u8>) -> io::Result<Option<u64>> {
     bytes.clear();
     file.take(metadata.len()).read_to_end(bytes)?;
@@ -146,14 +146,14 @@ fn read(file: fs::File, metadata: &fs::Metadata, bytes: &mut Vec<u8>) -> io::Res
     Ok(modified.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()))
 }
 
-/// When to say in the log how far loading has come.
+/// Decides when to log the progress of loading.
 #[derive(Default)]
 struct Progress {
     last: Option<Instant>,
 }
 
 impl Progress {
-    /// Whether [`PROGRESS_EVERY`] has passed since the last time, or since the first call.
+    /// Whether [`PROGRESS_EVERY`] has passed since the last message, or since the first call.
     fn is_due(&mut self, now: Instant) -> bool {
         let last = *self.last.get_or_insert(now);
         let is_due = now.duration_since(last) >= PROGRESS_EVERY;

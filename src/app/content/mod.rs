@@ -1,10 +1,10 @@
-//! The files that HTTP serves: a directory tree, or the built-in page, held in memory ready for the
-//! wire.
+//! The files that HTTP serves, held in memory and ready to send: a directory tree or the built-in
+//! page.
 //!
-//! Made once at start-up, then immutable and shared by all workers. A request path goes in, an
-//! index comes out, found by one hash lookup without allocation; behind the index stands an answer
-//! rendered whole. Nothing here touches the file system after [`Content::load`], so no request can
-//! reach anything that was not loaded.
+//! Created at start-up, then immutable and shared by all workers. A lookup maps a request path to
+//! an index, with one hash lookup and no allocation. The index identifies a pre-rendered response.
+//! No code here touches the file system after [`Content::load`], so no request reaches a file that
+//! was not loaded.
 
 mod charset;
 mod file;
@@ -24,24 +24,24 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::path::Path;
 
-/// The page that is served when no root is given, at `/`.
+/// The page at `/` if no root is configured.
 pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
 
-/// How a tree of files is loaded.
+/// Settings for loading a tree of files.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The most memory that it may take.
+    /// Memory limit, in bytes.
     pub limit_bytes: usize,
-    /// Whether names that begin with a dot are served, too. `.well-known` always is.
+    /// Whether to serve names that begin with a dot. `.well-known` is always served.
     pub dotfiles: bool,
 }
 
-/// What a path names.
+/// The result of a path lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// For [`Content::file`].
+    /// A file; the index is for [`Content::file`].
     File(u32),
-    /// A directory that is called without its slash; for [`Content::redirect`].
+    /// A directory, requested without its trailing slash. The index is for [`Content::redirect`].
     Redirect(u32),
 }
 
@@ -55,8 +55,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// The files under `root`, or without one the built-in page. What cannot be served (unreadable,
-    /// not a regular file, a symbolic link that leaves the root) is logged and left out.
+    /// Loads the files under `root`, or the built-in page without a root. Logs and skips paths that
+    /// cannot be served: unreadable files, special files, and links that leave the root.
     pub fn load(root: Option<&Path>, settings: Settings) -> Result<Content, Error> {
         match root {
             Some(root) => load::load(root, settings),
@@ -64,7 +64,7 @@ impl Content {
         }
     }
 
-    /// The page that is served when no root is given, alone.
+    /// The built-in page alone.
     pub fn built_in() -> Content {
         let mut content = Content::default();
         content.add_file_at("/index.html", BUILT_IN_PAGE, None);
@@ -72,7 +72,7 @@ impl Content {
         content
     }
 
-    /// What [`crate::app::testing`] serves.
+    /// The content for [`crate::app::testing`].
     pub(crate) fn for_tests() -> Content {
         let mut content = Content::built_in();
         let modified = Some(700_000_000);
@@ -84,7 +84,7 @@ impl Content {
         content
     }
 
-    /// Bytes of memory held: contents, heads, paths and tables.
+    /// Bytes of memory in use: contents, heads, paths and tables.
     pub fn memory_bytes(&self) -> usize {
         let tables = self.entries.capacity() * (size_of::<(Box<[u8]>, Entry)>() + 1)
             + self.files.capacity() * size_of::<File>()
@@ -92,12 +92,12 @@ impl Content {
         self.memory_bytes + tables
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn files(&self) -> usize {
         self.files.len()
     }
 
-    /// What `path`, decoded and without dot segments, names.
+    /// Looks up `path`, which must be decoded and free of dot segments.
     #[inline]
     pub(crate) fn find(&self, path: &[u8]) -> Option<Entry> {
         self.entries.get(path).copied()
@@ -112,13 +112,13 @@ impl Content {
         &self.redirects[index as usize]
     }
 
-    /// Adds a file under its path, which also tells its type.
+    /// Adds a file under its path. The path's extension selects the media type.
     fn add_file_at(&mut self, path: &str, content: &[u8], modified: Option<u64>) {
         let index = self.add_file(&file::mime_of(Path::new(path)), content, modified);
         self.add_path(path.as_bytes(), index);
     }
 
-    /// Adds a file that has no path yet; returns its index.
+    /// Adds a file without a path. Returns its index.
     fn add_file(&mut self, mime: &Mime, content: &[u8], modified: Option<u64>) -> u32 {
         let file = File::new(mime, content, modified);
         self.memory_bytes += file.memory_bytes();
@@ -127,13 +127,13 @@ impl Content {
         index
     }
 
-    /// Adds a path of a file.
+    /// Adds a path for a file.
     fn add_path(&mut self, path: &[u8], index: u32) {
         self.add_entry(path, Entry::File(index));
     }
 
-    /// Makes a directory, `path` with its slash, answer with its index.html if it has one, and send
-    /// those to it who leave out the slash. To be called after its files were added.
+    /// Adds a directory; `path` ends with a slash. It serves its index.html, if any. A request
+    /// without the slash gets a redirect. Call this after the directory's files were added.
     fn add_directory(&mut self, path: &[u8]) {
         let Some(entry) = self.find(&[path, b"index.html"].concat()) else { return };
         self.add_entry(path, entry);
@@ -158,7 +158,7 @@ fn index(count: usize) -> u32 {
     u32::try_from(count).expect("the memory limit allows far fewer than 2^32 files")
 }
 
-/// A path as it stands in a URI: what is not `pchar` or `/` (RFC 3986 §3.3) percent-encoded.
+/// A path in URI form: characters other than `pchar` and `/` (RFC 3986 §3.3) are percent-encoded.
 fn encode(path: &[u8]) -> String {
     let mut encoded = String::with_capacity(path.len());
     for &byte in path {

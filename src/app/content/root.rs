@@ -1,9 +1,9 @@
-//! Opening files and directories under the root.
+//! Opens files and directories under the root.
 //!
-//! Another process may change the tree while it is loaded, and put a symbolic link in the place of
-//! a directory that was checked. So nothing is opened by its whole path: each name is opened within
-//! the directory before it, and no name may be a link. Links are resolved before, to a canonical
-//! path. openat2(2) would do the same in one call, but some containers forbid it.
+//! Another process may change the tree during loading, and replace a checked directory with a
+//! symbolic link. So the root opens each path component inside its parent directory, and rejects
+//! links. The caller resolves links beforehand, to a canonical path. openat2(2) does the same in
+//! one call, but some containers forbid it.
 
 use rustix::fs::{self, Mode, OFlags, Stat};
 use std::fs::File;
@@ -11,9 +11,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-/// The directory whose files are served.
+/// The directory that contains the served files.
 pub(super) struct Root {
-    /// Canonical.
+    /// A canonical path.
     path: PathBuf,
     directory: OwnedFd,
 }
@@ -29,19 +29,19 @@ impl Root {
         &self.path
     }
 
-    /// A directory, to be listed. `path` must be canonical.
+    /// Opens a directory for listing. `path` must be canonical.
     pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         self.open_beneath(path, LIST)
     }
 
-    /// A file, to be read. A FIFO or a device that took its place is not waited for. `path` must be
-    /// canonical.
+    /// Opens a file for reading. Does not block if a FIFO or a device replaced the file. `path`
+    /// must be canonical.
     pub(super) fn file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         self.open_beneath(path, flags).map(File::from)
     }
 
-    /// What lies at `path`, which must be canonical.
+    /// The metadata of `path`, which must be canonical.
     pub(super) fn stat(&self, path: &Path) -> io::Result<Stat> {
         Ok(fs::fstat(self.open_beneath(path, OFlags::PATH)?)?)
     }

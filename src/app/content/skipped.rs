@@ -1,32 +1,32 @@
-//! What under the root is not served, and why: a bounded number of lines in the log, whatever there
-//! is.
+//! Records the files under the root that are not served, and the reasons. The number of log lines
+//! is bounded.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
-/// For each kind of reason, the log names this many paths.
+/// Paths that the log names for each kind of reason.
 const NAMED_MAX: usize = 8;
 
-/// Why something is not served.
+/// The reason that a path is not served.
 #[derive(Debug)]
 pub(super) enum Reason {
-    /// A link to this place.
+    /// A link to this path, outside the root.
     OutOfRoot(PathBuf),
-    /// A link to a directory that it lies in.
+    /// A link to a directory that contains the link.
     Loop,
     /// Neither a regular file nor a directory.
     Special(&'static str),
-    /// So many bytes.
+    /// Size in bytes, above the limit of one file.
     TooLarge(u64),
-    /// It cannot be read, or a link leads to nothing.
+    /// The file is unreadable, or the link is dangling.
     Unreadable(io::Error),
-    /// A path through links, of which enough others lead to the same place.
+    /// A path through several links. Enough other paths lead to the same directory.
     TooManyPaths,
     /// A name that begins with a dot.
     Dotfile,
-    /// A link to such a name, or to what lies under one.
+    /// A link to a dotfile, or to a path under one.
     ToDotfile,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Reason {
             Reason::TooLarge(bytes) => {
                 write!(
                     f,
-                    "its {bytes} bytes exceed the limit of {} for one file",
+                    "its {bytes} bytes exceed the limit of {} bytes for one file",
                     super::walk::FILE_MAX_BYTES
                 )
             }
@@ -76,7 +76,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// All that is not served.
+/// All paths that are not served.
 #[derive(Default)]
 pub(super) struct Skipped {
     kinds: [Kind; KINDS],
@@ -85,7 +85,7 @@ pub(super) struct Skipped {
 #[derive(Default)]
 struct Kind {
     count: usize,
-    /// The first of them.
+    /// The first paths of this kind.
     named: Vec<(PathBuf, Reason)>,
 }
 
@@ -94,7 +94,7 @@ impl Skipped {
         let kind = &mut self.kinds[reason.kind()];
         kind.count += 1;
         let limit = match reason {
-            // Nobody expects them to be served: one example is enough.
+            // Nobody expects these paths to be served: one example is enough.
             Reason::TooManyPaths | Reason::Dotfile => 1,
             _ => NAMED_MAX,
         };
@@ -103,7 +103,7 @@ impl Skipped {
         }
     }
 
-    /// Writes it to the log.
+    /// Writes the lines to the log.
     pub(super) fn log(&self) {
         for (path, reason, alike) in self.lines() {
             let path = path.display();
@@ -115,8 +115,8 @@ impl Skipped {
         }
     }
 
-    /// The lines for the log: what is not served, why, and how much more is not named for the like
-    /// reason. That is said in the last line of its kind.
+    /// The log lines: path, reason, and the number of unnamed paths with the same kind of reason.
+    /// Only the last line of each kind has a number above 0.
     fn lines(&self) -> impl Iterator<Item = (&Path, &Reason, usize)> {
         self.kinds.iter().flat_map(|kind| {
             let alike = kind.count - kind.named.len();

@@ -1,16 +1,16 @@
-//! Finding the files under a root: a directory goes in, request paths and the files behind them
-//! come out. No file is opened. The tree may change meanwhile ([`super::root`]).
+//! Finds the files under a root. Input: a directory. Output: request paths and their files. Opens
+//! no file. The tree may change during the walk ([`super::root`]).
 //!
-//! A symbolic link to a directory gives all that is below it a second path. Directories that link
-//! to each other have as many paths as there are orders to follow the links in, a number that grows
-//! with the factorial. Hence:
+//! A symbolic link to a directory gives each file below it a second path. Directories that link to
+//! each other have one path for each order of the links. That number grows with the factorial.
+//! Hence three rules:
 //!
-//! - A directory is listed once, however many paths lead to it. A path never leads through the same
+//! - The walk lists a directory once, however many paths lead to it. No path contains the same
 //!   directory twice.
-//! - Paths are found in the order of the links that they follow: each file's own path first, then
+//! - The walk finds paths in the order of their number of links: first each file's own path, then
 //!   the paths through one link, and so on.
-//! - All paths through one link are served. Of those through more, a directory has no further ones
-//!   once [`LINKED_PATHS_MAX`] paths through links lead to it.
+//! - All paths through one link are served. A directory that has [`LINKED_PATHS_MAX`] paths through
+//!   links gets no further path through several links.
 
 use super::Settings;
 use super::file::mime_of;
@@ -25,34 +25,34 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// More paths through links lead to a directory only if they follow a single link.
+/// Above this number of paths through links, only paths through a single link are added.
 pub(super) const LINKED_PATHS_MAX: u32 = 64;
-/// What a file takes besides its content: heads, table entries and a path of common length.
+/// Memory for a file besides its content: heads, table entries and a path of common length.
 const FILE_OVERHEAD_BYTES: u64 = 512;
-/// What a further path of a file takes besides its bytes: a table entry.
+/// Memory for a further path of a file, besides the path's bytes: a table entry.
 const PATH_OVERHEAD_BYTES: u64 = 96;
-/// Contents are queued as ranges below 4 GiB; with the head before them they must stay below that.
+/// The send queue stores ranges below 4 GiB. A content and its head must stay below that.
 pub(super) const FILE_MAX_BYTES: u64 = (1 << 32) - 4096;
-/// RFC 8615. Of the names that begin with a dot, the one that is meant to be served.
+/// RFC 8615. The only name with a leading dot that is always served.
 const WELL_KNOWN: &[u8] = b".well-known";
 
-/// What the walk found.
+/// The result of the walk.
 #[derive(Default)]
 pub(super) struct Tree {
-    /// Each inode once for each type that its names give it.
+    /// The files. An inode appears once for each media type that its names select.
     pub(super) files: Vec<Found>,
-    /// Request paths, each with its index in `files`.
+    /// Request paths, each with an index in `files`.
     pub(super) paths: Vec<(Vec<u8>, usize)>,
-    /// Request paths, each with its slash at the end.
+    /// Request paths of directories, each with a trailing slash.
     pub(super) directories: Vec<Vec<u8>>,
     pub(super) skipped: Skipped,
-    /// Of memory, for all of it.
+    /// Memory that the whole tree needs.
     pub(super) needed_bytes: u64,
 }
 
-/// A file to be read.
+/// A file to read.
 pub(super) struct Found {
-    /// Canonical.
+    /// A canonical path.
     pub(super) path: PathBuf,
     pub(super) mime: Mime,
 }
@@ -61,10 +61,10 @@ pub(super) struct Found {
 type Inode = (u64, u64);
 
 struct Directory {
-    /// Canonical.
+    /// A canonical path.
     path: PathBuf,
     inode: Inode,
-    /// `None` until it is listed.
+    /// `None` until the directory is listed.
     entries: Option<Vec<Entry>>,
     linked_paths: u32,
 }
@@ -89,7 +89,7 @@ struct Visit {
     /// Index in [`Walk::visits`]; `None` for the root.
     parent: Option<usize>,
     links: u32,
-    /// With the slash at its end.
+    /// Ends with a slash.
     request_path: Vec<u8>,
 }
 
@@ -100,15 +100,14 @@ struct Walk<'a> {
     directory_of: HashMap<Inode, usize>,
     file_of: HashMap<(Inode, Mime), usize>,
     visits: Vec<Visit>,
-    /// Visits that follow as many links as the present one, and those that follow one more.
+    /// Visits with as many links as the current visit, and visits with one more.
     next: VecDeque<usize>,
     behind_links: VecDeque<usize>,
     tree: Tree,
 }
 
-/// Walks the tree under `root`. `progress` is called for each directory with what was found so far.
-/// A tree that needs more than the limit is not found whole: its paths are only counted, and links
-/// are not followed any more.
+/// Walks the tree under `root`. Calls `progress` for each directory with the result so far. If the
+/// tree exceeds the limit, the walk only counts its paths and follows no further link.
 pub(super) fn walk(
     root: &Root,
     settings: Settings,
@@ -182,7 +181,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Lets a directory be visited by the path of `visit` and the entry.
+    /// Queues a visit of the directory under the path of `visit` and the entry.
     fn subdirectory(&mut self, visit: usize, entry: &Entry, target: usize) -> Result<(), Reason> {
         if entry.is_link && self.is_too_large() {
             return Ok(());
@@ -203,14 +202,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether the path of `visit` leads through the directory or to it.
+    /// Whether the path of `visit` contains the directory.
     fn leads_through(&self, visit: usize, directory: usize) -> bool {
         let above = |visit: &usize| self.visits[*visit].parent;
         std::iter::successors(Some(visit), above)
             .any(|visit| self.visits[visit].directory == directory)
     }
 
-    /// What lies in a directory and can be served, by name.
+    /// The servable entries of a directory, by name.
     fn list(&mut self, directory: usize) -> Vec<Entry> {
         let Directory { path, inode, .. } = &self.directories[directory];
         let (path, inode) = (path.clone(), *inode);
@@ -227,7 +226,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The entry of this name in the directory at `path`, which is open.
+    /// The entry `name` of the open directory at `path`.
     fn entry(&mut self, path: &Path, directory: &OwnedFd, name: Vec<u8>) -> Option<Entry> {
         let path = path.join(OsStr::from_bytes(&name));
         let target = if self.is_hidden(&name) {
@@ -246,12 +245,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the name is that of a dotfile, and those are not served.
+    /// Whether the name is a dotfile's and dotfiles are not served.
     fn is_hidden(&self, name: &[u8]) -> bool {
         name.starts_with(b".") && name != WELL_KNOWN && !self.settings.dotfiles
     }
 
-    /// What `path` names, and whether it is a link. `stat` is of the link itself.
+    /// Resolves `path` and reports whether it is a link. `stat` describes the link itself.
     fn target(&mut self, path: &Path, stat: &Stat) -> Result<(Target, bool), Reason> {
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             let (canonical, stat) = self.follow(path)?;
@@ -261,13 +260,14 @@ impl Walk<'_> {
         }
     }
 
-    /// Where the link at `path` leads to within the root.
+    /// The target of the link at `path`, which must lie under the root.
     fn follow(&self, path: &Path) -> Result<(PathBuf, Stat), Reason> {
         let canonical = path.canonicalize().map_err(Reason::Unreadable)?;
         let Ok(relative) = canonical.strip_prefix(self.root.path()) else {
             return Err(Reason::OutOfRoot(canonical));
         };
-        // Kubernetes mounts a ConfigMap as links into a directory whose name begins with two dots.
+        // Kubernetes mounts a ConfigMap as links into a directory with a name that begins with two
+        // dots.
         let is_hidden =
             |name: &OsStr| self.is_hidden(name.as_bytes()) && !name.as_bytes().starts_with(b"..");
         if relative.iter().any(is_hidden) {
@@ -277,7 +277,7 @@ impl Walk<'_> {
         Ok((canonical, stat))
     }
 
-    /// The directory or file at `canonical`, which `named` names.
+    /// The directory or file at `canonical`, reached under the name `named`.
     fn served(&mut self, named: &Path, canonical: PathBuf, stat: &Stat) -> Result<Target, Reason> {
         let bytes = stat.st_size as u64;
         match FileType::from_raw_mode(stat.st_mode) {
@@ -296,7 +296,7 @@ impl Walk<'_> {
         })
     }
 
-    /// The file at `path`, of the type that the last name in `named` says.
+    /// The file at `path`. The last name in `named` selects its media type.
     fn found(&mut self, named: &Path, path: PathBuf, stat: &Stat) -> usize {
         let mime = mime_of(named);
         let key = (inode_of(stat), mime.clone());
@@ -308,7 +308,7 @@ impl Walk<'_> {
     }
 }
 
-/// The names in an open directory, in order, if it is the one with this inode.
+/// The sorted names in an open directory. Fails if its inode differs from the expected one.
 fn names_in(directory: &OwnedFd, inode: Inode) -> io::Result<Vec<Vec<u8>>> {
     if inode_of(&fstat(directory)?) != inode {
         return Err(io::Error::other("another directory took its place"));

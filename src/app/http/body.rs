@@ -1,22 +1,22 @@
-//! Reading the content of a request: its bytes in, its data and where it ends out (RFC 9112 §§6.3,
+//! Reads the content of a request. Input: its bytes. Output: its data and its end (RFC 9112 §§6.3,
 //! 7.1).
 //!
-//! The next request begins only behind the content. Content is read as it comes, in pieces of any
-//! size. Nothing is kept here: [`Discard::read_data`] passes the data on, [`Discard::read`] drops
-//! it. The chunked coding is decoded byte by byte outside of chunk data, strictly: a line ends in
-//! CR LF and nothing else, for two parties that disagree about where a message ends are how
-//! requests are smuggled (§11.2).
+//! The next request begins after the content. Content arrives in chunks of any size, and nothing is
+//! buffered here: [`Discard::read_data`] passes the data on, [`Discard::read`] drops it. The
+//! decoder of the chunked coding reads byte by byte outside of chunk data, and strictly: a line
+//! ends in CR LF only. Two recipients that disagree on the end of a message make request smuggling
+//! possible (§11.2).
 
 use super::refusal::Refusal;
 use super::request::Framing;
 
-/// Where in a request's content the connection stands.
+/// The position of a connection within the content of a request.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Discard {
     state: State,
-    /// Bytes left of the content, or of the current chunk's data.
+    /// Remaining bytes of the content, or of the data of the current chunk.
     left: u32,
-    /// Bytes that may still come, chunk framing and trailers included.
+    /// Remaining bytes of the limit, which covers chunk framing and trailers.
     budget: u32,
 }
 
@@ -24,29 +24,29 @@ pub(in crate::app) struct Discard {
 enum State {
     /// Content of known length.
     Length,
-    /// The first digit of a chunk size.
+    /// Before the first digit of a chunk size.
     SizeStart,
     Size,
-    /// White space behind the size: only an extension may follow.
+    /// White space after the size. Only an extension may follow.
     SizeSpace,
     Extension,
-    /// The LF that ends the line of a chunk's size.
+    /// Before the LF that ends the line with a chunk's size.
     SizeLf,
     Data,
     DataCr,
     DataLf,
-    /// The start of a line of the trailer section.
+    /// At the start of a line of the trailer section.
     TrailerStart,
     Trailer,
     TrailerLf,
-    /// The LF of the empty line that ends the message.
+    /// Before the LF of the empty line that ends the message.
     EndLf,
     End,
 }
 
 impl Discard {
-    /// How content of this framing is read, if there is any; more than `limit` bytes on the wire
-    /// are refused.
+    /// The reader for content of this framing, if there is content. Refuses more than `limit` bytes
+    /// on the wire.
     pub(in crate::app) fn of(framing: Framing, limit: u32) -> Result<Option<Discard>, Refusal> {
         match framing {
             Framing::None => Ok(None),
@@ -63,7 +63,7 @@ impl Discard {
         Discard { state: State::Length, left: length, budget: length }
     }
 
-    /// Chunked content that may take up to `limit` bytes on the wire.
+    /// Chunked content with up to `limit` bytes on the wire.
     pub(in crate::app) fn chunked(limit: u32) -> Discard {
         Discard { state: State::SizeStart, left: 0, budget: limit }
     }
@@ -73,8 +73,8 @@ impl Discard {
         self.state == State::End
     }
 
-    /// Reads past what `bytes` hold of the content and returns how many bytes that is; all of them
-    /// unless the content ends among them.
+    /// Discards the content in `bytes` and returns its length. That is all of `bytes` unless the
+    /// content ends within them.
     pub(in crate::app) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         self.read_data(bytes, |_| {})
     }
@@ -115,7 +115,7 @@ impl Discard {
         n
     }
 
-    /// The state after one byte that is not data.
+    /// The state after one byte outside of data.
     fn framing(&mut self, byte: u8) -> Result<State, Refusal> {
         use State::*;
         Ok(match (self.state, byte) {
@@ -141,7 +141,7 @@ impl Discard {
         })
     }
 
-    /// Refuses a chunk as soon as its size cannot fit what may still come.
+    /// Refuses a chunk as soon as its size exceeds the limit.
     fn push_digit(&mut self, digit: u8) -> Result<(), Refusal> {
         let value = char::from(digit).to_digit(16).ok_or(Refusal::BadChunk)?;
         let size = self.left.checked_mul(16).ok_or(Refusal::BodyTooLarge)? + value;
@@ -153,8 +153,8 @@ impl Discard {
     }
 }
 
-/// What may stand in a field or an extension: visible bytes, white space and obs-text, no other
-/// controls.
+/// Bytes allowed in a field or an extension: visible bytes, white space and obs-text. Other
+/// controls are not allowed.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

@@ -7,8 +7,8 @@ const LIMIT: u32 = 64;
 fn read(mut discard: Discard, bytes: &[u8], step: usize) -> Result<(usize, bool), Refusal> {
     let mut at = 0;
     while at < bytes.len() && !discard.is_over() {
-        let piece = &bytes[at..bytes.len().min(at + step)];
-        at += discard.read(piece)?;
+        let chunk = &bytes[at..bytes.len().min(at + step)];
+        at += discard.read(chunk)?;
     }
     Ok((at, discard.is_over()))
 }

@@ -1,33 +1,33 @@
-//! Conditional requests (RFC 9110 §13): fields of a request and a file's validators in, a verdict
-//! out.
+//! Conditional requests (RFC 9110 §13). Input: the fields of a request and the validators of a
+//! file. Output: a verdict.
 //!
-//! Only asked for a file that exists and a method that is GET or HEAD: §13.2.1 has preconditions
-//! ignored where the answer without them would not be a 2xx.
+//! Only for GET and HEAD of an existing file: a server ignores preconditions if the answer without
+//! them is not a 2xx (§13.2.1).
 
 use super::date;
 use httparse::Header;
 
-/// What identifies the current version of a file (RFC 9110 §8.8).
+/// The validators of the current version of a file (RFC 9110 §8.8).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validators<'a> {
-    /// The strong entity tag, quotes included.
+    /// The strong entity tag, with quotes.
     pub(crate) etag: &'a [u8],
-    /// Unix seconds of the last modification, if known.
+    /// The last modification in unix seconds, if known.
     pub(crate) modified: Option<u64>,
 }
 
-/// How the preconditions came out.
+/// The result of the preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) enum Verdict {
-    /// Answer as if there were none.
+    /// Answer as without preconditions.
     Perform,
-    /// 304: the client has it already.
+    /// Answer 304: the client has the current version.
     NotModified,
-    /// 412.
+    /// Answer 412.
     Failed,
 }
 
-/// Whether a field of this name is a precondition.
+/// Whether the field of this name is a precondition.
 pub(in crate::app) fn is_precondition(name: &str) -> bool {
     ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
         .iter()
@@ -66,7 +66,7 @@ pub(in crate::app) fn evaluate(fields: &[Header<'_>], file: Validators<'_>, now:
     Verdict::Perform
 }
 
-/// §13.1.3 and §13.1.4: a date field with more than one member is ignored.
+/// §13.1.3 and §13.1.4: ignore a date field with more than one member.
 fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     values.next().filter(|_| values.next().is_none())
 }
@@ -78,8 +78,8 @@ enum Comparison {
     Weak,
 }
 
-/// Whether any member of the list, which may stand on several lines, is `*` or equals `etag`, a
-/// strong one.
+/// Whether any member of the list is `*` or equals `etag`, a strong tag. The list may span several
+/// lines.
 fn matches<'a>(
     mut values: impl Iterator<Item = &'a [u8]>,
     etag: &[u8],
@@ -92,8 +92,8 @@ fn matches<'a>(
     })
 }
 
-/// The entity tags of a list: whether each is weak, and what stands in quotes, with the quotes.
-/// Stops at the first thing that is none: what follows cannot be told apart.
+/// The entity tags of a list: for each, whether it is weak, and the quoted tag with quotes. Stops
+/// at the first invalid member, because no later member can be delimited.
 struct EntityTags<'a>(&'a [u8]);
 
 impl<'a> Iterator for EntityTags<'a> {

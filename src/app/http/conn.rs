@@ -1,4 +1,4 @@
-//! What a connection is doing, and how long it may go on doing so.
+//! The state of a connection and its deadline.
 
 use super::Http;
 use super::body::Discard;
@@ -8,34 +8,34 @@ use super::response::{Persistence, Status};
 use crate::app::Blob;
 use simoom_io::Reply;
 
-/// What the handler keeps for one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub struct Conn {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
 }
 
-/// What the deadline of a connection is for, and what the client had to take when it was set.
+/// The deadline of a connection: its purpose, and the length of the send queue when it was set.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::app) struct Deadline {
     pub(in crate::app) waiting: Waiting,
-    /// What was queued when the deadline was set, in units of [`QUEUED_UNIT_BYTES`], rounded up.
+    /// The send queue when the deadline was set, in units of [`QUEUED_UNIT_BYTES`], rounded up.
     queued: u32,
 }
 
-/// What has become of a connection when an idle period has passed.
+/// The state of the send queue after an idle period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) enum Idle {
     /// Nothing is queued: close it.
     Over,
-    /// The client has taken nothing of what is queued: reset it.
+    /// The client has read nothing during the period: reset it.
     Stalled,
-    /// The client still takes what is queued.
+    /// The client still reads.
     Sending,
 }
 
 impl Deadline {
-    /// Sets the deadline for what the connection waits for now, unless it waits for that already.
+    /// Sets the deadline for `waiting`, unless the connection waits for the same already.
     #[inline]
     pub(in crate::app) fn wait(
         &mut self,
@@ -54,7 +54,7 @@ impl Deadline {
         }
     }
 
-    /// An idle period has passed.
+    /// Compares the send queue with its length at the start of the idle period.
     pub(in crate::app) fn idle(&self, reply: &Reply<'_, Blob>) -> Idle {
         match queued_units(reply) {
             0 => Idle::Over,
@@ -65,8 +65,8 @@ impl Deadline {
 }
 
 const _: () = assert!(size_of::<Conn>() <= 32);
-/// So that a full queue of blobs of 4 GiB can be noted in 32 bits. Slower progress than this in a
-/// whole idle period counts as none.
+/// With this unit, 32 bits hold the length of a full queue with blobs of 4 GiB. Less progress than
+/// one unit in an idle period counts as none.
 const QUEUED_UNIT_BYTES: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +82,13 @@ impl Default for Phase {
     }
 }
 
-/// What the deadline of a connection is for.
+/// The purpose of a connection's deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::app) enum Waiting {
     /// No deadline was set since the last answer.
     #[default]
     Unset,
-    /// The next request, or for the client to take the answers.
+    /// The next request, or the client to read the answers.
     Idle,
     /// The rest of a head.
     Head,
@@ -96,11 +96,11 @@ pub(in crate::app) enum Waiting {
     Body,
 }
 
-/// An answer that is decided on; small enough to wait in the connection.
+/// A selected answer, small enough to store in the connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Answer {
     pub(super) subject: Subject,
-    /// Not for HEAD.
+    /// False for HEAD.
     pub(super) with_content: bool,
     pub(super) persistence: Persistence,
 }
@@ -114,21 +114,21 @@ pub(in crate::app) enum Subject {
 }
 
 impl Conn {
-    /// Whether no request is under way: nothing of the next one's head has come, and no content is
-    /// left to read past.
+    /// Whether no request is in progress: no byte of the next head has arrived, and no content is
+    /// left to discard.
     pub(crate) fn is_between_requests(&self) -> bool {
         matches!(self.phase, Phase::Head(_))
     }
 }
 
 impl Http {
-    /// Sets the deadline for what the connection waits for now, unless it waits for that already.
+    /// Sets the deadline for the current phase, unless the connection waits for the same already.
     #[inline]
     pub(super) fn wait(&self, conn: &mut Conn, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
-    /// An idle period has passed: the connection ends unless the client still takes what is queued.
+    /// Ends the connection after an idle period, unless the client still reads.
     pub(super) fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         match conn.deadline.idle(reply) {
             Idle::Over => {

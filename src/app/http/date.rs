@@ -1,6 +1,7 @@
-//! Dates of HTTP: unix seconds in, the 29 bytes of an IMF-fixdate out, and back (RFC 9110 §5.6.7).
+//! HTTP dates (RFC 9110 §5.6.7): formats unix seconds as the 29 bytes of an IMF-fixdate, and parses
+//! dates.
 //!
-//! Reads no clock: the caller says what time it is.
+//! This module reads no clock: the caller passes the time.
 
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,7 +11,7 @@ pub(crate) const DATE_BYTES: usize = 29;
 /// The last second of the year 9999: an IMF-fixdate has four digits for the year.
 const LAST_SECOND: u64 = 253_402_300_799;
 const DAY_SECONDS: i64 = 24 * 3600;
-/// The mean of the Gregorian calendar.
+/// The mean year of the Gregorian calendar.
 const YEAR_SECONDS: i64 = 31_556_952;
 
 const DAYS: [&str; 7] =
@@ -18,7 +19,7 @@ const DAYS: [&str; 7] =
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// The moment as an IMF-fixdate; the end of the year 9999 for all that come after it.
+/// Formats a time as an IMF-fixdate. A later time than the end of the year 9999 becomes that end.
 pub(crate) fn imf_fixdate(unix_seconds: u64) -> [u8; DATE_BYTES] {
     let moment = UNIX_EPOCH + Duration::from_secs(unix_seconds.min(LAST_SECOND));
     let mut date = [b' '; DATE_BYTES];
@@ -27,11 +28,11 @@ pub(crate) fn imf_fixdate(unix_seconds: u64) -> [u8; DATE_BYTES] {
     date
 }
 
-/// The unix second that a field value names, in any of the three formats that a recipient must
-/// accept; `None` if it is no date. The name of the day is not compared with the date. `now`, in
-/// unix seconds, tells the century of a year of two digits.
+/// Parses a date in any of the 3 formats that a recipient must accept. Returns unix seconds, or
+/// `None` if the value is no date. Does not compare the day of the week with the date. `now`, in
+/// unix seconds, determines the century of a two-digit year.
 ///
-/// httpdate's parser refuses dates before 1970 and takes two digits for 1970 to 2069 in any year.
+/// httpdate's parser refuses dates before 1970, and always reads two-digit years as 1970 to 2069.
 pub(crate) fn parse(value: &[u8], now: u64) -> Option<i64> {
     imf(value).or_else(|| rfc_850(value, now)).or_else(|| asctime(value))
 }
@@ -47,7 +48,7 @@ fn imf(value: &[u8]) -> Option<i64> {
 }
 
 /// `Sunday, 06-Nov-94 08:49:37 GMT`. RFC 9110 §5.6.7: a date that appears to be more than 50 years
-/// in the future is one of the past.
+/// in the future is in the past.
 fn rfc_850(value: &[u8], now: u64) -> Option<i64> {
     let mut text = Text(value);
     text.one_of(DAYS)?;
@@ -81,7 +82,7 @@ fn asctime(value: &[u8]) -> Option<i64> {
     unix_second(year, month, day, second)
 }
 
-/// What is left of a date.
+/// The unparsed end of a date.
 struct Text<'a>(&'a [u8]);
 
 impl Text<'_> {
@@ -94,7 +95,7 @@ impl Text<'_> {
         (self.0 == expected.as_bytes()).then_some(())
     }
 
-    /// The index of the name that comes next.
+    /// The index of the next name in `names`.
     fn one_of<const N: usize>(&mut self, names: [&str; N]) -> Option<i64> {
         let index = names.iter().position(|name| self.0.starts_with(name.as_bytes()))?;
         self.0 = &self.0[names[index].len()..];
@@ -117,7 +118,7 @@ impl Text<'_> {
         Some((day, month, self.number(year_digits)?))
     }
 
-    /// ` 08:49:37 GMT`, to the end.
+    /// ` 08:49:37 GMT`, up to the end.
     fn rest_in_gmt(&mut self) -> Option<i64> {
         self.literal(" ")?;
         let second = self.second_of_day()?;
@@ -125,7 +126,7 @@ impl Text<'_> {
         Some(second)
     }
 
-    /// `08:49:37`; the second may be 60, a leap second.
+    /// `08:49:37`. The second may be 60, a leap second.
     fn second_of_day(&mut self) -> Option<i64> {
         let hour = self.number(2)?;
         self.literal(":")?;
@@ -136,7 +137,7 @@ impl Text<'_> {
     }
 }
 
-/// `None` if the month, 0 to 11, has no such day.
+/// `None` if the month, 0 to 11, does not have this day.
 fn unix_second(year: i64, month: i64, day: i64, second_of_day: i64) -> Option<i64> {
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let month_days = match month {
@@ -148,8 +149,8 @@ fn unix_second(year: i64, month: i64, day: i64, second_of_day: i64) -> Option<i6
     if !(1..=month_days).contains(&day) {
         return None;
     }
-    // Years begin in March here, so that the leap day is the last of its year. 719,468 days lie
-    // between the first of them and 1970.
+    // Years begin in March here, so that the leap day is the last day of a year. 719,468 days lie
+    // between 1 March of the year 0 and 1970.
     let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     let days = 365 * year + leap_days + (153 * month + 2) / 5 + (day - 1) - 719_468;

@@ -1,4 +1,4 @@
-//! From a request to the answer it gets: nothing is sent here.
+//! Selects the answer to a request. Sends nothing.
 
 use super::body::Discard;
 use super::conditional::{self, Verdict};
@@ -15,10 +15,10 @@ impl Http {
         let subject = match (request.method, request.target) {
             (Method::Get | Method::Head, Some(target)) => self.find(target, request)?,
             (Method::Unknown, _) => Subject::Page(Status::NotImplemented),
-            // RFC 9110 §9.3.7: all resources have the same options, those that do not exist too, so
-            // that load balancers can check a server that has no index.html.
+            // RFC 9110 §9.3.7: all resources have the same options, even missing ones. So load
+            // balancers can check a server without an index.html.
             (Method::Options, _) => Subject::Page(Status::NoContent),
-            // RFC 9110 §9.1: methods but GET and HEAD are optional.
+            // RFC 9110 §9.1: all methods except GET and HEAD are optional.
             _ => Subject::Page(Status::MethodNotAllowed),
         };
         let persistence = match request.method {
@@ -53,7 +53,7 @@ impl Http {
         })
     }
 
-    /// How the content is read past, if there is any.
+    /// The state for discarding the content, if the request has content.
     pub(super) fn discard(&self, framing: Framing) -> Result<Option<Discard>, Refusal> {
         Discard::of(framing, self.options.body_max_bytes)
     }

@@ -1,4 +1,4 @@
-//! What a worker asks of the HTTP handler, beyond the calls for each connection.
+//! The worker's interface to the HTTP handler, besides the calls for each connection.
 
 use super::{Blob, Conn, Http};
 use crate::handler::{Handler, Seconds};

@@ -1,48 +1,48 @@
-//! Where a head ends: bytes in, a length out.
+//! Finds the end of a head. Input: bytes. Output: the head's length.
 //!
-//! The search remembers how far it looked, so that a head that comes byte by byte is looked through
-//! once.
+//! The search remembers its position, so it reads each byte once even if a head arrives byte by
+//! byte.
 
 use super::refusal::Refusal;
 use super::target::alphanumeric_or;
 
-/// Longest request line, its CR LF not counted.
+/// The longest request line, without its CR LF.
 pub(in crate::app) const REQUEST_LINE_MAX_BYTES: usize = 8 * 1024;
-/// Longest head, request line and empty line included. No transport may keep less for one
-/// connection.
+/// The longest head, with its request line and empty line. A transport must buffer at least this
+/// much for one connection.
 pub(in crate::app) const HEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// `tchar` of RFC 9110 §5.6.2.
 static TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
 
-/// How far the search for the end of a head has come.
+/// The position of the search for the end of a head.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::app) struct Search {
-    /// Bytes of the head that were looked at.
+    /// Bytes of the head that were searched.
     seen: u16,
-    /// Whether the request line ends among them.
+    /// Whether the request line ends within these bytes.
     past_line: bool,
 }
 
 impl Search {
-    /// Whether the request line was seen to its end.
+    /// Whether the search has passed the request line.
     pub(in crate::app) fn is_past_line(self) -> bool {
         self.past_line
     }
 }
 
-/// The length of the head that `bytes` begin with, its empty line included; `None` until all of it
-/// is there. `bytes` begin with what they began with at the last call. Lines end in CR LF: a bare
-/// LF, which RFC 9112 §2.2 would let pass, is refused, because others along the way may see a
-/// different message in it.
+/// The length of the head at the start of `bytes`, with its empty line. `None` until the whole head
+/// has arrived. Each call must pass the bytes of the last call again, and more. Lines end in CR LF.
+/// A bare LF, which RFC 9112 §2.2 permits, is refused, because another recipient may parse a
+/// different message.
 #[inline]
 pub(in crate::app) fn find_end(
     bytes: &[u8],
     search: &mut Search,
 ) -> Result<Option<usize>, Refusal> {
     let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
-    // Transports never offer less than before. If one did, the search would begin at the end, not
-    // panic.
+    // A transport never delivers fewer bytes than before. If one did, start the search again and do
+    // not panic.
     debug_assert!(usize::from(search.seen) <= window.len(), "offered input has shrunk");
     let mut at = usize::from(search.seen).min(window.len());
     if at == 0 && window.first().is_some_and(|&byte| !TOKEN[usize::from(byte)]) {

@@ -347,9 +347,9 @@ fn a_pipeline_is_answered_in_order_as_room_allows() {
 fn a_pipeline_beyond_the_room_waits_unread() {
     let mut line = open();
     line.offer(&GET.repeat(10_000));
-    assert!(line.kept() > GET.len() * 9_000, "{} kept", line.kept());
+    assert!(line.buffered() > GET.len() * 9_000, "{} kept", line.buffered());
     assert_eq!(codes(&line.take()).len(), 10_000);
-    assert_eq!(line.kept(), 0);
+    assert_eq!(line.buffered(), 0);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn nothing_behind_the_last_request_is_answered() {
     line.offer(&[close.as_slice(), GET].concat());
     assert_eq!(codes(&line.take()), [200]);
     assert!(line.closed());
-    assert_eq!(line.kept(), 0);
+    assert_eq!(line.buffered(), 0);
 }
 
 #[test]
@@ -504,7 +504,7 @@ fn what_happens_is_counted() {
 }
 
 /// Requests of every kind, some broken, and noise.
-fn piece() -> impl Strategy<Value = Vec<u8>> {
+fn chunk() -> impl Strategy<Value = Vec<u8>> {
     let fields = prop_oneof![
         Just(""),
         Just("Content-Length: 7\r\n\r\nGET / H"),
@@ -546,11 +546,11 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn any_split_gets_the_same_answers(
-        pieces in proptest::collection::vec(piece(), 1..8),
+        chunks in proptest::collection::vec(chunk(), 1..8),
         sizes in proptest::collection::vec(1usize..200, 1..6),
         narrow in any::<bool>(),
     ) {
-        let input = pieces.concat();
+        let input = chunks.concat();
         prop_assert_eq!(http_answers(&input, &sizes, narrow), http_answers(&input, &[], false));
     }
 
@@ -560,10 +560,10 @@ proptest! {
     }
 
     #[test]
-    fn kept_input_stays_within_the_bound(
-        pieces in proptest::collection::vec(piece(), 1..5),
+    fn buffered_input_stays_within_the_bound(
+        chunks in proptest::collection::vec(chunk(), 1..5),
         size in 1usize..3000,
     ) {
-        prop_assert!(open().most_kept(&pieces.concat(), size) < INPUT_MAX_BYTES);
+        prop_assert!(open().max_buffered(&chunks.concat(), size) < INPUT_MAX_BYTES);
     }
 }

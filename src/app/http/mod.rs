@@ -2,27 +2,29 @@
 //!
 //! # The life of a request
 //!
-//! Its bytes come to `received`, in a frame or wherever the transport has them, possibly in pieces,
-//! possibly with requests behind it. A connection is in one of three phases:
+//! The transport delivers input to `received`, in a frame or in its own buffer. A request may
+//! arrive in several chunks, and further requests may follow it. A connection is in one of three
+//! phases:
 //!
-//! - *Head*: `head::find_end` looks for the empty line. Until it is there nothing is consumed, the
-//!   transport keeps the bytes and the search remembers how far it looked. A whole head becomes a
-//!   `Request`, and that an `Answer`: `decide` has the path decoded, looks it up in the `Content`
-//!   and has the preconditions evaluated.
-//! - *Body*: a request that carries content is answered behind it; `body` reads past the content
-//!   while the answer waits in the connection. `Expect: 100-continue` gets its interim answer
-//!   first. A request of unacceptable framing or size is refused before that.
-//! - *Closing*: the last answer is queued, and no more input is read.
+//! - *Head*: `head::find_end` looks for the empty line. Until it arrives, the handler consumes
+//!   nothing, the transport buffers the bytes, and the search remembers its position. A whole head
+//!   becomes a `Request`, and then an `Answer`: `decide` decodes the path, looks it up in the
+//!   `Content` and evaluates the preconditions.
+//! - *Body*: the handler answers a request with content after the content. `body` discards the
+//!   content while the answer waits in the connection. `Expect: 100-continue` gets its interim
+//!   answer first. A request with unacceptable framing or size is refused before that.
+//! - *Closing*: the last answer is queued. The handler reads no more input.
 //!
-//! Answers are queued by `response`: ranges of bytes rendered before, nothing is formatted per
-//! request. When there is no room for one more answer, reading stops, and the rest of the pipeline
-//! waits where it is.
+//! `response` queues answers: ranges of pre-rendered bytes. No request formats anything. When the
+//! send queue has no capacity for one more answer, the handler stops reading, and the remaining
+//! pipeline stays in the transport.
 //!
-//! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection;
-//! any other, a `Refusal`, ends it, so that nothing behind it can be taken for a request.
+//! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection
+//! open. Any other error, a `Refusal`, closes it, so that no later byte is taken for a request.
 //!
-//! A connection has one deadline, for what it is `Waiting` for. This module reads no clock: the
-//! transport calls [`Http::clock`] with the time of day, and `timeout` when a deadline has passed.
+//! A connection has one deadline, for the event that it is `Waiting` for. This module reads no
+//! clock. The transport passes the time of day to [`Http::clock`], and calls `timeout` when a
+//! deadline fires.
 
 pub(super) mod body;
 pub(super) mod conditional;
@@ -57,8 +59,7 @@ use simoom_io::{Application, Opened, Reply};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-/// A transport must be able to keep this much unconsumed input for one connection: the longest
-/// head.
+/// Input that a transport must be able to buffer for one connection: the longest head.
 pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
 
 /// The handler of one worker.
@@ -66,25 +67,25 @@ pub struct Http {
     content: Arc<Content>,
     options: Options,
     answers: Answers,
-    /// Where paths with escapes or dot segments are decoded.
+    /// Buffer for decoded paths: paths with escapes or dot segments.
     scratch: Box<[u8]>,
-    /// Bytes queued on the connection at hand up to its last whole answer; 0 between calls.
+    /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
     counters: Counters,
 }
 
-/// How one step through the input went.
+/// The result of one step through the input.
 enum Step {
-    /// So many bytes are consumed.
+    /// The number of consumed bytes.
     Took(usize),
-    /// More input is needed.
+    /// The handler needs more input.
     Wait(Waiting),
 }
 
 impl Http {
-    /// A handler that serves `content`. Its answers carry the epoch as their Date until
-    /// [`Http::clock`] is called.
+    /// A handler that serves `content`. The Date of its answers is the epoch until the first call
+    /// of [`Http::clock`].
     pub fn new(content: Arc<Content>, options: Options) -> Http {
         Http {
             content,
@@ -102,24 +103,24 @@ impl Http {
         self.options = options;
     }
 
-    /// Tells the time of day; to be called at least once before the first connection and then about
-    /// once a second.
+    /// Sets the time of day. Call it before the first connection and then about once a second.
     pub fn clock(&mut self, unix_seconds: u64) {
         self.answers.set_date(unix_seconds);
     }
 
-    /// From now on every answer says `Connection: close` and is the last of its connection.
+    /// Starts draining: every further answer carries `Connection: close` and is the last of its
+    /// connection.
     pub fn drain(&mut self) {
         self.draining = true;
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// A call for this connection panicked. 500 in place of the answer of which nothing is queued;
-    /// else a reset, which tells the client that the answer is cut off.
+    /// Ends a connection after a panic. If no byte of an answer is queued, queues a 500. Otherwise
+    /// resets the connection, so that the client sees that the answer is cut off.
     pub(in crate::app) fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
         if reply.queued() == whole && !matches!(conn.phase, Phase::Closing) {
@@ -138,7 +139,7 @@ impl Http {
             (Phase::Body(discard, answer), _) => {
                 self.read_body(conn, discard, answer, bytes, reply)
             }
-            // RFC 9112 §2.2: empty lines before a request line are ignored. They start no head.
+            // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
             (Phase::Head(search), _) => self.read_head(conn, search, bytes, reply),
@@ -169,7 +170,7 @@ impl Http {
         }
     }
 
-    /// Reads more of the content of a request that [`Http::handle`] began; returns how many bytes.
+    /// Discards more content of a request that [`Http::handle`] began. Returns the number of bytes.
     pub(in crate::app) fn read_on(
         &mut self,
         conn: &mut Conn,
@@ -182,7 +183,7 @@ impl Http {
         }
     }
 
-    /// Answers the request of this whole head, or begins to read its content. The reply has room
+    /// Answers a request with a whole head, or begins to read its content. The reply has capacity
     /// for an answer.
     #[inline]
     pub(in crate::app) fn handle(
@@ -200,7 +201,7 @@ impl Http {
         }
     }
 
-    /// A request of HTTP/1.2 to HTTP/1.9 is handled as one of HTTP/1.1. Other versions are refused.
+    /// Handles a request of HTTP/1.2 to HTTP/1.9 as HTTP/1.1. Refuses other versions.
     #[cold]
     fn handle_later_minor(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) {
         let mut copy = [0; head::HEAD_MAX_BYTES];
@@ -242,8 +243,8 @@ impl Http {
         Ok(())
     }
 
-    /// Answers with a redirect that keeps the query. The connection has no place for a query while
-    /// the request's content is read, so it ends if there is any.
+    /// Answers with a redirect that keeps the query. The connection cannot store a query while the
+    /// content arrives. So a request with a query and content closes the connection.
     #[cold]
     fn redirect(
         &mut self,
@@ -265,9 +266,8 @@ impl Http {
         self.answered(conn, Status::MovedPermanently, persistence, reply);
     }
 
-    /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) is told at once what it will get.
-    /// If that is an error it need not send the content; whether it does cannot be known, so the
-    /// connection ends with it.
+    /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
+    /// error the client may or may not send the content. So the connection closes after an error.
     fn begin_body(
         &mut self,
         conn: &mut Conn,

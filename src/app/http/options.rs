@@ -1,16 +1,16 @@
-//! What can be chosen about the handler.
+//! Settings of the HTTP handler.
 
 use simoom_io::Duration;
 
-/// How long a connection may wait for what.
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the first byte of a head to its last; then 408.
+    /// Time for a whole head, from its first byte. Then the handler sends a 408.
     pub head: Duration,
-    /// For all content of a request; then 408.
+    /// Time for the whole content of a request. Then the handler sends a 408.
     pub body: Duration,
-    /// Without a request, or with answers queued of which the client takes nothing; then the
-    /// connection is closed, or reset.
+    /// Idle timeout: time without a request, or with queued answers of which the client reads
+    /// nothing. Then the handler closes or resets the connection.
     pub idle: Duration,
 }
 
@@ -24,13 +24,13 @@ impl Default for Timeouts {
     }
 }
 
-/// What can be chosen about the handler.
+/// Settings of the HTTP handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How long a connection may wait.
+    /// Timeouts of a connection.
     pub timeouts: Timeouts,
-    /// Most content of a request, chunk framing and trailers included, that is read past; beyond it
-    /// 413.
+    /// Limit of the content of a request, with chunk framing and trailers, in bytes. Above it the
+    /// handler sends a 413.
     pub body_max_bytes: u32,
 }
 

@@ -1,25 +1,24 @@
-//! From a request target to the name of a file: percent-decoding and dot segments (RFC 3986 §§2.1,
+//! Converts a request target to a file name: percent-decoding and dot segments (RFC 3986 §§2.1,
 //! 5.2.4, 6.2.2).
 //!
-//! In comes a target of origin form, out goes an absolute path that has no `.` or `..` segment, no
-//! empty segment and no query. It never names anything above the root and never holds a byte that
-//! no file name can hold; names without escapes and dots, that is nearly all, are returned as they
-//! lie.
+//! Input: a target in origin form. Output: an absolute path without a `.` or `..` segment, an empty
+//! segment, or a query. The path never leads above the root and contains no byte that file names
+//! cannot contain. Targets without escapes and dots, nearly all targets, are returned without a
+//! copy.
 
-/// Why a target names no file.
+/// The reason that a target names no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Not a path: a `%` that two hexadecimal digits do not follow, or a fragment.
+    /// Not a path: a `%` without two hexadecimal digits, or a fragment.
     Malformed,
     /// `..` leads above the root.
     AboveRoot,
-    /// An encoded `/` or NUL: well-formed, but no file can be called that.
+    /// An encoded `/` or NUL. The target is well-formed, but no file has such a name.
     NoFileName,
 }
 
-/// The path that `target` names, decoded into `scratch` (at least as long as `target`) where that
-/// is needed. A target that is empty or only a query, as absolute form may leave it, names the
-/// root.
+/// The path of `target`, decoded into `scratch` if necessary. `scratch` must be at least as long as
+/// `target`. A target that is empty or only a query, as absolute form allows, names the root.
 pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
     let mut plain = true;
     let mut previous = 0;
@@ -44,8 +43,8 @@ pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a
     }
 }
 
-/// Takes the segments one by one: each is decoded behind those before it, and then stays, goes, or
-/// takes the one before it along. Decoding comes first, so that `%2e%2e` climbs like `..`.
+/// Decodes segment by segment. A `.` removes itself, a `..` also removes the preceding segment.
+/// Decoding comes first, so that `%2e%2e` acts like `..`.
 fn decode<'a>(path: &[u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
     let mut len = 0;
     let mut ends_in_slash = false;

@@ -81,10 +81,10 @@ fn model(target: &[u8]) -> Result<Vec<u8>, Refused> {
 }
 
 fn model_decode(segment: &str) -> Result<String, Refused> {
-    let mut pieces = segment.split('%');
-    let mut decoded = pieces.next().unwrap().to_string();
-    for piece in pieces {
-        let chars: Vec<char> = piece.chars().collect();
+    let mut parts = segment.split('%');
+    let mut decoded = parts.next().unwrap().to_string();
+    for part in parts {
+        let chars: Vec<char> = part.chars().collect();
         if chars.len() < 2 || !chars[..2].iter().all(char::is_ascii_hexdigit) {
             return Err(Refused::Malformed);
         }
@@ -99,7 +99,7 @@ fn model_decode(segment: &str) -> Result<String, Refused> {
 }
 
 fn target() -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop_oneof![
+    let part = prop_oneof![
         Just("/".to_string()),
         Just("..".to_string()),
         Just(".".to_string()),
@@ -111,8 +111,8 @@ fn target() -> impl Strategy<Value = Vec<u8>> {
         "[a-c]{1,2}",
         "%[0-9a-fA-F]{2}",
     ];
-    proptest::collection::vec(piece, 0..12)
-        .prop_map(|pieces| format!("/{}", pieces.concat()).into_bytes())
+    proptest::collection::vec(part, 0..12)
+        .prop_map(|parts| format!("/{}", parts.concat()).into_bytes())
 }
 
 proptest! {

@@ -1,18 +1,18 @@
-//! Why a request is refused, and the status that tells its sender.
+//! Protocol errors of a request, and their statuses.
 
 use super::response::Status;
 
-/// Why a request is refused in a way that ends the connection, either because where it ends is not
-/// known or because reading on would cost too much.
+/// A protocol error that closes the connection: the end of the request is unknown, or reading it
+/// costs too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) enum Refusal {
-    /// The head is not what RFC 9112 §2 and §5 describe.
+    /// The head violates the grammar of RFC 9112 §2 and §5.
     BadSyntax,
     /// Host is missing, repeated or malformed (RFC 9112 §3.2).
     BadHost,
-    /// Content-Length or Transfer-Encoding do not say where the content ends (RFC 9112 §6).
+    /// Content-Length or Transfer-Encoding do not define the end of the content (RFC 9112 §6).
     BadFraming,
-    /// The target names nothing that could be: wrong escapes, or above the root.
+    /// The target is invalid: malformed escapes, or a path above the root.
     BadTarget,
     /// The chunked coding is broken (RFC 9112 §7.1).
     BadChunk,
@@ -20,7 +20,7 @@ pub(in crate::app) enum Refusal {
     HeadTimeout,
     /// The content did not arrive in time.
     BodyTimeout,
-    /// More content than is read past.
+    /// The content exceeds the limit.
     BodyTooLarge,
     /// A request line longer than [`super::head::REQUEST_LINE_MAX_BYTES`].
     LineTooLong,
@@ -32,12 +32,12 @@ pub(in crate::app) enum Refusal {
     TooManyFields,
     /// A transfer coding other than chunked.
     UnknownCoding,
-    /// A version of HTTP other than 1.0 and 1.1.
+    /// An HTTP version other than 1.0 and 1.1.
     UnknownVersion,
 }
 
 impl Refusal {
-    /// What the client is told.
+    /// The status for the client.
     pub(in crate::app) fn status(self) -> Status {
         use Refusal::*;
         match self {

@@ -1,9 +1,9 @@
-//! What comes in: from the bytes of a whole head to a request of known meaning, or to the reason
-//! why it has none.
+//! Parses a request. Input: the bytes of a whole head. Output: a request, or the reason for
+//! refusing it.
 //!
-//! httparse splits the head. The fields that decide where the message ends and what becomes of the
-//! connection are read strictly here: two parties that read them differently are how requests are
-//! smuggled (RFC 9112 §11.2).
+//! httparse splits the head. This module reads the fields strictly that decide where the message
+//! ends and whether the connection persists. Two recipients that read these fields differently make
+//! request smuggling possible (RFC 9112 §11.2).
 
 use super::conditional::is_precondition;
 use super::refusal::Refusal;
@@ -12,10 +12,10 @@ use super::target::{is_authority, path_of};
 use httparse::Header;
 use std::mem::MaybeUninit;
 
-/// Most fields of one head.
+/// The maximum number of fields in one head.
 pub(in crate::app) const FIELDS_MAX: usize = 100;
 
-/// The methods, by what becomes of them here.
+/// The methods, grouped by their handling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) enum Method {
     /// GET.
@@ -24,54 +24,54 @@ pub(in crate::app) enum Method {
     Head,
     /// OPTIONS.
     Options,
-    /// Defined by RFC 9110 §9 or RFC 5789, not allowed on any resource here.
+    /// Defined by RFC 9110 §9 or RFC 5789. Not allowed on any resource of Simoom.
     Other,
-    /// The same, but what follows its head may be no HTTP (RFC 9110 §9.3.6).
+    /// Not allowed, and the bytes after the head may not be HTTP (RFC 9110 §9.3.6).
     Connect,
     /// Not implemented. Method names are case-sensitive.
     Unknown,
 }
 
-/// What follows the head (RFC 9112 §6.3).
+/// The content after the head (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) enum Framing {
     /// No content.
     None,
-    /// So many bytes, at least one.
+    /// Content of this length in bytes, at least 1.
     Length(u64),
-    /// The chunked coding.
+    /// Content in the chunked coding.
     Chunked,
 }
 
-/// A head, understood.
+/// A parsed head.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Request<'h, 'b> {
     pub(in crate::app) method: Method,
-    /// The method as it was sent.
+    /// The method, as sent.
     pub(in crate::app) method_name: &'b str,
-    /// The target without scheme and authority: a path, perhaps a query. `None` for `*` and for
-    /// authority form.
+    /// The target without scheme and authority: a path, possibly with a query. `None` for `*` and
+    /// for authority form.
     pub(in crate::app) target: Option<&'b [u8]>,
     pub(in crate::app) persistence: Persistence,
-    /// The minor version of HTTP/1: 0 or 1.
+    /// The minor version of HTTP/1, 0 or 1.
     pub(in crate::app) minor: u8,
     pub(in crate::app) framing: Framing,
     /// Whether the client waits for 100 (Continue) before it sends the content.
     pub(in crate::app) expects_continue: bool,
-    /// Whether any of the fields is a precondition.
+    /// Whether any field is a precondition.
     pub(in crate::app) conditional: bool,
     pub(in crate::app) fields: &'h [Header<'b>],
 }
 
 impl<'h, 'b> Request<'h, 'b> {
-    /// The query of the target, question mark included; `None` if it is empty or not there.
+    /// The query of the target, with the question mark. `None` if the query is empty or missing.
     pub(in crate::app) fn query(&self) -> Option<&'b [u8]> {
         let target = self.target?;
         let query = &target[memchr::memchr(b'?', target)?..];
         (query.len() > 1).then_some(query)
     }
 
-    /// Understands `head`, whose end [`super::head::find_end`] found.
+    /// Parses `head`. [`super::head::find_end`] found its end.
     #[inline]
     pub(in crate::app) fn parse(
         head: &'b [u8],
@@ -108,7 +108,7 @@ impl<'h, 'b> Request<'h, 'b> {
             persistence: noted.persistence(minor),
             minor,
             framing: noted.framing(minor)?,
-            // RFC 9110 §10.1.1: a client of HTTP/1.0 cannot mean it.
+            // RFC 9110 §10.1.1: ignore it in a request of HTTP/1.0.
             expects_continue: noted.expects_continue && minor == 1,
             conditional: noted.conditional,
             fields,
@@ -127,14 +127,15 @@ fn method_of(name: &str) -> Method {
     }
 }
 
-/// Where the minor version of `head` stands, if httparse refuses it for that alone: RFC 9110 §2.5,
-/// a request of a later minor version is one of the last minor version that the recipient knows.
+/// The offset of the minor version in `head`, if httparse refuses the head only for that version.
+/// RFC 9110 §2.5: process a later minor version as the highest minor version that the recipient
+/// knows.
 pub(in crate::app) fn later_minor_at(head: &[u8]) -> Option<usize> {
     let (at, [b'1', b'.', b'2'..=b'9']) = version(head)? else { return None };
     Some(at + 2)
 }
 
-/// The digits and the dot of a request line's version, and where they begin; `None` if it is no
+/// The version of a request line, digits and dot, and its offset. `None` if the line is not a
 /// request line.
 fn version(head: &[u8]) -> Option<(usize, [u8; 3])> {
     let line = head.split(|&byte| byte == b'\r').next()?;
@@ -150,7 +151,7 @@ fn version(head: &[u8]) -> Option<(usize, [u8; 3])> {
     }
 }
 
-/// What the fields say of the message and the connection.
+/// The meaning of the fields for the message and the connection.
 #[derive(Default)]
 struct Noted {
     has_host: bool,
@@ -163,7 +164,7 @@ struct Noted {
     conditional: bool,
 }
 
-/// The transfer codings listed so far.
+/// The transfer codings so far.
 #[derive(Clone, Copy, Default)]
 struct Coding {
     chunked_last: bool,
@@ -172,7 +173,7 @@ struct Coding {
 }
 
 impl Noted {
-    /// Names are told apart by their length first: most fields of a request are none of these.
+    /// Compare the lengths of names first: most fields of a request have none of these lengths.
     #[inline]
     fn note(&mut self, field: &Header<'_>) -> Result<(), Refusal> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -205,8 +206,8 @@ impl Noted {
         Ok(())
     }
 
-    /// RFC 9110 §8.6: digits, once. A second Content-Length is refused even if it says the same. A
-    /// number too large to hold stands for the largest, which is past any bound.
+    /// RFC 9110 §8.6: digits, once. Refuse a second Content-Length even if it has the same value. A
+    /// number above the range of `u64` saturates, and exceeds every limit.
     fn note_content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Refusal::BadFraming);
@@ -256,7 +257,7 @@ impl Noted {
     }
 }
 
-/// The members of a comma-separated list that are not empty (RFC 9110 §5.6.1).
+/// The non-empty members of a comma-separated list (RFC 9110 §5.6.1).
 fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }

@@ -1,10 +1,9 @@
-//! What goes out: an answer is a preamble, perhaps a Connection field, and a rendered rest.
+//! Sends responses. A response is a preamble, an optional Connection field, and a rendered rest.
 //!
-//! The *preamble* (status line, Server, Date) is the same for every answer of one status in one
-//! second, so a worker renders it once a second. The *rest* (the other fields, the empty line, the
-//! content) is the same for all time, so it is rendered at start-up. Answering is copying two
-//! ranges, and sharing one when the content is large: nothing is formatted or allocated here per
-//! request.
+//! The *preamble* (status line, Server, Date) is the same for all responses of one status within
+//! one second. A worker renders it once a second. The *rest* (the other fields, the empty line, the
+//! content) never changes, and is rendered at start-up. A response copies two ranges, or shares one
+//! if the content is large. No request formats or allocates anything here.
 
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
@@ -13,14 +12,14 @@ use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A rest up to this long is copied, head and content together, so that a small answer is one entry
-/// of the send queue and counts no references. With the preamble of a 200 it fits one chunk.
+/// A rest up to this size is copied, head and content together. So a small response is one entry of
+/// the send queue and needs no reference count. With the preamble of a 200 it fits one chunk.
 pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - 70;
 const _: () =
     assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
 
-/// The longest insertion of [`Rendered::send_inserting`]: what is left of the bytes that can be
-/// copied for one answer.
+/// The longest insertion of [`Rendered::send_inserting`]: the remaining bytes that one response may
+/// copy.
 pub(super) const INSERTED_MAX_BYTES: usize = 896;
 const _: () = assert!(
     PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
@@ -33,7 +32,7 @@ const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 pub(in crate::app) const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
 pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
 
-/// The final statuses this server answers with.
+/// The final statuses that this server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Ok,
@@ -54,8 +53,8 @@ pub(crate) enum Status {
     VersionNotSupported,
 }
 
-/// Each status by its place in the enum: code and reason phrase (RFC 9110 §15, RFC 6585 §5), and
-/// the sentence that the page of an error carries.
+/// The statuses in the order of the enum: code, reason phrase (RFC 9110 §15, RFC 6585 §5), and the
+/// text of the error page.
 const STATUSES: [(Status, &str, &str); 16] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
@@ -115,27 +114,27 @@ impl Status {
     }
 }
 
-/// What becomes of the connection after an answer, and what the answer says of it (RFC 9112 §9.3).
+/// Whether the connection persists after a response, and the Connection field (RFC 9112 §9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) enum Persistence {
-    /// It persists, as HTTP/1.1 takes for granted.
+    /// The connection persists, the default of HTTP/1.1. No field.
     Keep,
-    /// It persists, and an HTTP/1.0 client that asked for it is told so.
+    /// The connection persists. The field confirms it to an HTTP/1.0 client that asked for it.
     KeepAndSay,
-    /// It is closed after the answer.
+    /// The connection closes after the response.
     Close,
 }
 
-/// The part of an answer that never changes: fields after Date, the empty line, content.
+/// The constant part of a response: fields after Date, the empty line, content.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
     bytes: Arc<[u8]>,
-    /// Bytes of the fields and the empty line; the content follows.
+    /// Bytes of the fields and the empty line. The content follows.
     head_len: usize,
 }
 
 impl Rendered {
-    /// `fields` are whole lines, each with its CR LF.
+    /// `fields` are whole lines, each with a CR LF.
     pub(crate) fn new(fields: &str, content: &[u8]) -> Rendered {
         let head_len = fields.len() + 2;
         let mut bytes = Vec::with_capacity(head_len + content.len());
@@ -145,8 +144,7 @@ impl Rendered {
         Rendered { bytes: bytes.into(), head_len }
     }
 
-    /// A page of a few words for an answer that carries no file; `fields` come before those of the
-    /// page itself.
+    /// A short page for a response without a file. `fields` come before the fields of the page.
     pub(crate) fn page(status: Status, fields: &str) -> Rendered {
         let (_, title, sentence) = STATUSES[status as usize];
         let page =
@@ -160,7 +158,7 @@ impl Rendered {
         Rendered::new(&all, page.as_bytes())
     }
 
-    /// Bytes of memory it takes besides its own struct.
+    /// Bytes of memory outside the struct.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes.len() + 2 * size_of::<usize>()
     }
@@ -174,7 +172,8 @@ impl Rendered {
         }
     }
 
-    /// With `inserted`, up to [`INSERTED_MAX_BYTES`], in front of the byte at `at`.
+    /// As [`Rendered::send`], with `inserted` before the byte at `at`. `inserted` has up to
+    /// [`INSERTED_MAX_BYTES`].
     fn send_inserting(
         &self,
         at: usize,
@@ -193,7 +192,7 @@ impl Rendered {
     }
 }
 
-/// A redirect to one place, to which a query can be added.
+/// A redirect to one location. A response may append a query.
 #[derive(Clone, Debug)]
 pub(crate) struct Redirect {
     rendered: Rendered,
@@ -201,35 +200,35 @@ pub(crate) struct Redirect {
 }
 
 impl Redirect {
-    /// `location` as it stands in a URI.
+    /// `location` is in URI form.
     pub(crate) fn new(location: &str) -> Redirect {
         let field = format!("Location: {location}");
         let rendered = Rendered::page(Status::MovedPermanently, &format!("{field}\r\n"));
         Redirect { rendered, location_end: field.len() }
     }
 
-    /// The redirect without a query.
+    /// The response without a query.
     pub(crate) fn rendered(&self) -> &Rendered {
         &self.rendered
     }
 
-    /// Bytes of memory it takes besides its own struct.
+    /// Bytes of memory outside the struct.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.rendered.memory_bytes()
     }
 }
 
-/// The answers' changing and unchanging parts that are no file's.
+/// The parts of responses that belong to no file, constant and changing.
 pub(super) struct Answers {
     unix_seconds: u64,
     preambles: [Preamble; STATUSES.len()],
     pages: [Rendered; STATUSES.len()],
 }
 
-/// `PREAMBLE_MAX_BYTES` hold the longest reason phrase, that of 431.
+/// `PREAMBLE_MAX_BYTES` suffice for the longest reason phrase, of status 431.
 pub(in crate::app) const PREAMBLE_MAX_BYTES: usize = 104;
 
-/// The start of an answer: status line, Server and Date.
+/// The start of a response: status line, Server and Date.
 #[derive(Clone, Copy)]
 pub(in crate::app) struct Preamble {
     bytes: [u8; PREAMBLE_MAX_BYTES],
@@ -259,7 +258,8 @@ impl Preamble {
 }
 
 impl Answers {
-    /// Renders everything, with the Date at the epoch until [`Answers::set_date`] is called.
+    /// Renders all responses. Their Date is the epoch until the first call of
+    /// [`Answers::set_date`].
     pub(super) fn new() -> Answers {
         let mut answers = Answers {
             unix_seconds: 0,
@@ -268,8 +268,7 @@ impl Answers {
                 Status::MethodNotAllowed => Rendered::page(status, ALLOW),
                 // RFC 9110 §8.6: no Content-Length.
                 Status::NoContent => Rendered::new(ALLOW, b""),
-                // The method may be unknown where this is sent, and an answer to HEAD has no
-                // content.
+                // The method may be unknown here, and a response to HEAD has no content.
                 Status::InternalServerError => Rendered::new("Content-Length: 0\r\n", b""),
                 status => Rendered::page(status, ""),
             }),
@@ -278,12 +277,12 @@ impl Answers {
         answers
     }
 
-    /// The Date of the answers.
+    /// The Date of the responses.
     pub(super) fn date(&self) -> u64 {
         self.unix_seconds
     }
 
-    /// Every answer from now on carries this Date.
+    /// Sets the Date of all further responses.
     pub(super) fn set_date(&mut self, unix_seconds: u64) {
         if unix_seconds != self.unix_seconds {
             self.render_date(unix_seconds);
@@ -298,7 +297,7 @@ impl Answers {
         }
     }
 
-    /// Sends the answer that `rest` completes.
+    /// Sends a response: the preamble, the Connection field and `rest`.
     #[inline]
     pub(super) fn send(
         &self,
@@ -312,7 +311,7 @@ impl Answers {
         rest.send(with_content, reply);
     }
 
-    /// Sends the redirect to its place and `query`, question mark included.
+    /// Sends the redirect with `query` appended. `query` includes the question mark.
     pub(super) fn redirect(
         &self,
         redirect: &Redirect,
@@ -336,7 +335,7 @@ impl Answers {
         }
     }
 
-    /// The page that says what went wrong.
+    /// The page that describes the error.
     pub(super) fn page(&self, status: Status) -> &Rendered {
         &self.pages[status as usize]
     }

@@ -1,13 +1,12 @@
-//! The target of a request and what of it matters here: its path and query, whatever its form (RFC
-//! 9112 §3.2).
+//! Parses a request target in any of its forms and returns its path and query (RFC 9112 §3.2).
 //!
-//! Authorities are checked, in the target and in Host, and then forgotten: all are the same to this
-//! server.
+//! The parser checks the authority in the target and in Host, and then ignores it: all authorities
+//! are equivalent for this server.
 
 use super::refusal::Refusal;
 use super::request::Method;
 
-/// The four forms of RFC 9112 §3.2.
+/// The 4 forms of RFC 9112 §3.2.
 pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Refusal> {
     if target.starts_with(b"/") && method != Method::Connect {
         return Ok(Some(target));
@@ -20,7 +19,7 @@ pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Re
     }
 }
 
-/// §3.2.2: accepted, and the authority in it replaces Host; all authorities are the same to this
+/// §3.2.2: the authority of an absolute form replaces Host. All authorities are equivalent for this
 /// server.
 fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
     let rest = ["http://", "https://"]
@@ -38,8 +37,7 @@ fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
     Ok(path)
 }
 
-/// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3), which an empty value is
-/// too.
+/// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3). An empty value is valid.
 pub(super) fn is_authority(value: &[u8]) -> bool {
     let host_end = match value.strip_prefix(b"[") {
         Some(literal) => {
@@ -76,7 +74,7 @@ pub(super) const fn alphanumeric_or(others: &[u8]) -> [bool; 256] {
     table
 }
 
-/// `unreserved / pct-encoded / sub-delims` of RFC 3986 §3.2.2; a colon ends a registered name.
+/// `unreserved / pct-encoded / sub-delims` of RFC 3986 §3.2.2. A colon ends a registered name.
 static REG_NAME: [bool; 256] = alphanumeric_or(b"-._~%!$&'()*+,;=");
-/// What stands between the brackets of an IP literal, a later version's included.
+/// The text between the brackets of an IP literal, also of a future version.
 static IP_LITERAL: [bool; 256] = alphanumeric_or(b":-._~!$&'()*+,;=");

@@ -1,13 +1,13 @@
-//! Where the media type of a value is kept: in the client flags of its item if it is a common one,
-//! else in front of the value. So a memcached client sees most values as they are.
+//! Stores the media type of a value. The client flags of the item encode a common type. Another
+//! type is stored before the value. So a memcached client sees most values unchanged.
 
-/// The upper half of the flags of values that were stored here.
+/// The upper half of the flags of values that this module stored.
 const MARK: u32 = 0x4b56_0000;
-/// The lower half of the flags if the type stands in front of the value.
+/// The lower half of the flags if the type is stored before the value.
 const IN_FRONT: u32 = 0xffff;
-/// Longest media type, parameters included.
+/// The longest media type, with its parameters.
 pub(super) const MEDIA_TYPE_MAX_BYTES: usize = 200;
-/// The type of a value that says nothing of its type.
+/// The type of a value without a type.
 const UNKNOWN: &str = "application/octet-stream";
 
 /// Types by the lower half of the flags. Items hold these numbers: append only.
@@ -39,7 +39,7 @@ static TYPES: &[&str] = &[
     "audio/mpeg",
 ];
 
-/// The flags of a value of this type, and whether the type must stand in front of it.
+/// The flags of a value of this type, and whether the type must be stored before the value.
 pub(super) fn flags(media_type: &str) -> (u32, bool) {
     match TYPES.iter().position(|known| *known == media_type) {
         Some(place) => (MARK | place as u32, false),
@@ -47,7 +47,7 @@ pub(super) fn flags(media_type: &str) -> (u32, bool) {
     }
 }
 
-/// The type of a value with these flags, and how many bytes in front of the value it takes.
+/// The type of a value with these flags, and the bytes that it takes before the value.
 pub(super) fn read(flags: u32, value: &[u8]) -> (std::borrow::Cow<'static, str>, usize) {
     let known = TYPES.get((flags & 0xffff) as usize).filter(|_| flags & 0xffff_0000 == MARK);
     if let Some(known) = known {

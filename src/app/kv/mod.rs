@@ -25,9 +25,8 @@
 //! - If-Match and If-None-Match hold for all three, also against changes that happen while a body
 //!   arrives. `If-None-Match: *` with PUT stores only where there is no value.
 //! - A key has 1 to 250 bytes. Encode a slash in it as `%2F`.
-//! - 413 tells that a value is larger than the store takes, 507 that there is no memory to be had:
-//!   values that clients are still sending fill the quarter that they may take. 503 tells that
-//!   clients that do not read hold all that may be held of the store.
+//! - 413: the value exceeds the store's limit. 507: no memory is free, because unfinished values
+//!   fill their quarter of it. 503: clients that do not read pin the maximum of the store's memory.
 //!
 //! The items are those that memcached clients see under the same keys.
 
@@ -47,11 +46,11 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct KeyValue {
     store: Arc<Store>,
-    /// Part of each ETag: the store counts anew after a restart, and clients remember.
+    /// Part of each ETag: the store restarts its counter, but clients remember ETags.
     epoch: u32,
 }
 
-/// A value on its way in.
+/// An unfinished value.
 struct Put {
     kv: KeyValue,
     reservation: Reservation,
@@ -132,7 +131,7 @@ impl KeyValue {
         Ok(Put { kv: self.clone(), reservation, commit, existed })
     }
 
-    /// Under which condition a value is stored, and whether there is one.
+    /// The condition for storing a value, and whether a value exists.
     fn condition(
         &self,
         request: &Request<'_>,
@@ -181,8 +180,8 @@ impl KeyValue {
 }
 
 impl<S> Upload<S> for Put {
-    fn write(&mut self, piece: &[u8], _: &S) -> Result<(), Response> {
-        self.reservation.write(piece);
+    fn write(&mut self, chunk: &[u8], _: &S) -> Result<(), Response> {
+        self.reservation.write(chunk);
         Ok(())
     }
 
@@ -206,7 +205,7 @@ fn refusal(refusal: ReserveError) -> Response {
     })
 }
 
-/// The store's time.
+/// The store's current time.
 fn now(seconds: Seconds) -> u32 {
     u32::try_from(seconds.steady).unwrap_or(u32::MAX)
 }
@@ -216,7 +215,7 @@ fn key<'a>(request: &Request<'a>) -> Result<&'a [u8], Response> {
     if (1..=KEY_MAX_BYTES).contains(&key.len()) {
         Ok(key)
     } else {
-        let text = format!("a key must have 1 to {KEY_MAX_BYTES} bytes\n");
+        let text = format!("key of {} bytes: must have 1 to {KEY_MAX_BYTES} bytes\n", key.len());
         Err(Response::error(400).text(text))
     }
 }

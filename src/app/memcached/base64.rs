@@ -1,5 +1,5 @@
-//! Binary keys of meta commands: base64 text in, bytes out, and back. What is no base64 character
-//! is passed over, as memcached does; nothing is allocated.
+//! Binary keys of meta commands: decodes and encodes base64. As in memcached, the decoder skips
+//! characters outside of the base64 alphabet. Allocates nothing.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const NONE: u8 = 0x80;
@@ -16,7 +16,8 @@ const fn values() -> [u8; 256] {
     values
 }
 
-/// Decodes `text` into `bytes`; returns how many, or `None` if that is no base64 or does not fit.
+/// Decodes `text` into `bytes`. Returns the length, or `None` if `text` is not base64 or does not
+/// fit.
 pub(super) fn decode(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
     let characters = text.iter().filter(|byte| VALUES[usize::from(**byte)] != NONE);
     let count = characters.clone().count();

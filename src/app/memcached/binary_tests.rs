@@ -1,4 +1,4 @@
-//! The binary protocol: packets in, packets out.
+//! The binary protocol. Input: packets. Output: packets.
 
 use super::*;
 

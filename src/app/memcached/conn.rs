@@ -1,4 +1,4 @@
-//! What a connection is doing.
+//! The state of a connection.
 
 use super::connection_table::TableSlot;
 use super::dump::Dump;
@@ -7,28 +7,28 @@ use super::stats::Topic;
 use super::watch::Watch;
 use crate::work::Share;
 
-/// What the handler keeps for one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub struct Conn {
     pub(super) protocol: Protocol,
-    /// Work done for it since it last yielded.
+    /// Work for this connection since it last yielded.
     pub(super) share: Share,
     pub(super) phase: Phase,
-    /// What all may know of it.
+    /// The activity that other workers can read.
     pub(super) activity: Activity,
     pub(super) watch: Watch,
-    /// Who it belongs to.
+    /// The client's peer group, for limits of unfinished values.
     pub(super) peer: Peer,
-    /// Where that is noted, if there was room.
+    /// The record in the connection table, if the table had a free slot.
     pub(super) place: Option<TableSlot>,
 }
 
 const _: () = assert!(size_of::<Conn>() <= 40);
 
-/// Which protocol the first byte spoke.
+/// The protocol that the first byte selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// Nothing has come yet.
+    /// No input yet.
     #[default]
     Unknown,
     Text,
@@ -37,37 +37,36 @@ pub(super) enum Protocol {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Between requests, or somewhere in one of which nothing is consumed.
+    /// Between requests, or in a request of which nothing is consumed yet.
     #[default]
     Command,
-    /// In a line of keys; those before it are answered.
+    /// In a line of keys. The preceding keys are answered.
     Keys(Keys),
-    /// In such a line, of which a part is held until there is room to answer it: its place among
-    /// those.
+    /// In a buffered line of keys that waits for capacity. The index identifies the line.
     LongLine(u32),
-    /// In a value that is stored as it comes: its place among the uploads.
+    /// In a value that the store receives. The index identifies the upload.
     Upload(u32),
-    /// In bytes that are read past: so many are left.
+    /// In bytes to discard. The number is the remaining length.
     Skip(Wide),
-    /// In a line that is read past.
+    /// In a line to discard.
     SkipLine,
-    /// In an answer to `stats`; of the request all but the last byte is consumed.
+    /// In an answer to `stats`. All but the last byte of the request is consumed.
     Stats(Stats),
-    /// In a list of connections, of which this is the next one's number; of the request all but the
-    /// last byte is consumed.
+    /// In an answer to `stats conns`. The number is the next entry. All but the last byte of the
+    /// request is consumed.
     Conns(Wide),
-    /// In a list of items; of the request all but the last byte is consumed.
+    /// In a list of items. All but the last byte of the request is consumed.
     Dump(Dump),
     /// The last answer is queued.
     Closing,
 }
 
-/// 64 bits that are aligned as 32 are: [`Conn`] needs the bytes.
+/// 64 bits with the alignment of 32 bits: saves bytes in [`Conn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(Rust, packed(4))]
 pub(super) struct Wide(pub(super) u64);
 
-/// How the keys of a line are answered.
+/// Options for answering the keys of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Keys {
     pub(super) with_cas: bool,
@@ -76,8 +75,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// With `touch`, items get this time to expire at, in unix seconds; 0 is never. 8 bytes, unlike
-    /// an `Option` in it.
+    /// With `touch`, each item gets this expiration time, in unix seconds; 0 means never. An
+    /// `Option` in the struct would take more than 8 bytes.
     pub(super) fn new(with_cas: bool, touch: Option<u32>) -> Keys {
         Keys { with_cas, touches: touch.is_some(), exptime: touch.unwrap_or(0) }
     }
@@ -88,17 +87,17 @@ impl Keys {
     }
 }
 
-/// How far an answer to `stats` has come.
+/// The position within an answer to `stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stats {
     pub(super) topic: Topic,
     /// The next line.
     pub(super) line: u16,
-    /// Of a request of the binary protocol.
+    /// Whether the request uses the binary protocol.
     pub(super) opaque: Option<[u8; 4]>,
 }
 
-/// What a connection is doing, and when it was last heard from. Packed: [`Conn`] needs the bytes.
+/// The activity of a connection and the time of its last input. Packed: saves bytes in [`Conn`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(Rust, packed)]
 pub(super) struct Activity {
@@ -108,7 +107,7 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// As one number, which is never half an old and half a new one.
+    /// Encodes the activity as one number, so that a reader never sees a mix of two values.
     pub(super) fn to_bits(self) -> u64 {
         u64::from(self.at) << 8 | self.state as u64
     }
@@ -121,7 +120,7 @@ impl Activity {
 
 macro_rules! states {
     ($($(#[$doc:meta])* $state:ident $name:literal,)*) => {
-        /// What memcached calls what a connection is doing.
+        /// The name of the state in memcached's `stats conns`.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(super) enum State { $($(#[$doc])* $state,)* }
 
@@ -141,35 +140,35 @@ states! {
     /// Between requests.
     #[default]
     Read "conn_read",
-    /// Asking for this list.
+    /// Asking for a list.
     ParseCmd "conn_parse_cmd",
     /// Sending a value.
     Nread "conn_nread",
-    /// Sending what is read past.
+    /// Sending bytes to discard.
     Swallow "conn_swallow",
-    /// Behind its last answer.
+    /// After its last answer.
     Closing "conn_closing",
-    /// Taking a long answer.
+    /// Receiving a long answer.
     Mwrite "conn_mwrite",
-    /// No connection yet: where they come from.
+    /// No connection yet: the state of a listener.
     Listening "conn_listening",
 }
 
 impl Conn {
-    /// A value comes in pieces; its place is among the uploads.
-    pub(super) fn begin_upload(&mut self, place: u32, now: u32) {
-        self.phase = Phase::Upload(place);
+    /// Begins an upload in several chunks, with this index.
+    pub(super) fn begin_upload(&mut self, slot: u32, now: u32) {
+        self.phase = Phase::Upload(slot);
         self.watch.begin_request(now);
     }
 
-    /// The value of a refused request follows: so many bytes are read past.
+    /// Begins to discard the value of a refused request. `bytes` bytes remain.
     #[cold]
     pub(super) fn begin_skip(&mut self, bytes: u64, now: u32) {
         self.phase = Phase::Skip(Wide(bytes));
         self.watch.begin_request(now);
     }
 
-    /// What it is doing at `now`.
+    /// The activity at `now`.
     #[inline]
     pub(super) fn activity(&self, now: u32) -> Activity {
         let state = match self.phase {
@@ -186,7 +185,7 @@ impl Conn {
         Activity { at: now, state }
     }
 
-    /// Whether no request is under way.
+    /// Whether no request is in progress.
     pub(crate) fn is_between_requests(&self) -> bool {
         self.phase == Phase::Command
     }

@@ -48,7 +48,7 @@ impl ConnectionTable {
     }
 
     /// The capacity of the table.
-    pub(super) fn places(&self) -> usize {
+    pub(super) fn slots(&self) -> usize {
         self.records.len()
     }
 
@@ -65,16 +65,16 @@ impl ConnectionTable {
             .map(|(at, word)| at * WORD_BITS + word.trailing_zeros() as usize)
     }
 
-    /// Both ends of the connection at `place`, and its activity; `None` if it is just being opened
-    /// or closed.
-    pub(super) fn get(&self, place: usize) -> Option<(Ends, Activity)> {
-        let record = self.records.get(place)?;
+    /// The addresses and the activity of the connection at `slot`. `None` while the connection
+    /// opens or closes.
+    pub(super) fn get(&self, slot: usize) -> Option<(Ends, Activity)> {
+        let record = self.records.get(slot)?;
         (0..READS).find_map(|_| record.read())
     }
 
     /// Only the worker that owns the table calls this.
-    fn mark(&self, place: usize, is_used: bool) {
-        let (word, bit) = (&self.used[place / WORD_BITS], 1 << (place % WORD_BITS));
+    fn mark(&self, slot: usize, is_used: bool) {
+        let (word, bit) = (&self.used[slot / WORD_BITS], 1 << (slot % WORD_BITS));
         let old = word.load(Relaxed);
         word.store(if is_used { old | bit } else { old & !bit }, Release);
     }
@@ -125,7 +125,7 @@ impl TableSlot {
         self.0.get() as usize - 1
     }
 
-    /// The number by which no other connection of this worker goes.
+    /// The slot's number. No other open connection of this worker has the same number.
     pub(super) fn number(&self) -> u32 {
         self.0.get()
     }
@@ -162,21 +162,21 @@ impl TableWriter {
 
     /// Adds a connection. Returns its slot, or `None` if the table is full.
     pub(super) fn enter(&mut self, ends: Ends, activity: Activity) -> Option<TableSlot> {
-        let place = self.free.pop()?;
-        self.connection_table.records[place.index()].write(ends, activity);
-        self.connection_table.mark(place.index(), true);
-        Some(place)
+        let slot = self.free.pop()?;
+        self.connection_table.records[slot.index()].write(ends, activity);
+        self.connection_table.mark(slot.index(), true);
+        Some(slot)
     }
 
-    /// Updates the activity of the connection at `place`.
-    pub(super) fn set_activity(&mut self, place: &TableSlot, activity: Activity) {
-        self.connection_table.records[place.index()].activity.store(activity.to_bits(), Relaxed);
+    /// Updates the activity of the connection at `slot`.
+    pub(super) fn set_activity(&mut self, slot: &TableSlot, activity: Activity) {
+        self.connection_table.records[slot.index()].activity.store(activity.to_bits(), Relaxed);
     }
 
-    /// Removes the connection at `place`.
-    pub(super) fn leave(&mut self, place: TableSlot) {
-        self.connection_table.mark(place.index(), false);
-        self.free.push(place);
+    /// Removes the connection at `slot`.
+    pub(super) fn leave(&mut self, slot: TableSlot) {
+        self.connection_table.mark(slot.index(), false);
+        self.free.push(slot);
     }
 }
 

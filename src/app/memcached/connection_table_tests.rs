@@ -15,9 +15,9 @@ fn ends(number: u32) -> Ends {
 fn all(connection_table: &ConnectionTable) -> Vec<(usize, Ends)> {
     let mut from = 0;
     std::iter::from_fn(|| {
-        let place = connection_table.next(from)?;
-        from = place + 1;
-        Some((place, connection_table.get(place)?.0))
+        let slot = connection_table.next(from)?;
+        from = slot + 1;
+        Some((slot, connection_table.get(slot)?.0))
     })
     .collect()
 }
@@ -26,17 +26,17 @@ fn all(connection_table: &ConnectionTable) -> Vec<(usize, Ends)> {
 fn who_has_entered_is_told_until_they_leave() {
     let mut table_writer = TableWriter::new(130);
     let connection_table = table_writer.connection_table().clone();
-    assert_eq!((all(&connection_table), connection_table.places()), (vec![], 130));
-    let mut places = Vec::new();
+    assert_eq!((all(&connection_table), connection_table.slots()), (vec![], 130));
+    let mut slots = Vec::new();
     for number in 0..130 {
-        places.push(table_writer.enter(ends(number), HEARD).unwrap());
+        slots.push(table_writer.enter(ends(number), HEARD).unwrap());
     }
-    assert_eq!(table_writer.enter(ends(130), HEARD), None, "there is no place left");
+    assert_eq!(table_writer.enter(ends(130), HEARD), None, "there is no slot left");
     assert_eq!(
         all(&connection_table),
         (0..130).map(|number| (number as usize, ends(number))).collect::<Vec<_>>()
     );
-    places.drain(..129).for_each(|place| table_writer.leave(place));
+    slots.drain(..129).for_each(|slot| table_writer.leave(slot));
     assert_eq!(all(&connection_table), [(129, ends(129))]);
     assert!(table_writer.enter(ends(7), HEARD).is_some());
     assert_eq!(all(&connection_table), [(128, ends(7)), (129, ends(129))]);
@@ -46,9 +46,9 @@ fn who_has_entered_is_told_until_they_leave() {
 #[test]
 fn what_a_connection_is_doing_is_told() {
     let mut table_writer = TableWriter::new(1);
-    let place = table_writer.enter(ends(1), HEARD).unwrap();
+    let slot = table_writer.enter(ends(1), HEARD).unwrap();
     let activity = Activity { at: u32::MAX, state: State::Mwrite };
-    table_writer.set_activity(&place, activity);
+    table_writer.set_activity(&slot, activity);
     assert_eq!(table_writer.connection_table().get(0), Some((ends(1), activity)));
 }
 
@@ -72,10 +72,10 @@ fn a_record_that_changes_is_not_read_by_halves() {
         let reader = scope.spawn(|| {
             let mut seen = 0;
             while !is_over.load(Relaxed) || seen == 0 {
-                for place in
-                    [0, 1].into_iter().filter(|place| connection_table.next(*place) == Some(*place))
+                for slot in
+                    [0, 1].into_iter().filter(|slot| connection_table.next(*slot) == Some(*slot))
                 {
-                    let Some((told, activity)) = connection_table.get(place) else { continue };
+                    let Some((told, activity)) = connection_table.get(slot) else { continue };
                     let number = activity.at;
                     assert_eq!(told, ends(number));
                     seen += 1;
@@ -86,11 +86,11 @@ fn a_record_that_changes_is_not_read_by_halves() {
         let enter = |table_writer: &mut TableWriter, number| {
             table_writer.enter(ends(number), Activity { at: number, ..HEARD })
         };
-        let mut places =
+        let mut slots =
             vec![enter(&mut table_writer, 0).unwrap(), enter(&mut table_writer, 1).unwrap()];
         for number in 2..ROUNDS {
-            table_writer.leave(places.remove(0));
-            places.push(enter(&mut table_writer, number).unwrap());
+            table_writer.leave(slots.remove(0));
+            slots.push(enter(&mut table_writer, number).unwrap());
         }
         is_over.store(true, Relaxed);
         assert!(reader.join().unwrap() > 0);

@@ -49,8 +49,8 @@ impl Memcached {
 }
 
 impl super::Shared {
-    /// The first number in use from `from` on, and its entry; no entry if the connection is just
-    /// being opened or closed.
+    /// The first number in use from `from` on, with its entry. The entry is `None` while the
+    /// connection opens or closes.
     fn next_entry(&self, from: u64) -> Option<(u64, Option<Entry>)> {
         let listeners = self.listeners();
         if let Some(listener) = listeners.get(from as usize) {
@@ -58,19 +58,19 @@ impl super::Shared {
         }
         let mut first = listeners.len();
         for connection_table in self.connection_tables().iter() {
-            if let Some(place) = connection_table.next((from as usize).saturating_sub(first)) {
+            if let Some(slot) = connection_table.next((from as usize).saturating_sub(first)) {
                 let entry = connection_table
-                    .get(place)
+                    .get(slot)
                     .map(|(ends, activity)| Entry::Connection(ends, activity));
-                return Some(((first + place) as u64, entry));
+                return Some(((first + slot) as u64, entry));
             }
-            first += connection_table.places();
+            first += connection_table.slots();
         }
         None
     }
 }
 
-/// The lines of one entry: with IPv6 addresses less than half of the guaranteed capacity.
+/// The lines of one entry. With IPv6 addresses they take less than half of the guaranteed capacity.
 fn describe(out: &mut Out, number: u64, entry: &Entry, now: u32, started: u32) {
     let activity = match entry {
         Entry::Listener(Listening { address, over_udp }) => {

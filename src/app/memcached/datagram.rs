@@ -1,14 +1,15 @@
-//! memcached over UDP, the sockets aside: a datagram with its frame in, the datagrams of the answer
-//! out.
+//! memcached over UDP without the sockets. Input: a datagram with its frame. Output: the datagrams
+//! of the answer.
 //!
-//! A frame is eight bytes: the request's number, this datagram's place among so many, and two bytes
-//! of nothing, each of 16 bits. A request is one datagram, as in memcached, which drops those that
-//! say otherwise; its answer is as many as it takes. Several requests in one datagram are answered
-//! as one, numbered through; memcached begins anew with each key.
+//! A frame has eight bytes, in four fields of 16 bits: request number, sequence number, number of
+//! datagrams, and a reserved field. A request is one datagram. Simoom drops longer requests, as
+//! memcached does. An answer may take several datagrams. Several requests in one datagram get one
+//! answer with consecutive sequence numbers. memcached restarts the sequence with each key.
 //!
-//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. So is the
-//! work for one datagram: where a connection would yield, the rest is refused. Nothing is
-//! kept from one datagram to the next, so a value whose end does not come with it is forgotten.
+//! The length of an answer is limited ([`ANSWER_DATAGRAMS_MAX`]), because the source address may be
+//! forged. The work for one datagram is limited, too: at the point where a connection would yield,
+//! the remaining input is refused. No state outlives a datagram, so a value must end within its
+//! datagram.
 
 use super::{Blob, Conn, Memcached, binary};
 use crate::handler::Handler;
@@ -18,21 +19,21 @@ use std::net::IpAddr;
 
 /// The frame in front of each datagram.
 pub const FRAME_BYTES: usize = 8;
-/// The longest datagram of an answer, its frame included; memcached's.
+/// The longest datagram of an answer, with its frame. memcached has the same limit.
 pub const DATAGRAM_MAX_BYTES: usize = 1400;
-/// An answer that takes more datagrams is refused.
+/// An answer with more datagrams is refused.
 pub const ANSWER_DATAGRAMS_MAX: usize = 8;
 
 const PART_BYTES: usize = DATAGRAM_MAX_BYTES - FRAME_BYTES;
-/// Ranges and chunks for what is answered in one step.
+/// Ranges and chunks for the answer of one step.
 const POOL: usize = 2 * QUEUE_ENTRIES as usize;
 
-/// A handler of requests that come in datagrams.
+/// A handler of requests in datagrams.
 pub trait DatagramHandler: Handler<Blob = Blob, Conn = Conn> {
-    /// Forgets a value that does not come whole, and with it all that `conn` holds.
+    /// Discards an incomplete value and all other resources of `conn`.
     fn abandon(&mut self, conn: &Conn);
 
-    /// Whether `address` is known to receive what is sent to it.
+    /// Whether the host at `address` is known to receive packets for that address.
     fn is_proven(&self, address: IpAddr) -> bool {
         let _ = address;
         false
@@ -49,28 +50,29 @@ impl DatagramHandler for Memcached {
     }
 }
 
-/// Room for one answer; the same for all.
+/// The buffer of one answer, reused for all answers.
 pub struct Datagrams {
-    /// The state of the request at hand, for [`Datagrams::begin_anew`].
+    /// The state of the current request, for [`Datagrams::begin_anew`].
     conn: Conn,
     pool: Pool<Blob>,
     queue: Queue,
-    /// The answer, each part behind room for its frame.
+    /// The answer. Each datagram has space for its frame.
     sent: Box<[u8]>,
-    /// Bytes of the answer, frames not counted.
+    /// Bytes of the answer, without frames.
     len: usize,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It was carried out whole.
+    /// The handler executed the whole request.
     Done,
-    /// No frame, or one of a request in several datagrams: nothing was done.
+    /// The frame is missing, or belongs to a request in several datagrams. The handler did nothing.
     Malformed,
-    /// Its end is missing; what is before it was carried out.
+    /// The end of the last request is missing. The handler executed the preceding requests.
     Incomplete,
-    /// It was carried out in part, and refused: its answer is too long, or it is too much work.
+    /// The handler executed a part and refused the request: the answer is too long, or the work too
+    /// much.
     TooLarge,
 }
 
@@ -88,15 +90,15 @@ impl Default for Datagrams {
 }
 
 impl Datagrams {
-    /// Bytes of memory that it takes.
+    /// Bytes of memory in use.
     pub const fn memory_bytes() -> usize {
         size_of::<Datagrams>()
             + ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES
             + Pool::<Blob>::memory_bytes(POOL, POOL)
     }
 
-    /// Has `handler` carry out what a datagram asks for; [`Datagrams::answer`] tells what is to be
-    /// sent.
+    /// Makes `handler` execute the requests of a datagram. [`Datagrams::answer`] returns the
+    /// answer.
     pub fn serve<H: DatagramHandler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
         self.len = 0;
         let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk()
@@ -114,8 +116,8 @@ impl Datagrams {
         fate
     }
 
-    /// The handler panicked: what the request holds is given back, and nothing is answered. The
-    /// pool may be left half changed, so it is made anew.
+    /// Cleans up after a panic of the handler: frees the resources of the request and discards the
+    /// answer. Replaces the pool, which may be half changed.
     pub fn begin_anew<H: DatagramHandler>(&mut self, handler: &mut H) {
         (self.pool, self.queue, self.len) = (Pool::new(POOL, POOL), Queue::default(), 0);
         handler.abandon(&std::mem::take(&mut self.conn));
@@ -127,11 +129,12 @@ impl Datagrams {
             let (conn, queue) = (&mut self.conn, &mut self.queue);
             let unheld = Unheld { seen: &mut seen };
             let mut exchange = Exchange::new(conn, &mut flow, queue, &mut self.pool, unheld);
-            // What was refused capacity has it now: what was queued is collected.
+            // The previous step ran out of capacity. Its answer is collected now, so there is
+            // capacity again.
             let resumed = exchange.resume(handler);
             let taken = if requests.is_empty() { 0 } else { exchange.receive(handler, requests) };
             requests = &requests[taken..];
-            // An answer that would have to wait is that of a large item, or much work.
+            // Only an answer with a large item or much work would have to wait.
             let is_whole = requests.is_empty() && self.conn.is_between_requests();
             let has_to_wait = flow.reads_later() || (flow.has_yielded() && !is_whole);
             if !self.collect() || flow.is_aborted() || has_to_wait {
@@ -148,7 +151,7 @@ impl Datagrams {
         if is_whole { Fate::Done } else { Fate::Incomplete }
     }
 
-    /// Takes what is queued to the answer; says no if that does not hold it.
+    /// Moves the queued bytes to the answer. Returns false if the answer would exceed its limit.
     fn collect(&mut self) -> bool {
         let queued = self.queue.len();
         if self.len as u64 + queued > (ANSWER_DATAGRAMS_MAX * PART_BYTES) as u64 {
@@ -161,7 +164,7 @@ impl Datagrams {
         true
     }
 
-    /// In place of an answer that is too long, to the first request.
+    /// Replaces an answer that is too long by an error for the first request.
     fn refuse(&mut self, requests: &[u8]) {
         self.len = 0;
         match binary::too_large(requests) {
@@ -182,7 +185,7 @@ impl Datagrams {
         }
     }
 
-    /// The datagrams of the last answer, in order; none if there is nothing to say.
+    /// The datagrams of the last answer, in order. Empty if there is no answer.
     pub fn answer(&self) -> impl Iterator<Item = &[u8]> {
         let mut left = self.len;
         self.sent.chunks(DATAGRAM_MAX_BYTES).map_while(move |datagram| {
@@ -193,7 +196,7 @@ impl Datagrams {
     }
 }
 
-/// Input that is held nowhere: a datagram is there until it is carried out.
+/// Input that is buffered nowhere: a datagram stays in place until its requests are executed.
 struct Unheld<'a> {
     seen: &'a mut usize,
 }
@@ -222,7 +225,7 @@ impl Input for Unheld<'_> {
     fn clear(&mut self) {}
 }
 
-/// Appends `bytes` to an answer of `len` bytes, leaving room for the frames.
+/// Appends `bytes` to an answer of `len` bytes, with space for the frames.
 fn put(sent: &mut [u8], len: &mut usize, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let (datagram, at) = (*len / PART_BYTES, *len % PART_BYTES);

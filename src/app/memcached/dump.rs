@@ -1,6 +1,6 @@
-//! `lru_crawler metadump` and `mgdump`: a cursor into the store in, a line an item out, as there is
-//! room. A list walks the whole table, however few items there are, so it goes on in the next
-//! iteration once the connection's share of this one is used up.
+//! `lru_crawler metadump` and `mgdump`: list all items, one line for each, as the send queue has
+//! capacity. A list walks the whole hash table, however few items it contains. So it continues in
+//! the next iteration when the connection has used up its share of this one.
 
 use super::conn::{Conn, Phase, Wide};
 use super::out::Out;
@@ -11,15 +11,15 @@ use crate::app::Blob;
 use crate::store::Visit;
 use simoom_io::Reply;
 
-/// The cursor once all items were told.
+/// The cursor after the last item.
 const ENDED: Wide = Wide(u64::MAX);
 
-/// How far a list has come.
+/// The position within a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dump {
     of: DumpOf,
     begun: bool,
-    /// Where the store goes on, or [`ENDED`].
+    /// The next position in the store, or [`ENDED`].
     cursor: Wide,
 }
 
@@ -30,7 +30,7 @@ impl Dump {
 }
 
 impl Memcached {
-    /// Goes on with a list. Once it has ended, the last byte of the request is taken.
+    /// Continues a list. At its end, consumes the last byte of the request.
     pub(super) fn dump(
         &mut self,
         conn: &mut Conn,
@@ -38,7 +38,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         if !dump.begun {
-            self.say(b"OK", reply);
+            self.write_line(b"OK", reply);
         }
         dump.begun = true;
         while !conn.share.is_used_up() && reply.has_capacity() {
@@ -46,7 +46,8 @@ impl Memcached {
                 return Memcached::end_dump(conn, dump, reply);
             }
             let (times, out) = (self.times(), &mut self.out);
-            // One at a time: what was told is before the cursor, whatever writers do meanwhile.
+            // One item at a time: each sent item lies before the cursor, whatever other threads
+            // write.
             let next = self.store.dump(dump.cursor.0, 1, self.now, &mut |visit| {
                 describe(&visit, dump.of, times, out.clear());
                 reply.copy(out.bytes());

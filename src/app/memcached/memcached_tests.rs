@@ -1,5 +1,5 @@
-//! What the protocols share: what is counted and told, how answers go out, and pipelines cut
-//! anywhere. Each protocol has a file of its own.
+//! The parts that all protocols share: counters and statistics, the order of answers, and pipelines
+//! cut at any byte. Each protocol has its own test file.
 
 #[path = "binary_tests.rs"]
 mod binary;
@@ -169,10 +169,10 @@ fn a_value_goes_straight_to_its_place() {
     line.offer(b"set a 0 0 100000\r\n");
     for _ in 0..100 {
         line.offer(&[b'x'; 1000]);
-        assert_eq!(line.kept(), 0);
+        assert_eq!(line.buffered(), 0);
     }
     line.offer(b"\r");
-    assert_eq!((line.take(), line.kept()), (vec![], 1));
+    assert_eq!((line.take(), line.buffered()), (vec![], 1));
     line.offer(b"\nget a\r\n");
     let answer = line.take();
     assert!(
@@ -221,7 +221,7 @@ fn packet(opcode: u8, extras: &[u8], key: &[u8], value: &[u8], cas: u64) -> Vec<
 const SET: &[u8] = &[0, 0, 0, 7, 0, 0, 0, 0];
 
 /// Requests of every kind in all protocols but the binary one, some broken, and noise.
-fn piece() -> impl Strategy<Value = Vec<u8>> {
+fn chunk() -> impl Strategy<Value = Vec<u8>> {
     let key = prop_oneof![Just("a"), Just("b"), Just("key"), Just("Zm9v")];
     let store = (
         prop_oneof![Just("set"), Just("add"), Just("replace"), Just("append"), Just("prepend")],
@@ -302,7 +302,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Packets, some broken.
-fn binary_piece() -> impl Strategy<Value = Vec<u8>> {
+fn binary_chunk() -> impl Strategy<Value = Vec<u8>> {
     let key = prop_oneof![Just(&b"a"[..]), Just(&b"b"[..]), Just(&b""[..])];
     let extras = prop_oneof![Just(0usize), Just(4), Just(8), Just(20)];
     (0u8..0x27, extras, key, 0usize..100, 0u64..4, prop_oneof![9 => Just(true), 1 => Just(false)])
@@ -334,21 +334,21 @@ fn a_list_of_classes_is_the_same_beside_a_value_that_comes_byte_by_byte() {
 proptest! {
     #[test]
     fn any_split_gets_the_same_answers(
-        pieces in proptest::collection::vec(piece(), 1..12),
+        chunks in proptest::collection::vec(chunk(), 1..12),
         sizes in proptest::collection::vec(1usize..200, 1..6),
         narrow in any::<bool>(),
     ) {
-        let input = pieces.concat();
+        let input = chunks.concat();
         prop_assert_eq!(memcached_answers(&input, &sizes, narrow), memcached_answers(&input, &[], false));
     }
 
     #[test]
     fn any_split_of_packets_gets_the_same_answers(
-        pieces in proptest::collection::vec(binary_piece(), 1..12),
+        chunks in proptest::collection::vec(binary_chunk(), 1..12),
         sizes in proptest::collection::vec(1usize..60, 1..6),
         narrow in any::<bool>(),
     ) {
-        let input = pieces.concat();
+        let input = chunks.concat();
         prop_assert_eq!(memcached_answers(&input, &sizes, narrow), memcached_answers(&input, &[], false));
     }
 
@@ -358,11 +358,11 @@ proptest! {
     }
 
     #[test]
-    fn kept_input_stays_within_the_bound(
-        pieces in proptest::collection::vec(piece(), 1..8),
+    fn buffered_input_stays_within_the_bound(
+        chunks in proptest::collection::vec(chunk(), 1..8),
         size in 1usize..3000,
     ) {
-        prop_assert!(open().most_kept(&pieces.concat(), size) < INPUT_MAX_BYTES);
+        prop_assert!(open().max_buffered(&chunks.concat(), size) < INPUT_MAX_BYTES);
     }
 }
 

@@ -2,38 +2,36 @@
 //!
 //! # The life of a request
 //!
-//! Its bytes come to `received`, in a frame or wherever the transport has them. The first byte of a
-//! connection tells its protocol. A connection is in one of these phases:
+//! The transport delivers input to `received`, in a frame or in its own buffer. The first byte of a
+//! connection selects its protocol. A connection is in one of these phases:
 //!
-//! - *Command*: a whole command line, or a header with its extras and key, is needed; until it is
-//!   there nothing is consumed. [`text`], [`meta`] and [`binary`] read it and do it.
-//! - *Keys*: the keys of a retrieval are looked up and answered one by one, each consumed once it
-//!   is answered. So a line of any number of keys stops where there is no room for one more answer,
-//!   and goes on from there.
-//! - *LongLine*: such a line, from a client that writes all of it before it reads ([`text`]): what
-//!   there is no room to answer is held, within a bound for all connections.
-//! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever
-//!   it was cut, and committed with its last byte ([`upload`]).
-//! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never
-//!   held.
-//! - *Stats*, *Conns* and *Dump*: lines of an answer that may be longer than there is room for
-//!   ([`stats`], [`conns`], [`dump`]). The last byte of the request is consumed with the last of
-//!   them.
+//! - *Command*: the handler needs a whole command line, or a header with its extras and key. It
+//!   consumes nothing before. [`text`], [`meta`] and [`binary`] parse and execute the command.
+//! - *Keys*: the handler looks up and answers the keys of a retrieval one by one, and consumes each
+//!   key with its answer. So a line with any number of keys stops when the send queue has no
+//!   capacity, and continues from that key.
+//! - *LongLine*: a retrieval line from a client that writes the whole line before it reads
+//!   ([`text`]). The handler buffers the unanswered keys, within a bound for all connections.
+//! - *Upload*: the store reserved space for a value. The handler writes each chunk of the value
+//!   there, and commits the item with the last byte ([`upload`]).
+//! - *Skip* and *SkipLine*: the handler discards a refused value, or the end of a line.
+//! - *Stats*, *Conns* and *Dump*: the handler sends the lines of an answer that may exceed the send
+//!   queue's capacity ([`stats`], [`conns`], [`dump`]). It consumes the last byte of the request
+//!   with the last line.
 //!
-//! An item is stored as the very bytes that a text `get` answers, so an answer is a range of the
-//! store; the other protocols send a head of their own and the part that is the value. Small ranges
-//! are copied, large ones shared: such an item stays as it is until it is sent, whatever becomes of
-//! its key.
+//! The store holds an item in the form that a text `get` sends, so an answer is a range of the
+//! store. The other protocols send their own head and the range of the value. Small ranges are
+//! copied, large ranges shared. A shared item stays unchanged until it is sent, even if its key is
+//! updated.
 //!
 //! # Which suite covers which command
 //!
-//! Beside an installed memcached are those of `tests/memcached.rs`: *each* request alone,
-//! *pipelines* in pieces, *binary* packets, *udp* datagrams, *stats* by name and type, of
-//! *connections* line by line. Clients are memcapable, pymemcache and pylibmc in
-//! `tests/serve/memcached.rs`. `model_tests.rs` holds all that stores, brings, changes or removes
-//! items, text, meta and binary, against a plain map. All commands have tables in the `_tests.rs`
-//! files here, and all that are not `stats` are cut at random places by the property test and the
-//! fuzz target.
+//! `tests/memcached.rs` compares Simoom with an installed memcached: *each* request alone,
+//! *pipelines* in chunks, *binary* packets, *udp* datagrams, *stats* by name and type, and the list
+//! of *connections* line by line. `tests/serve/memcached.rs` runs the clients memcapable,
+//! pymemcache and pylibmc. `model_tests.rs` compares all text, meta and binary commands on items
+//! with a plain map. The `_tests.rs` files here have tables for all commands. The property test and
+//! the fuzz target cut all commands except `stats` at random bytes.
 //!
 //! | command | beside memcached | clients |
 //! |---|---|---|
@@ -56,9 +54,9 @@
 //! | `me`, `lru_crawler metadump`, `mgdump` | | |
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
-//! The words are those of memcached 1.6.45, whose source decides where its document says otherwise.
-//! This module reads no clock: the transport calls [`Handler::clock`]. What ends a connection in
-//! time is in [`watch`].
+//! The protocol texts are those of memcached 1.6.45. Where its source and its documentation differ,
+//! the source decides. This module reads no clock: the transport calls [`Handler::clock`].
+//! [`watch`] closes connections that time out.
 
 mod base64;
 mod binary;
@@ -108,57 +106,59 @@ use uploads::Uploads;
 use waiters::Waiters;
 use watch::Waits;
 
-/// The version whose protocol this is: what clients ask for to know which commands there are.
+/// The version of the protocol that Simoom implements. Clients query it to learn the supported
+/// commands.
 pub const VERSION: &str = "1.6.45";
 
-/// A transport must be able to keep this much unconsumed input for one connection: the longest
-/// command line and its end, which is more than the longest header with its key.
+/// Input that a transport must be able to buffer for one connection: the longest command line with
+/// its end. It exceeds the longest header with its key.
 pub const INPUT_MAX_BYTES: usize = tokens::LINE_MAX_BYTES + 1;
 
-/// Ranges up to this long are copied: that costs less than to hold the item until it is
-/// acknowledged.
+/// Ranges up to this size are copied: that costs less than to pin the item until the client
+/// acknowledges it.
 const COPY_MAX_BYTES: usize = simoom_io::send::CHUNK_BYTES;
 
 /// The handler of one worker.
 pub struct Memcached {
     store: Arc<Store>,
     shared: Arc<Shared>,
-    /// Which of the workers this is.
+    /// The worker's number.
     worker: usize,
-    /// Unix seconds of a clock that nobody sets ([`Seconds::steady`]): the store's.
+    /// Unix seconds of a clock that nobody sets ([`Seconds::steady`]): the store's clock.
     now: u32,
-    /// Unix seconds, as the system has them.
+    /// Unix seconds of the system's clock.
     time_of_day: u32,
     out: Out,
     uploads: Uploads,
     long_lines: LongLines,
     table_writer: TableWriter,
-    /// Keys whose items were fetched ahead, from the one at hand on.
+    /// Keys with prefetched items, from the current key on.
     prefetched: usize,
-    /// Requests that wait for readers that release items.
+    /// Requests that wait until readers release items.
     waiters: Waiters,
-    /// Others wait, and have to be served before the request at hand may hold an item.
+    /// Other requests wait, and the handler must serve them before the current request may pin an
+    /// item.
     must_queue: bool,
-    /// The request at hand waits for readers that release items.
+    /// The current request waits until readers release items.
     holds_back: bool,
-    /// When a request last waited for readers.
+    /// The last time that a request waited for readers.
     held_back_at: Option<u32>,
-    /// An answer of this call holds items.
+    /// An answer of this call pins items.
     shares_items: bool,
     draining: bool,
 }
 
-/// How one step through the input went.
+/// The result of one step through the input.
 enum Step {
-    /// So many bytes are consumed.
+    /// The number of consumed bytes.
     Took(usize),
-    /// More input, or more room, is needed.
+    /// The handler needs more input or more capacity.
     Wait,
 }
 
 impl Memcached {
-    /// The handler of the worker with this number, counted from 0 and nobody else's, which serves
-    /// at most so many connections at once.
+    /// The handler of worker `worker`, counted from 0. Each worker has a number of its own. The
+    /// handler serves at most `connections` at once.
     pub fn new(shared: Arc<Shared>, worker: usize, connections: usize) -> Memcached {
         let table_writer = TableWriter::new(connections);
         shared.register(table_writer.connection_table());
@@ -182,8 +182,7 @@ impl Memcached {
         }
     }
 
-    /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not
-    /// counted.
+    /// Bytes of memory for the handler of one worker with `connections`, without the store.
     pub const fn memory_bytes(connections: usize) -> usize {
         size_of::<Memcached>()
             + Uploads::memory_bytes(connections)
@@ -192,7 +191,7 @@ impl Memcached {
             + TableWriter::memory_bytes(connections)
     }
 
-    /// As [`Shared::is_proven`], at this second.
+    /// As [`Shared::is_proven`], at the current second.
     pub fn is_proven(&self, address: IpAddr) -> bool {
         self.shared.is_proven(address, self.now)
     }
@@ -207,14 +206,14 @@ impl Memcached {
         self.shared.counters().add(self.worker, count, 1);
     }
 
-    /// As [`Application::prefetch`]: the first request of each. Which connections are this
-    /// handler's, the caller knows.
+    /// As [`Application::prefetch`], for the first request of each input. The caller selects the
+    /// connections of this handler.
     pub fn prefetch<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
         self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
-    /// A key is about to be answered that `behind` follows: fetches the next ones ahead if that is
-    /// not done already.
+    /// Prefetches the items of the keys in `behind`, which follow the current key. Does nothing if
+    /// they are prefetched already.
     #[inline]
     fn prefetch_next(&mut self, behind: &[u8], in_line: bool) {
         self.prefetched = self.prefetched.saturating_sub(1);
@@ -260,7 +259,7 @@ impl Memcached {
         n as usize
     }
 
-    /// Queues a part of an item.
+    /// Queues a range of an item.
     #[inline]
     fn send(&mut self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
         let copies = range.len() <= COPY_MAX_BYTES
@@ -273,14 +272,14 @@ impl Memcached {
         }
     }
 
-    /// The request waits until readers release items.
+    /// Makes the request wait until readers release items.
     #[cold]
     fn hold_back(&mut self) -> Step {
         self.holds_back = true;
         Step::Wait
     }
 
-    /// Forgets a request that is not answered whole.
+    /// Forgets a request that is not completely answered.
     fn abandon(&mut self, conn: &Conn) {
         match conn.phase {
             Phase::Upload(place) => self.uploads.cancel(place),
@@ -294,7 +293,7 @@ impl Memcached {
         }
     }
 
-    /// Notes what a connection is doing where all may read it.
+    /// Publishes the activity of a connection for all workers.
     #[cold]
     fn publish_activity(&mut self, conn: &mut Conn, activity: Activity) {
         conn.activity = activity;
@@ -309,7 +308,7 @@ impl Memcached {
     }
 }
 
-/// Closes behind what is queued.
+/// Closes the connection after the queued answers.
 fn close(conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
     conn.phase = Phase::Closing;
     reply.close();
@@ -376,7 +375,7 @@ impl Application for Memcached {
         counters.add(self.worker, Count::BytesRead, at as u64);
         let added = reply.queued() - queued;
         counters.add(self.worker, Count::BytesWritten, added);
-        // A line of keys all of which are answered has no end yet.
+        // A line can be without an end after all its keys were answered.
         is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
         conn.share.settle(reply);
@@ -391,13 +390,14 @@ impl Application for Memcached {
         Memcached::prefetch(self, inputs.iter().map(|(_, input)| *input));
     }
 
-    /// A transport that keeps less than [`INPUT_MAX_BYTES`]: what came is a line without an end.
+    /// For a transport that buffers less than [`INPUT_MAX_BYTES`]: treat the input as a line
+    /// without an end.
     fn overfull(&mut self, conn: &mut Conn, _: &[u8], reply: &mut Reply<'_, Blob>) {
         self.hang_up(conn, reply);
     }
 
-    /// Answers more of a line that is held. What else waited, for capacity or for the next
-    /// iteration, is delivered again by the transport.
+    /// Answers more of a buffered line. The transport delivers again any other input that waits for
+    /// capacity or for the next iteration.
     fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::LongLine(_)) {
             self.received(conn, &[], reply);
@@ -406,7 +406,7 @@ impl Application for Memcached {
 
     fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         self.check(conn, reply);
-        // A line that is held may wait for readers.
+        // A buffered line may wait for readers.
         self.resumed(conn, reply);
     }
 
@@ -428,7 +428,7 @@ impl Handler for Memcached {
         work::forget();
     }
 
-    /// From now on every connection closes behind the request that it is in.
+    /// Starts draining: every connection closes after its current request.
     fn drain(&mut self) {
         self.draining = true;
     }
@@ -437,8 +437,8 @@ impl Handler for Memcached {
         conn.is_between_requests()
     }
 
-    /// Whether no panic cut off a change of the store. What else all workers share is usable after
-    /// every step: atomic counters, and lists that only grow.
+    /// Whether no panic interrupted a change of the store. The other state that workers share is
+    /// usable after every step: atomic counters, and lists that only grow.
     fn is_sound(&self) -> bool {
         self.store.is_sound()
     }

@@ -1,8 +1,8 @@
-//! The whole handler against a plain map ([`map`]): text, meta and binary requests on three
-//! connections to three workers with one store, pipelines cut anywhere and at every byte, values
-//! from nothing to nearly 1 MB, and a clock that only the test moves.
+//! Compares the whole handler with a plain map ([`map`]): text, meta and binary requests on three
+//! connections to three workers with one store. Pipelines are cut at random bytes and at every
+//! byte. Values have 0 bytes to nearly 1 MB. Only the test advances the clock.
 //!
-//! SIMOOM_SEED=N repeats the run that failed, SIMOOM_RUNS=N makes more of them.
+//! SIMOOM_SEED=N repeats a failed run; SIMOOM_RUNS=N performs N runs.
 
 #[path = "model_tests/binary.rs"]
 mod binary;
@@ -41,12 +41,12 @@ fn exchange(
     let (mut answers, mut rest) = (Vec::new(), &input[..]);
     while !rest.is_empty() {
         let end = if at_every_byte { 1 } else { [20, 2000, 100_000][model.below(3) as usize] };
-        let (piece, behind) = rest.split_at(rest.len().min(1 + model.below(end) as usize));
-        line.offer(piece);
+        let (chunk, behind) = rest.split_at(rest.len().min(1 + model.below(end) as usize));
+        line.offer(chunk);
         answers.extend(line.take());
         rest = behind;
     }
-    if answers != expected || line.kept() != 0 {
+    if answers != expected || line.buffered() != 0 {
         let told = |bytes: &[u8]| bytes[..bytes.len().min(400)].escape_ascii().to_string();
         let same =
             answers.iter().zip(&expected).take_while(|(a, b)| a == b).count().saturating_sub(40);

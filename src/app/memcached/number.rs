@@ -1,16 +1,16 @@
-//! Numbers as memcached reads them: the bytes of a token in, a number or nothing out.
+//! Parses numbers as memcached does. Input: the bytes of a token. Output: a number or `None`.
 //!
-//! Two readings exist side by side in memcached and so here: most numbers are plain digits
-//! ([`unsigned`], [`signed`]); client flags and expiration times of storage commands, and the
-//! stored values that `incr` counts on, are read as C's strtoul does ([`strtoul`], [`strtol`]),
-//! which skips white space, takes a sign and wraps.
+//! memcached parses numbers in two ways, and so does this module. Most numbers are plain digits
+//! ([`unsigned`], [`signed`]). Client flags and expiration times of storage commands, and the
+//! stored values of `incr`, follow C's strtoul ([`strtoul`], [`strtol`]): skip white space, accept
+//! a sign, and wrap.
 
-/// Most digits of a token that is read as 64 bits, leading zeros included.
+/// The maximum number of digits in a 64-bit token, with leading zeros.
 const DIGITS64_MAX: usize = 22;
-/// The same for 32 bits, a minus sign included.
+/// The maximum length of a 32-bit token, with a minus sign.
 const DIGITS32_MAX: usize = 11;
 
-/// Digits alone, as 64 bits.
+/// Parses plain digits as 64 bits.
 pub(super) fn unsigned(token: &[u8]) -> Option<u64> {
     if token.len() > DIGITS64_MAX {
         return None;
@@ -18,7 +18,7 @@ pub(super) fn unsigned(token: &[u8]) -> Option<u64> {
     digits(token)
 }
 
-/// Digits alone, as 32 bits.
+/// Parses plain digits as 32 bits.
 pub(super) fn unsigned32(token: &[u8]) -> Option<u32> {
     if token.len() > DIGITS32_MAX {
         return None;
@@ -26,7 +26,7 @@ pub(super) fn unsigned32(token: &[u8]) -> Option<u32> {
     digits(token)?.try_into().ok()
 }
 
-/// Digits, perhaps behind a minus sign, as 32 bits.
+/// Parses digits as 32 bits, with an optional minus sign.
 pub(super) fn signed(token: &[u8]) -> Option<i32> {
     if token.len() > DIGITS32_MAX {
         return None;
@@ -50,15 +50,15 @@ fn digits(token: &[u8]) -> Option<u64> {
     Some(sum)
 }
 
-/// As strtoul reads it. White space or the end must follow; a negative number counts only if it
-/// wraps to less than 2⁶³.
+/// Parses as strtoul does. White space or the end must follow the digits. A negative number is
+/// valid only if it wraps to less than 2⁶³.
 pub(super) fn strtoul(bytes: &[u8]) -> Option<u64> {
     let (negative, magnitude) = sign_and_magnitude(bytes)?;
     let value = if negative { magnitude.wrapping_neg() } else { magnitude };
     (!negative || value < 1 << 63).then_some(value)
 }
 
-/// As strtol reads it. White space or the end must follow.
+/// Parses as strtol does. White space or the end must follow the digits.
 pub(super) fn strtol(bytes: &[u8]) -> Option<i64> {
     let (negative, magnitude) = sign_and_magnitude(bytes)?;
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }

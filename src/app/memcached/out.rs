@@ -1,13 +1,13 @@
-//! The head of one answer, put together before it is queued: text, numbers and keys in, bytes out.
-//! One buffer serves all answers of a worker.
+//! Builds the head of one answer from text, numbers and keys. All answers of a worker use the same
+//! buffer.
 
 use super::base64;
 
-/// As much as there is room for in any case, and longer than any head: a key with every byte
+/// The guaranteed capacity of the send queue. It exceeds the longest head: a key with every byte
 /// escaped, and a dozen numbers.
 const OUT_MAX_BYTES: usize = simoom_io::send::CAPACITY_COPY_BYTES;
 
-/// The head being put together.
+/// The head under construction.
 pub(super) struct Out {
     bytes: [u8; OUT_MAX_BYTES],
     len: usize,
@@ -18,13 +18,13 @@ impl Out {
         Out { bytes: [0; OUT_MAX_BYTES], len: 0 }
     }
 
-    /// Begins anew.
+    /// Clears the buffer.
     pub(super) fn clear(&mut self) -> &mut Out {
         self.len = 0;
         self
     }
 
-    /// What was put together.
+    /// The bytes of the head.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -36,7 +36,7 @@ impl Out {
         self
     }
 
-    /// Decimal digits.
+    /// Appends decimal digits.
     pub(super) fn number(&mut self, mut number: u64) -> &mut Out {
         let mut digits = [0; 20];
         let mut at = digits.len();
@@ -50,12 +50,12 @@ impl Out {
         }
     }
 
-    /// A space, the flag, and its number.
+    /// Appends a space, the flag, and its number.
     pub(super) fn flag(&mut self, flag: u8, number: u64) -> &mut Out {
         self.push(&[b' ', flag]).number(number)
     }
 
-    /// The return flag `k`: the key as it was given.
+    /// Appends the return flag `k`: the key as the client sent it.
     pub(super) fn key(&mut self, key: &[u8], binary: bool) -> &mut Out {
         self.push(b" k");
         if binary { self.base64(key).push(b" b") } else { self.push(key) }
@@ -68,7 +68,7 @@ impl Out {
         self
     }
 
-    /// Bytes as they may stand in a URI (RFC 3986 §2).
+    /// Appends bytes, percent-encoded as in a URI (RFC 3986 §2).
     pub(super) fn escaped(&mut self, bytes: &[u8]) -> &mut Out {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         for byte in bytes {

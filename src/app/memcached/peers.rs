@@ -1,8 +1,8 @@
-//! How much memory the unfinished values of each peer hold. A peer is an IPv4 address or an IPv6
-//! /64: connections prove their address, unlike datagrams.
+//! Counts the memory of each peer's unfinished values. A peer is an IPv4 address or an IPv6 /64.
+//! Connections prove their address, unlike datagrams.
 //!
-//! Peers are counted under a keyed hash in a table of fixed size. Peers that meet in a slot count
-//! as one; nobody can choose whom he meets.
+//! A table of fixed size counts peers under a keyed hash. Peers in the same slot count as one. The
+//! key is secret, so no peer can choose its slot.
 
 use super::uploads::NONE;
 use std::hash::{BuildHasher, RandomState};
@@ -10,14 +10,14 @@ use std::net::IpAddr;
 
 const SLOTS: usize = 1024;
 const CLASSES: usize = 16;
-/// The smallest class is below twice 1 KiB, the largest from 32 MiB on.
+/// The smallest class is below 2 KiB, the largest starts at 32 MiB.
 const SMALLEST_LOG2: u32 = 10;
 
-/// The number of a peer's slot.
+/// The slot of a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Peer(u16);
 
-/// A list of uploads in the order of their last progress: its ends.
+/// The first and last upload of a list, in the order of their last progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct List {
     pub(super) first: u32,
@@ -39,13 +39,14 @@ pub(super) struct Held {
 impl Held {
     pub(super) const NOTHING: Held = Held { count: 0, lists: [List::EMPTY; CLASSES] };
 
-    /// The first upload of each class in use, the largest class first.
+    /// The first upload of each non-empty class, starting with the largest class.
     pub(super) fn firsts(&self) -> impl Iterator<Item = u32> {
         self.lists.iter().rev().map(|list| list.first).filter(|first| *first != NONE)
     }
 }
 
-/// The sizes of a class differ by less than a factor of 2, but for the smallest and the largest.
+/// Within a class, sizes differ by less than a factor of 2, except in the smallest and the largest
+/// class.
 pub(super) fn size_class(bytes: u64) -> usize {
     (bytes.max(1).ilog2().saturating_sub(SMALLEST_LOG2) as usize).min(CLASSES - 1)
 }
@@ -53,7 +54,7 @@ pub(super) fn size_class(bytes: u64) -> usize {
 /// The peers of one worker.
 #[derive(Debug)]
 pub(super) struct Peers {
-    /// Bytes that each holds.
+    /// Bytes of unfinished values for each peer.
     bytes: Box<[u64]>,
     held: Box<[Held]>,
     hash: RandomState,
@@ -84,7 +85,8 @@ impl Peers {
         &mut self.bytes[usize::from(peer.0)]
     }
 
-    /// The peers that hold the most, if any holds something: several if they hold equally much.
+    /// The peers with the most memory. Several if they have equal amounts; none if the maximum is
+    /// 0.
     pub(super) fn heaviest(&self) -> impl Iterator<Item = (u64, &Held)> {
         let most = self.bytes.iter().copied().max().unwrap_or(0);
         let peers = self.bytes.iter().copied().zip(&self.held);
@@ -102,7 +104,7 @@ mod tests {
         let peer = |address: &str| peers.find(address.parse().unwrap());
         assert_eq!(peer("::ffff:198.18.0.1"), peer("198.18.0.1"));
         assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff:0:0:2"));
-        // Few of these meet: which ones do is random.
+        // Few peers share a slot, and the hash makes the selection random.
         let differ = |addresses: Vec<String>| {
             let mut slots: Vec<u16> = addresses.iter().map(|address| peer(address).0).collect();
             slots.sort_unstable();

@@ -6,7 +6,7 @@ use super::binary::{HEADER_BYTES, REQUEST};
 use super::text::KEY_MAX_BYTES;
 use memchr::{memchr, memchr2};
 
-/// The keys of requests, as far as they are complete. Ends at a request with a value.
+/// An iterator over the keys of complete requests. Ends at a request with a value.
 pub(super) struct Keys<'a> {
     rest: &'a [u8],
     /// Within a line that contains only keys.
@@ -14,12 +14,12 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// The keys of input that begins with a request.
+    /// The keys of input that starts with a request.
     pub(super) fn of(bytes: &'a [u8]) -> Keys<'a> {
         Keys { rest: bytes, in_line: false }
     }
 
-    /// The keys of input that begins within a line of keys.
+    /// The keys of input that starts within a line of keys.
     pub(super) fn of_line(bytes: &'a [u8]) -> Keys<'a> {
         Keys { rest: bytes, in_line: true }
     }

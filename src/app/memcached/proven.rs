@@ -1,53 +1,51 @@
-//! Addresses that are known to receive what is sent to them, because a TCP handshake from there was
-//! completed: a datagram's source may be forged, a handshake's is not. Workers write, the thread
-//! for UDP reads.
+//! Addresses that completed a TCP handshake, so that a host there receives packets for them. The
+//! source address of a datagram may be forged; the address of a handshake is not. Workers write the
+//! table, the UDP thread reads it.
 //!
-//! A table of fixed size, by a keyed hash. An entry that another address overwrites is lost, which
-//! costs that address a lower limit and nothing else.
+//! The table has a fixed size and uses a keyed hash. A new entry may overwrite that of another
+//! address, which then gets a lower limit and no other restriction.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Addresses that are remembered.
-const PLACES: usize = 4096;
-/// How long an address is taken for proven after its last handshake.
+/// The number of entries.
+const SLOTS: usize = 4096;
+/// Lifetime of an entry after the address's last handshake.
 const LIFE_SECONDS: u32 = 3600;
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Proven {
-    /// The upper half of an address's hash, and the second of its last handshake. 0 is nobody's.
-    places: Box<[AtomicU64]>,
+    /// The upper half of an address's hash, and the second of its last handshake. 0 marks a free
+    /// entry.
+    slots: Box<[AtomicU64]>,
     hash: RandomState,
 }
 
 impl Proven {
-    pub(super) const MEMORY_BYTES: usize = PLACES * size_of::<AtomicU64>();
+    pub(super) const MEMORY_BYTES: usize = SLOTS * size_of::<AtomicU64>();
 
     pub(super) fn new() -> Proven {
-        Proven {
-            places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
-            hash: RandomState::new(),
-        }
+        Proven { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(), hash: RandomState::new() }
     }
 
-    /// A handshake with `address` was completed.
+    /// Records a handshake with `address`.
     pub(super) fn note(&self, address: IpAddr, now: u32) {
-        let (place, tag) = self.find(address);
-        place.store(tag | u64::from(now), Relaxed);
+        let (slot, tag) = self.find(address);
+        slot.store(tag | u64::from(now), Relaxed);
     }
 
-    /// Whether one was, not long ago.
+    /// Whether a handshake with `address` was completed within the lifetime.
     pub(super) fn contains(&self, address: IpAddr, now: u32) -> bool {
-        let (place, tag) = self.find(address);
-        let entry = place.load(Relaxed);
+        let (slot, tag) = self.find(address);
+        let entry = slot.load(Relaxed);
         entry & TAG == tag && entry != 0 && now.saturating_sub(entry as u32) <= LIFE_SECONDS
     }
 
     fn find(&self, address: IpAddr) -> (&AtomicU64, u64) {
         let hash = self.hash.hash_one(address.to_canonical());
-        (&self.places[hash as usize % PLACES], hash & TAG)
+        (&self.slots[hash as usize % SLOTS], hash & TAG)
     }
 }
 

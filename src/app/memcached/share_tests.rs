@@ -1,4 +1,4 @@
-//! Requests that cost more than their bytes tell: a connection yields, and goes on in the next
+//! Requests that cost more than their length suggests: the connection yields and continues in later
 //! iterations.
 
 use super::*;
@@ -26,7 +26,7 @@ fn iterations(request: &[u8], len: usize, count: usize) -> Vec<usize> {
         done.push(now - at);
         at = now;
         if !line.iterate() {
-            assert_eq!((at, line.kept()), (len + count, 0));
+            assert_eq!((at, line.buffered()), (len + count, 0));
             return done;
         }
     }
@@ -70,7 +70,7 @@ fn shares(setup: &[u8], burst: &[u8]) -> usize {
         if line.iterate() {
             shares += 1;
         } else if !line.take_once(|_| {}).1 {
-            assert_eq!(line.kept(), 0);
+            assert_eq!(line.buffered(), 0);
             return shares;
         }
     }
@@ -106,7 +106,7 @@ fn what_is_left_of_a_share_is_for_the_next_segment() {
         assert!(segments <= 6, "{segments}");
     }
     line.offer(append);
-    assert!(line.kept() == append.len() && value_len(&line, "k") == 100_000 + segments);
+    assert!(line.buffered() == append.len() && value_len(&line, "k") == 100_000 + segments);
     assert!(line.iterate());
-    assert_eq!((line.kept(), value_len(&line, "k")), (0, 100_001 + segments));
+    assert_eq!((line.buffered(), value_len(&line, "k")), (0, 100_001 + segments));
 }

@@ -1,9 +1,9 @@
-//! What `stats` tells: a topic and a line's number in, a name and a value out, in memcached's names
-//! and types.
+//! The answers to `stats`. Input: a topic and a line number. Output: a name and a value, with
+//! memcached's names and types.
 //!
-//! Lines are made when they are sent, a few at a time, so a long answer takes no memory; the
-//! numbers of one answer may be moments apart. What only memcached has (slab pages, LRU queues,
-//! read buffers) is left out rather than made up.
+//! The handler formats lines when it sends them, a few at a time. So a long answer takes no memory,
+//! and the numbers of one answer may differ in time. Values that only memcached has (slab pages,
+//! LRU queues, read buffers) are omitted.
 
 use super::conn::{Conn, Phase, Stats};
 use super::counters::Count;
@@ -15,22 +15,22 @@ use crate::store::{ClassStatistics, Statistics};
 use crate::work;
 use simoom_io::Reply;
 
-/// What is told about.
+/// The topic of `stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     General,
     Settings,
-    /// The store's classes, as `stats items` shows slab classes.
+    /// The store's size classes, in the form of `stats items`.
     Items,
-    /// The same as `stats slabs` does.
+    /// The store's size classes, in the form of `stats slabs`.
     Slabs,
     Sizes,
-    /// Nothing but the end.
+    /// An empty answer.
     Nothing,
 }
 
 impl Topic {
-    /// The topic that `about` names; `None` if it names none.
+    /// The topic with the name `about`, or `None` for an unknown name.
     pub(super) fn of(about: &[u8]) -> Option<Topic> {
         Some(match about {
             b"" => Topic::General,
@@ -43,13 +43,13 @@ impl Topic {
     }
 }
 
-/// Where a value comes from.
+/// The source of a value.
 enum Value {
     Number(fn(&Memcached) -> u64),
     Store(fn(&Statistics) -> u64),
     Count(Count),
     Text(&'static str),
-    /// Seconds with six decimals, from microseconds.
+    /// Seconds with six decimals, converted from microseconds.
     Seconds(fn() -> u64),
 }
 
@@ -156,7 +156,7 @@ const SLABS: &[Field<ClassStatistics>] = &[
 ];
 
 impl Memcached {
-    /// Goes on with an answer. Once it has ended, the last byte of the request is taken.
+    /// Continues an answer. At its end, consumes the last byte of the request.
     pub(super) fn stats(
         &mut self,
         conn: &mut Conn,
@@ -190,7 +190,7 @@ impl Memcached {
         Step::Wait
     }
 
-    /// Says no, and leaves both empty, behind the last line.
+    /// Writes the line's name and value. After the last line, returns false and leaves both empty.
     fn stats_line(&self, stats: &Stats, name: &mut Out, value: &mut Out) -> bool {
         let line = usize::from(stats.line);
         match stats.topic {
@@ -230,7 +230,7 @@ impl Memcached {
             Seconds(us) => {
                 let us = us();
                 value.number(us / 1_000_000).push(b".");
-                let decimals = (0..6).rev().map(|place| b'0' + (us / 10u64.pow(place) % 10) as u8);
+                let decimals = (0..6).rev().map(|digit| b'0' + (us / 10u64.pow(digit) % 10) as u8);
                 decimals.fold(value, |value, digit| value.push(&[digit]))
             }
         };
@@ -265,27 +265,27 @@ fn slabs_end(classes: &[ClassStatistics], line: usize, name: &mut Out, value: &m
     true
 }
 
-/// Gives the metrics of the store to `sink`: once for all workers.
+/// Passes the metrics of the store to `sink`, once for all workers.
 pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static Metric, u64)) {
     statistics.iter().for_each(|(metric, value)| sink(metric, value));
 }
 
-/// To read /proc costs about as much as to copy this.
+/// Reading /proc costs about as much as copying this.
 const CPU_TIME_WORK_BYTES: usize = 64 << 10;
 
-/// What the processor did for this process.
+/// The processor time of this process.
 #[derive(Clone, Copy)]
 enum Mode {
     User,
     System,
 }
 
-/// Processor time that the process has used, in microseconds, to a hundredth of a second (proc(5),
-/// /proc/pid/stat); 0 where there is no /proc.
+/// Processor time of the process, in microseconds, with a resolution of 10 ms (proc(5),
+/// /proc/pid/stat). 0 without /proc.
 fn cpu_time_us(mode: Mode) -> u64 {
     work::add(CPU_TIME_WORK_BYTES);
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0 };
-    // The second field is the program's name in parentheses, which may contain spaces.
+    // The second field is the program's name in parentheses. It may contain spaces.
     let behind_name = stat.rsplit(')').next().unwrap_or_default();
     let field = match mode {
         Mode::User => 14,

@@ -1,4 +1,4 @@
-//! The text protocol: lines in, the words of memcached out.
+//! The text protocol. Input: lines. Output: memcached's texts.
 
 use super::*;
 use crate::store::{Commit, Delete, NewItem, Outcome};
@@ -65,7 +65,7 @@ fn what_does_not_fit_is_read_past_and_what_was_there_is_gone() {
         assert_eq!(line.offer_in_place(&[b'x'; 1000]), 1000);
     }
     assert_eq!(
-        (line.take(), line.kept()),
+        (line.take(), line.buffered()),
         (b"SERVER_ERROR object too large for cache\r\n".to_vec(), 0)
     );
 }
@@ -266,14 +266,14 @@ fn a_line_beyond_all_room_is_held_until_it_is_answered() {
         .collect::<Vec<_>>()
         .join(" ");
     let input = format!("get {keys}\r\nget k\r\n");
-    for piece in input.as_bytes().chunks(1460) {
-        line.offer(piece);
+    for chunk in input.as_bytes().chunks(1460) {
+        line.offer(chunk);
     }
-    assert_eq!(line.kept(), b"get k\r\n".len());
+    assert_eq!(line.buffered(), b"get k\r\n".len());
     let hit = format!("VALUE k 0 1000\r\n{}\r\n", "v".repeat(1000));
     let expected = format!("{}END\r\n{hit}END\r\n", hit.repeat(KEYS / 2));
     assert!(line.take() == expected.as_bytes());
-    assert_eq!(line.kept(), 0);
+    assert_eq!(line.buffered(), 0);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn held_lines_are_bounded_and_given_back() {
     let mut line = open_full(memcached());
     let mut held = 0;
     // A key is never looked at before there is room: bytes without an end.
-    while line.kept() == 0 {
+    while line.buffered() == 0 {
         line.offer(&b"key ".repeat(1000));
         held += 4000;
         assert!(held <= 2 * HELD_MAX_BYTES);

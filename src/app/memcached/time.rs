@@ -1,30 +1,30 @@
-//! Expiration times: what a client says in, seconds of the store's clock out. That clock is not set
-//! when the system's is, so an item lives as long as it was to, and a date is converted when it is
-//! given.
+//! Converts expiration times of clients to seconds of the store's clock. Setting the system's clock
+//! does not change the store's clock. So an item keeps its lifetime, and the handler converts a
+//! date when the client sends it.
 
 use crate::store::EXPIRED;
 
-/// More seconds than this, thirty days, are a unix time.
+/// Above 30 days, in seconds, an expiration time is a unix time.
 const RELATIVE_MAX: u32 = 60 * 60 * 24 * 30;
 
-/// The two clocks, at one moment; unix seconds.
+/// The two clocks at one time, in unix seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// The store's.
+    /// The store's clock.
     pub(super) now: u32,
-    /// The system's.
+    /// The system's clock.
     pub(super) time_of_day: u32,
 }
 
 impl Times {
-    /// A time of the store as a time of day.
+    /// Converts a time of the store to a time of day.
     pub(super) fn date(self, time: u32) -> u32 {
         shift(time, self.now, self.time_of_day)
     }
 }
 
-/// When an item expires that a client wants to live until `exptime`: 0 is never, less has always
-/// passed, and so has a unix time that has.
+/// The expiration time for `exptime`. 0 means never. A negative value or a unix time in the past
+/// means expired.
 pub(super) fn expiry(exptime: i32, times: Times) -> u32 {
     match u32::try_from(exptime) {
         Ok(exptime) => expiry_unsigned(exptime, times),
@@ -32,7 +32,7 @@ pub(super) fn expiry(exptime: i32, times: Times) -> u32 {
     }
 }
 
-/// The same in the binary protocol, whose times have no sign.
+/// As the text protocol's conversion, for the binary protocol, where times have no sign.
 pub(super) fn expiry_unsigned(exptime: u32, times: Times) -> u32 {
     match exptime {
         0 => 0,
@@ -41,13 +41,12 @@ pub(super) fn expiry_unsigned(exptime: u32, times: Times) -> u32 {
     }
 }
 
-/// Seconds left until then, for the meta flag `R`.
+/// Seconds until that time, for the meta flag `R`.
 pub(super) fn seconds_until(exptime: i32, times: Times) -> u32 {
     expiry(exptime, times).saturating_sub(times.now)
 }
 
-/// The time of one clock that another shows when it shows `time`, the one being at `from` now and
-/// the other at `to`.
+/// Converts `time` from one clock to another. The first shows `from` now, the second `to`.
 fn shift(time: u32, from: u32, to: u32) -> u32 {
     let shifted = i64::from(time) - i64::from(from) + i64::from(to);
     u32::try_from(shifted.max(i64::from(EXPIRED))).unwrap_or(u32::MAX)

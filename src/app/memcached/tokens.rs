@@ -1,26 +1,26 @@
-//! A command line taken apart: its bytes in, the places of its tokens out. Only spaces separate
-//! tokens; a line longer than [`LINE_MAX_BYTES`] is never taken apart.
+//! Splits a command line into tokens. Input: the line's bytes. Output: the tokens' offsets. Only
+//! spaces separate tokens. Lines above [`LINE_MAX_BYTES`] are never split.
 
-/// Longest command line, its end not counted. Longer ones are nonsense, but for `get` and `gets`,
-/// whose keys are read one by one.
+/// The longest command line, without its end. Only `get` and `gets` may exceed it: the handler
+/// reads their keys one by one.
 pub(super) const LINE_MAX_BYTES: usize = 2048;
-/// Tokens beyond these are part of the line but of no command.
+/// The maximum number of tokens. Further tokens belong to the line but to no command.
 const TOKENS_MAX: usize = 23;
 
 /// The tokens of one line.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens<'a> {
     line: &'a [u8],
-    places: [(u16, u16); TOKENS_MAX],
+    ranges: [(u16, u16); TOKENS_MAX],
     len: usize,
 }
 
 impl<'a> Tokens<'a> {
-    /// Takes `line` apart, which has no end-of-line.
+    /// Splits `line`, which must not contain its end.
     #[inline]
     pub(super) fn of(line: &'a [u8]) -> Tokens<'a> {
         assert!(line.len() <= LINE_MAX_BYTES);
-        let mut tokens = Tokens { line, places: [(0, 0); TOKENS_MAX], len: 0 };
+        let mut tokens = Tokens { line, ranges: [(0, 0); TOKENS_MAX], len: 0 };
         let mut at = 0;
         while tokens.len < TOKENS_MAX {
             while line.get(at) == Some(&b' ') {
@@ -31,41 +31,41 @@ impl<'a> Tokens<'a> {
             }
             let start = at;
             at = memchr::memchr(b' ', &line[at..]).map_or(line.len(), |distance| at + distance);
-            tokens.places[tokens.len] = (start as u16, at as u16);
+            tokens.ranges[tokens.len] = (start as u16, at as u16);
             tokens.len += 1;
         }
         tokens
     }
 
-    /// How many there are.
+    /// The number of tokens.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The token at `index`; an empty one if there are not so many.
+    /// The token at `index`, or an empty token after the last one.
     #[inline]
     pub(super) fn get(&self, index: usize) -> &'a [u8] {
         if index >= self.len {
             return &[];
         }
-        let (start, end) = self.places[index];
+        let (start, end) = self.ranges[index];
         &self.line[usize::from(start)..usize::from(end)]
     }
 
-    /// The last one.
+    /// The last token.
     pub(super) fn last(&self) -> &'a [u8] {
         self.get(self.len.wrapping_sub(1))
     }
 
-    /// Those from `start` on.
+    /// The tokens from `start` on.
     #[inline]
     pub(super) fn from(&self, start: usize) -> impl Iterator<Item = &'a [u8]> + '_ {
         (start..self.len).map(|index| self.get(index))
     }
 
-    /// What the line has from the token at `index` on.
+    /// The line from the token at `index` on.
     pub(super) fn rest(&self, index: usize) -> &'a [u8] {
-        if index < self.len { &self.line[usize::from(self.places[index].0)..] } else { &[] }
+        if index < self.len { &self.line[usize::from(self.ranges[index].0)..] } else { &[] }
     }
 }
 

@@ -1,9 +1,9 @@
-//! Values on their way in: space reserved in the store, bytes written there as they come, a commit
-//! with the last one.
+//! Receives values: reserves space in the store, writes each chunk there, and commits the item with
+//! the last byte.
 //!
-//! A value that is there as a whole is stored at once. One that comes in pieces lies in the store's
-//! memory for incoming values until it is complete ([`super::uploads`]), and may have to give its
-//! space up to a newer one.
+//! A value that arrives as a whole is stored at once. A value in several chunks occupies the
+//! store's memory for incoming values until it is complete ([`super::uploads`]). A newer value may
+//! take over its space.
 
 use super::conn::{Conn, Phase, Wide};
 use super::counters::Count;
@@ -14,14 +14,14 @@ use crate::app::Blob;
 use crate::store::{Commit, Delete, Mode, NewItem, Outcome, Reservation, ReserveError};
 use simoom_io::Reply;
 
-/// What is to become of a value.
+/// The operation for a value.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) commit: Commit,
     pub(super) ending: Ending,
 }
 
-/// How a value ends, and how that is answered.
+/// How a value ends, and the form of its answer.
 #[derive(Debug)]
 pub(super) enum Ending {
     Text { noreply: bool },
@@ -30,7 +30,7 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    /// CR LF end a value but in the binary protocol.
+    /// CR LF ends a value, except in the binary protocol.
     pub(super) fn bytes(&self) -> &'static [u8] {
         match self {
             Ending::Text { .. } | Ending::Meta(_) => b"\r\n",
@@ -40,7 +40,7 @@ impl Ending {
 }
 
 impl ReserveError {
-    /// What the text protocols say to it.
+    /// The answer of the text protocols.
     pub(super) fn text(self) -> &'static [u8] {
         match self {
             ReserveError::TooLarge => b"SERVER_ERROR object too large for cache",
@@ -50,8 +50,8 @@ impl ReserveError {
 }
 
 impl Memcached {
-    /// Reserves space for a value of which `behind` is what has come so far; `end_bytes` bytes end
-    /// it.
+    /// Reserves space for a value. `behind` is the part that has arrived; `end_bytes` bytes end the
+    /// value.
     pub(super) fn reserve(
         &mut self,
         new: &NewItem<'_>,
@@ -78,7 +78,7 @@ impl Memcached {
         let reserved = store.reserve_incoming(new, now, || {
             let found = uploads.displace(now, |upload| {
                 if upload.job.commit.mode == Mode::Set && upload.job.commit.compare.is_none() {
-                    // What is there must not be taken for what was to be stored.
+                    // A client must not take the old value for the new one.
                     store.delete(upload.reservation.key(), &Delete::default(), now);
                 }
             });
@@ -89,8 +89,8 @@ impl Memcached {
         reserved
     }
 
-    /// Takes what `bytes` hold of a value, and stores it if that is all of it; returns how many
-    /// bytes it took.
+    /// Writes the bytes of a value in `bytes`, and stores the value once it is complete. Returns
+    /// the number of consumed bytes.
     #[inline]
     pub(super) fn begin_upload(
         &mut self,
@@ -108,51 +108,51 @@ impl Memcached {
         self.count(Count::Streamed);
         let left = reservation.remaining() + job.ending.bytes().len();
         match self.uploads.put(Upload::new(reservation, job, conn.peer, self.now)) {
-            Some(place) => conn.begin_upload(place, self.now),
-            // There is a place for each connection, so this is for a transport that opens more than
-            // it said.
+            Some(slot) => conn.begin_upload(slot, self.now),
+            // There is one slot for each connection. So this case needs a transport that opens more
+            // connections than announced.
             None => {
-                self.say(ReserveError::OutOfMemory.text(), reply);
+                self.write_line(ReserveError::OutOfMemory.text(), reply);
                 conn.begin_skip(left as u64, self.now);
             }
         }
         n
     }
 
-    /// Takes more of a value that comes in pieces.
+    /// Receives more bytes of a value in several chunks.
     pub(super) fn upload(
         &mut self,
         conn: &mut Conn,
-        place: u32,
+        slot: u32,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        let Found::Coming(Upload { reservation, job, .. }) = self.uploads.find(place) else {
-            self.refuse_displaced(conn, place, reply);
+        let Found::Coming(Upload { reservation, job, .. }) = self.uploads.find(slot) else {
+            self.refuse_displaced(conn, slot, reply);
             return Step::Took(0);
         };
         let n = reservation.write(bytes);
         let Some(end) = end_of(reservation, job, &bytes[n..]) else {
-            self.uploads.progressed(place, self.now);
+            self.uploads.progressed(slot, self.now);
             return if n == 0 { Step::Wait } else { Step::Took(n) };
         };
         conn.phase = Phase::Command;
-        if let Some(Upload { reservation, job, .. }) = self.uploads.take(place) {
+        if let Some(Upload { reservation, job, .. }) = self.uploads.take(slot) {
             self.finish(reservation, &job, &bytes[n..n + end], reply);
         }
         Step::Took(n + end)
     }
 
-    /// The space of this value was given up to a newer one: refuses it, and reads past the rest.
+    /// Refuses a value that lost its space to a newer one, and discards its remaining bytes.
     #[cold]
-    fn refuse_displaced(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) {
-        let Some(displaced) = self.uploads.take_displaced(place) else { return };
+    fn refuse_displaced(&mut self, conn: &mut Conn, slot: u32, reply: &mut Reply<'_, Blob>) {
+        let Some(displaced) = self.uploads.take_displaced(slot) else { return };
         conn.phase = Phase::Skip(Wide(displaced.left));
         self.count(Count::NoMemory);
         match displaced.ending {
             Ending::Text { noreply: true } => {}
             Ending::Text { noreply: false } | Ending::Meta(_) => {
-                self.say(ReserveError::OutOfMemory.text(), reply);
+                self.write_line(ReserveError::OutOfMemory.text(), reply);
             }
             Ending::Binary { opcode, opaque, .. } => {
                 self.answer_out_of_memory(opcode, opaque, reply);
@@ -160,7 +160,7 @@ impl Memcached {
         }
     }
 
-    /// Stores a value that is complete, if it ends in `end` as it should.
+    /// Stores a complete value, if it ends with `end`.
     fn finish(
         &mut self,
         reservation: Reservation,
@@ -171,7 +171,7 @@ impl Memcached {
         if end != job.ending.bytes() {
             self.count(Count::BadChunks);
             if !matches!(job.ending, Ending::Text { noreply: true }) {
-                self.say(b"CLIENT_ERROR bad data chunk", reply);
+                self.write_line(b"CLIENT_ERROR bad data chunk", reply);
             }
             return;
         }
@@ -204,7 +204,7 @@ impl Memcached {
     }
 }
 
-/// How many of the bytes behind a value end it; `None` while it, or its end, is not complete.
+/// The number of bytes after a value that end it. `None` while the value or its end is incomplete.
 fn end_of(reservation: &Reservation, job: &Job, behind: &[u8]) -> Option<usize> {
     let end = job.ending.bytes().len();
     (reservation.remaining() == 0 && behind.len() >= end).then_some(end)
@@ -215,7 +215,7 @@ fn outcome_text(outcome: Outcome) -> &'static [u8] {
         Outcome::Stored { .. } => b"STORED\r\n",
         Outcome::Exists => b"EXISTS\r\n",
         Outcome::NotFound => b"NOT_FOUND\r\n",
-        // Memcached says no more when it cannot join two values.
+        // memcached sends nothing more when it cannot join two values.
         Outcome::NotStored | Outcome::TooLarge | Outcome::OutOfMemory => b"NOT_STORED\r\n",
     }
 }

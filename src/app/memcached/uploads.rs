@@ -1,35 +1,35 @@
-//! The values of one worker that come in pieces: as many places as connections, taken at start-up.
+//! The unfinished values of one worker: one slot for each connection, allocated at start-up.
 //!
-//! The uploads of each peer stand in lists by size class, each in the order of their last progress.
-//! When the space for incoming values is full, a newer upload takes the space of the peer that
-//! holds most. So a peer with many connections takes from itself, not from others. Of that peer's
-//! uploads, one that has stalled gives way; if none has, one of the largest, for its space helps
-//! most and small uploads are soon complete.
+//! Each peer has lists of uploads by size class, in the order of their last progress. When the
+//! space for incoming values is full, a newer upload takes space from the peer that holds the most.
+//! So a peer with many connections takes from itself, not from others. Of that peer's uploads, a
+//! stalled one is evicted. If none has stalled, one of the largest is evicted: it frees the most
+//! space, and small uploads complete soon.
 
 use super::peers::{Held, Peer, Peers, size_class};
 use super::upload::{Ending, Job};
 use crate::store::Reservation;
 use std::net::IpAddr;
 
-/// An upload counts as in progress when this many bytes have come since it last did, so that a
-/// client cannot keep its space by sending single bytes.
+/// Bytes that count as progress of an upload. A client cannot keep its space by sending single
+/// bytes.
 const PROGRESS_BYTES: usize = 4096;
-/// An upload without progress for so long has stalled: it gives way before larger ones.
+/// An upload without progress for this time has stalled. It is evicted before larger ones.
 const STALLED_SECONDS: u32 = 2;
-/// Uploads of the largest class of which one is sought that is not smaller than the mean.
+/// Uploads of the largest class to search for one at or above the mean size.
 const SEARCHED_MAX: usize = 16;
 pub(super) const NONE: u32 = u32::MAX;
 
-/// A value that is still coming.
+/// An incomplete value.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) reservation: Reservation,
     pub(super) job: Job,
-    /// What the value lacked when the upload last counted as in progress.
+    /// Missing bytes of the value when the upload last made progress.
     lacked: usize,
-    /// When it last counted as in progress, in uploads that began or made progress since start-up.
+    /// Time of the last progress, as a count of all starts and progress events.
     moved: u64,
-    /// The same, in seconds of [`super::Memcached`]'s clock.
+    /// Time of the last progress, in seconds of [`super::Memcached`]'s clock.
     moved_at: u32,
     peer: Peer,
 }
@@ -44,17 +44,17 @@ impl Upload {
         size_class(self.reservation.memory_bytes())
     }
 
-    /// Bytes that are still to come.
+    /// Bytes that have not arrived yet.
     fn left(&self) -> u64 {
         (self.reservation.remaining() + self.job.ending.bytes().len()) as u64
     }
 }
 
-/// What becomes of the rest of an upload whose space was given up.
+/// An upload that lost its space, for discarding its remaining bytes.
 #[derive(Debug)]
 pub(super) struct Displaced {
     pub(super) ending: Ending,
-    /// Bytes that are still to come.
+    /// Bytes that have not arrived yet.
     pub(super) left: u64,
 }
 
@@ -66,14 +66,15 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Slot {
     state: State,
-    /// Neighbours in the list of places of the same peer and size class in [`State::Coming`].
+    /// Neighbours in the list of slots with the same peer and size class. Valid in
+    /// [`State::Coming`].
     before: u32,
     after: u32,
 }
 
-/// What there is at a place.
+/// The content of a slot.
 pub(super) enum Found<'a> {
     Coming(&'a mut Upload),
     Displaced,
@@ -82,29 +83,29 @@ pub(super) enum Found<'a> {
 /// The uploads of one worker.
 #[derive(Debug)]
 pub(super) struct Uploads {
-    places: Vec<Place>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
     peers: Peers,
-    /// Uploads that began or made progress.
+    /// Count of all starts and progress events.
     moves: u64,
 }
 
 impl Uploads {
-    pub(super) fn new(places: usize) -> Uploads {
+    pub(super) fn new(slots: usize) -> Uploads {
         let count =
-            u32::try_from(places).expect("limits bound the connections of a worker below 2^32");
-        let free = || Place { state: State::Free, before: NONE, after: NONE };
+            u32::try_from(slots).expect("limits bound the connections of a worker below 2^32");
+        let free = || Slot { state: State::Free, before: NONE, after: NONE };
         Uploads {
-            places: (0..count).map(|_| free()).collect(),
+            slots: (0..count).map(|_| free()).collect(),
             free: (0..count).rev().collect(),
             peers: Peers::new(),
             moves: 0,
         }
     }
 
-    /// Bytes of memory that [`Uploads::new`] takes.
-    pub(super) const fn memory_bytes(places: usize) -> usize {
-        places * (size_of::<Place>() + size_of::<u32>()) + Peers::MEMORY_BYTES
+    /// Bytes of memory that [`Uploads::new`] allocates.
+    pub(super) const fn memory_bytes(slots: usize) -> usize {
+        slots * (size_of::<Slot>() + size_of::<u32>()) + Peers::MEMORY_BYTES
     }
 
     /// The peer with this address.
@@ -113,136 +114,136 @@ impl Uploads {
     }
 
     pub(super) fn put(&mut self, upload: Upload) -> Option<u32> {
-        let place = self.free.pop()?;
+        let slot = self.free.pop()?;
         *self.peers.bytes(upload.peer) += upload.reservation.memory_bytes();
         self.peers.held(upload.peer).count += 1;
-        self.places[place as usize].state = State::Coming(upload);
-        self.append(place);
-        Some(place)
+        self.slots[slot as usize].state = State::Coming(upload);
+        self.append(slot);
+        Some(slot)
     }
 
-    pub(super) fn find(&mut self, place: u32) -> Found<'_> {
-        match &mut self.places[place as usize].state {
+    pub(super) fn find(&mut self, slot: u32) -> Found<'_> {
+        match &mut self.slots[slot as usize].state {
             State::Coming(upload) => Found::Coming(upload),
             State::Displaced(_) => Found::Displaced,
             State::Free => unreachable!("a connection in this phase has an upload"),
         }
     }
 
-    /// Takes out an upload that is complete.
-    pub(super) fn take(&mut self, place: u32) -> Option<Upload> {
-        match self.free(place) {
+    /// Removes a complete upload.
+    pub(super) fn take(&mut self, slot: u32) -> Option<Upload> {
+        match self.free(slot) {
             State::Coming(upload) => Some(upload),
             _ => None,
         }
     }
 
-    /// Takes out an upload whose space was given up.
-    pub(super) fn take_displaced(&mut self, place: u32) -> Option<Displaced> {
-        match self.free(place) {
+    /// Removes an upload that lost its space.
+    pub(super) fn take_displaced(&mut self, slot: u32) -> Option<Displaced> {
+        match self.free(slot) {
             State::Displaced(displaced) => Some(displaced),
             _ => None,
         }
     }
 
-    /// The connection is gone: its space goes back to the store.
-    pub(super) fn cancel(&mut self, place: u32) {
-        drop(self.free(place));
+    /// Frees the space of an upload after its connection has closed.
+    pub(super) fn cancel(&mut self, slot: u32) {
+        drop(self.free(slot));
     }
 
-    /// Bytes have come: the upload goes to the end of its list if they are enough.
+    /// Records received bytes. With enough bytes, moves the upload to the end of its list.
     #[inline]
-    pub(super) fn progressed(&mut self, place: u32, now: u32) {
-        let State::Coming(upload) = &mut self.places[place as usize].state else { return };
+    pub(super) fn progressed(&mut self, slot: u32, now: u32) {
+        let State::Coming(upload) = &mut self.slots[slot as usize].state else { return };
         let lacks = upload.reservation.remaining();
         if upload.lacked - lacks >= PROGRESS_BYTES {
             (upload.lacked, upload.moved_at) = (lacks, now);
             let (peer, class) = (upload.peer, upload.size_class());
-            self.unlink(place, peer, class);
-            self.append(place);
+            self.unlink(slot, peer, class);
+            self.append(slot);
         }
     }
 
-    /// Gives up the space of one upload of the peer that holds most. `forget` sees it before.
-    /// Returns whether there was one.
+    /// Evicts one upload of the peer that holds the most memory. Calls `forget` before. Returns
+    /// false if there is none.
     pub(super) fn displace(&mut self, now: u32, forget: impl FnOnce(&Upload)) -> bool {
         let peers = self.peers.heaviest();
         let victims = peers.filter_map(|(bytes, held)| self.victim(bytes, held, now));
-        let Some(place) = victims.min_by_key(|place| self.coming(*place).moved) else {
+        let Some(slot) = victims.min_by_key(|slot| self.coming(*slot).moved) else {
             return false;
         };
-        if let State::Coming(upload) = self.remove(place) {
+        if let State::Coming(upload) = self.remove(slot) {
             forget(&upload);
             let displaced = Displaced { left: upload.left(), ending: upload.job.ending };
-            self.places[place as usize].state = State::Displaced(displaced);
+            self.slots[slot as usize].state = State::Displaced(displaced);
         }
         true
     }
 
-    /// Which upload of a peer gives way: the most stalled of those that have stalled, or else the
-    /// most stalled of the largest that is not smaller than the mean.
+    /// Selects the upload of a peer to evict: the longest stalled one. Without a stalled one, the
+    /// longest without progress among the largest uploads at or above the mean size.
     fn victim(&self, bytes: u64, held: &Held, now: u32) -> Option<u32> {
-        let oldest = held.firsts().min_by_key(|place| self.coming(*place).moved)?;
+        let oldest = held.firsts().min_by_key(|slot| self.coming(*slot).moved)?;
         if now.saturating_sub(self.coming(oldest).moved_at) >= STALLED_SECONDS {
             return Some(oldest);
         }
         let first = held.firsts().next()?;
-        let after = |place: &u32| Some(self.places[*place as usize].after).filter(|at| *at != NONE);
+        let after = |slot: &u32| Some(self.slots[*slot as usize].after).filter(|at| *at != NONE);
         let is_large =
-            |place: &u32| self.coming(*place).reservation.memory_bytes() * held.count >= bytes;
+            |slot: &u32| self.coming(*slot).reservation.memory_bytes() * held.count >= bytes;
         let mut largest = std::iter::successors(Some(first), after).take(SEARCHED_MAX);
         Some(largest.find(is_large).unwrap_or(first))
     }
 
-    fn coming(&self, place: u32) -> &Upload {
-        match &self.places[place as usize].state {
+    fn coming(&self, slot: u32) -> &Upload {
+        match &self.slots[slot as usize].state {
             State::Coming(upload) => upload,
             _ => unreachable!("what is in a list is coming"),
         }
     }
 
-    fn free(&mut self, place: u32) -> State {
-        let state = self.remove(place);
+    fn free(&mut self, slot: u32) -> State {
+        let state = self.remove(slot);
         if !matches!(state, State::Free) {
-            self.free.push(place);
+            self.free.push(slot);
         }
         state
     }
 
-    /// Takes out what is at a place, and off its list.
-    fn remove(&mut self, place: u32) -> State {
-        if let State::Coming(upload) = &self.places[place as usize].state {
+    /// Empties a slot and removes it from its list.
+    fn remove(&mut self, slot: u32) -> State {
+        if let State::Coming(upload) = &self.slots[slot as usize].state {
             let (peer, class) = (upload.peer, upload.size_class());
             *self.peers.bytes(peer) -= upload.reservation.memory_bytes();
             self.peers.held(peer).count -= 1;
-            self.unlink(place, peer, class);
+            self.unlink(slot, peer, class);
         }
-        std::mem::replace(&mut self.places[place as usize].state, State::Free)
+        std::mem::replace(&mut self.slots[slot as usize].state, State::Free)
     }
 
-    fn append(&mut self, place: u32) {
-        let State::Coming(upload) = &mut self.places[place as usize].state else { return };
+    fn append(&mut self, slot: u32) {
+        let State::Coming(upload) = &mut self.slots[slot as usize].state else { return };
         self.moves += 1;
         upload.moved = self.moves;
         let list = &mut self.peers.held(upload.peer).lists[upload.size_class()];
-        let before = std::mem::replace(&mut list.last, place);
-        match self.places.get_mut(before as usize) {
-            Some(last) => last.after = place,
-            None => list.first = place,
+        let before = std::mem::replace(&mut list.last, slot);
+        match self.slots.get_mut(before as usize) {
+            Some(last) => last.after = slot,
+            None => list.first = slot,
         }
-        let this = &mut self.places[place as usize];
+        let this = &mut self.slots[slot as usize];
         (this.before, this.after) = (before, NONE);
     }
 
-    fn unlink(&mut self, place: u32, peer: Peer, class: usize) {
-        let Place { before, after, .. } = self.places[place as usize];
+    fn unlink(&mut self, slot: u32, peer: Peer, class: usize) {
+        let Slot { before, after, .. } = self.slots[slot as usize];
         let list = &mut self.peers.held(peer).lists[class];
-        match self.places.get_mut(before as usize) {
-            Some(place) => place.after = after,
+        match self.slots.get_mut(before as usize) {
+            Some(slot) => slot.after = after,
             None => list.first = after,
         }
-        match self.places.get_mut(after as usize) {
-            Some(place) => place.before = before,
+        match self.slots.get_mut(after as usize) {
+            Some(slot) => slot.before = before,
             None => list.last = before,
         }
     }

@@ -1,4 +1,4 @@
-//! Who gives space up to whom.
+//! Which upload loses its space to which.
 
 use super::super::peers::Held;
 use super::*;
@@ -43,19 +43,19 @@ impl Bed {
             });
         let job = Job { commit: Commit::default(), ending: Ending::Text { noreply: false } };
         let upload = Upload::new(reserved.unwrap(), job, peer, NOW as u32);
-        let place = self.uploads.put(upload).unwrap();
-        self.held.push(place);
-        (place, displaced)
+        let slot = self.uploads.put(upload).unwrap();
+        self.held.push(slot);
+        (slot, displaced)
     }
 
-    fn write(&mut self, place: u32, bytes: &[u8]) {
-        let Found::Coming(upload) = self.uploads.find(place) else { panic!("displaced") };
+    fn write(&mut self, slot: u32, bytes: &[u8]) {
+        let Found::Coming(upload) = self.uploads.find(slot) else { panic!("displaced") };
         upload.reservation.write(bytes);
-        self.uploads.progressed(place, NOW as u32);
+        self.uploads.progressed(slot, NOW as u32);
     }
 
-    fn is_coming(&mut self, place: u32) -> bool {
-        matches!(self.uploads.find(place), Found::Coming(_))
+    fn is_coming(&mut self, slot: u32) -> bool {
+        matches!(self.uploads.find(slot), Found::Coming(_))
     }
 }
 
@@ -75,10 +75,10 @@ fn a_peer_with_many_uploads_takes_space_from_itself_alone() {
         }
         assert!(displaced > 0 || bytes < 100, "{bytes}");
         let of_good: Vec<u32> = vec![first, bed.held[count / 2 + 2]];
-        for place in of_good {
-            assert!(bed.is_coming(place), "{bytes}");
-            bed.write(place, &[b'x'; 100_000]);
-            assert_eq!(bed.uploads.take(place).unwrap().reservation.remaining(), 0);
+        for slot in of_good {
+            assert!(bed.is_coming(slot), "{bytes}");
+            bed.write(slot, &[b'x'; 100_000]);
+            assert_eq!(bed.uploads.take(slot).unwrap().reservation.remaining(), 0);
         }
     }
 }
@@ -96,9 +96,9 @@ fn among_peers_that_hold_equally_much_the_most_stalled_gives_way() {
     let mut order = Vec::new();
     for _ in 0..4 {
         let before: Vec<u32> =
-            bed.held.iter().copied().filter(|place| !order.contains(place)).collect();
+            bed.held.iter().copied().filter(|slot| !order.contains(slot)).collect();
         assert!(bed.uploads.displace(NOW as u32, |_| {}));
-        order.extend(before.into_iter().filter(|place| !bed.is_coming(*place)));
+        order.extend(before.into_iter().filter(|slot| !bed.is_coming(*slot)));
     }
     // Each time from the peer that holds more; of equals from the one that waits longest.
     assert_eq!(order, [stalled, next, last, moving]);
@@ -110,17 +110,17 @@ fn what_ends_is_held_by_nobody() {
     let mut bed = Bed::new();
     let peers = bed.two_peers();
     for n in 0..60 {
-        let (place, _) = bed.begin(peers[n % 2], [60, 9000, 200_000][n % 3]);
+        let (slot, _) = bed.begin(peers[n % 2], [60, 9000, 200_000][n % 3]);
         if n % 5 == 0 {
-            bed.uploads.cancel(place);
+            bed.uploads.cancel(slot);
             bed.held.pop();
         }
     }
-    for place in std::mem::take(&mut bed.held) {
-        if bed.is_coming(place) {
-            drop(bed.uploads.take(place));
+    for slot in std::mem::take(&mut bed.held) {
+        if bed.is_coming(slot) {
+            drop(bed.uploads.take(slot));
         } else {
-            assert!(bed.uploads.take_displaced(place).is_some());
+            assert!(bed.uploads.take_displaced(slot).is_some());
         }
     }
     for peer in peers {
@@ -141,16 +141,16 @@ fn a_small_upload_is_complete_although_large_ones_of_its_peer_fill_the_space() {
         // Large ones begin, and all of them make progress, between its segments.
         for _ in 0..10 {
             bed.begin(peer, 200_000);
-            for place in bed.held.clone() {
-                if place != small && bed.is_coming(place) {
-                    bed.write(place, &[b'x'; PROGRESS_BYTES]);
+            for slot in bed.held.clone() {
+                if slot != small && bed.is_coming(slot) {
+                    bed.write(slot, &[b'x'; PROGRESS_BYTES]);
                 }
             }
             assert!(bed.is_coming(small), "{n}");
             bed.write(small, &[b'x'; 3000]);
         }
         assert_eq!(bed.uploads.take(small).unwrap().reservation.remaining(), 0);
-        bed.held.retain(|place| *place != small);
+        bed.held.retain(|slot| *slot != small);
     }
 }
 
@@ -174,14 +174,14 @@ fn an_upload_that_has_stalled_gives_way_before_larger_ones() {
     assert!(bed.is_coming(large) && !bed.is_coming(small), "the small one has stalled");
 }
 
-/// What the property knows of an upload: its place, its peer and its size.
+/// The property's record of an upload: its slot, its peer and its size.
 type Known = (u32, Peer, u64);
 
-/// Takes away the upload that has just been displaced, and says what is wrong with that.
+/// Removes the upload that has just lost its space. Fails if it was the wrong one.
 fn check_displaced(uploads: &mut Uploads, known: &mut Vec<Known>, newcomer: u64) -> TestCaseResult {
-    let is_displaced = |(place, ..): &Known| matches!(uploads.find(*place), Found::Displaced);
+    let is_displaced = |(slot, ..): &Known| matches!(uploads.find(*slot), Found::Displaced);
     let at = known.iter().position(is_displaced).expect("one has lost its space");
-    let (place, peer, bytes) = known[at];
+    let (slot, peer, bytes) = known[at];
     let of_peer: Vec<u64> =
         known.iter().filter(|known| known.1 == peer).map(|known| known.2).collect();
     let mean = of_peer.iter().sum::<u64>() / of_peer.len() as u64;
@@ -191,7 +191,7 @@ fn check_displaced(uploads: &mut Uploads, known: &mut Vec<Known>, newcomer: u64)
         "{bytes} bytes gave way to {newcomer}, though the mean of {of_peer:?} is {mean}"
     );
     known.remove(at);
-    uploads.take_displaced(place);
+    uploads.take_displaced(slot);
     Ok(())
 }
 
@@ -224,8 +224,8 @@ proptest! {
             let size = reservation.memory_bytes();
             let job = Job { commit: Commit::default(), ending: Ending::Text { noreply: false } };
             let upload = Upload::new(reservation, job, peers[peer], NOW as u32);
-            let place = uploads.put(upload).unwrap();
-            known.push((place, peers[peer], size));
+            let slot = uploads.put(upload).unwrap();
+            known.push((slot, peers[peer], size));
             // One of those under way ends, or makes progress.
             let at = more as usize % known.len();
             match then {

@@ -1,40 +1,39 @@
-//! Requests that wait until readers release items: the line in which they stand, and for how long
-//! the first one has waited.
+//! The queue of requests that wait until readers release items, and the waiting time of the first.
 //!
-//! Each is offered again by its own deadline. The first [`FIRST`] of the line may then hold an item
-//! if the store lets them; what comes later stands behind them. So nobody is overtaken by more than
-//! [`FIRST`] others, and those that are served in the same moment need not wait for each other.
-//! The first one's polls are the clock of the line.
+//! Each request retries at its own deadline. The first [`FIRST`] requests of the queue may then pin
+//! items if the store permits. Later requests stay behind them. So at most [`FIRST`] requests
+//! overtake a request, and requests served at the same time need not wait for each other. The
+//! retries of the first request are the clock of the queue.
 
 use super::connection_table::TableSlot;
 use std::collections::VecDeque;
 
-/// A request that waits is offered again after this.
+/// Retry interval of a waiting request.
 pub(super) const POLL_MS: u64 = 20;
-/// How many of the line may go on in any order.
+/// Requests at the head of the queue that may proceed in any order.
 const FIRST: usize = 16;
 
 #[derive(Debug)]
 struct Waiter {
-    /// The place of its connection in the roster.
-    place: u32,
-    /// The clock of the line when it came.
+    /// The connection's slot in the connection table.
+    slot: u32,
+    /// The clock of the queue when the request arrived.
     since: u32,
 }
 
-/// The line of one worker.
+/// The queue of one worker.
 #[derive(Debug)]
 pub(super) struct Waiters {
-    line: VecDeque<Waiter>,
-    /// Polls of the one that was first, modulo 2³².
+    queue: VecDeque<Waiter>,
+    /// Retries of first requests, modulo 2³².
     polls: u32,
-    /// Readers that were reset, for each of which one of the line may go on.
+    /// Readers that were reset. Each lets one request of the queue proceed.
     resets: usize,
 }
 
 impl Waiters {
     pub(super) fn new(connections: usize) -> Waiters {
-        Waiters { line: VecDeque::with_capacity(connections), polls: 0, resets: 0 }
+        Waiters { queue: VecDeque::with_capacity(connections), polls: 0, resets: 0 }
     }
 
     /// Bytes of memory that [`Waiters::new`] takes.
@@ -42,47 +41,47 @@ impl Waiters {
         connections * size_of::<Waiter>()
     }
 
-    /// Whether the connection at `place` may hold items although others wait.
+    /// Whether the connection at `slot` may pin items although others wait.
     #[inline]
-    pub(super) fn may_pass(&self, place: Option<&TableSlot>) -> bool {
-        self.line.is_empty() || self.is_among_first(place)
+    pub(super) fn may_pass(&self, slot: Option<&TableSlot>) -> bool {
+        self.queue.is_empty() || self.is_among_first(slot)
     }
 
     #[cold]
-    fn is_among_first(&self, place: Option<&TableSlot>) -> bool {
-        let is_at = |waiter: &Waiter| place.is_some_and(|place| place.number() == waiter.place);
-        self.line.iter().take(FIRST).any(is_at)
+    fn is_among_first(&self, slot: Option<&TableSlot>) -> bool {
+        let is_at = |waiter: &Waiter| slot.is_some_and(|slot| slot.number() == waiter.slot);
+        self.queue.iter().take(FIRST).any(is_at)
     }
 
-    /// The request of the connection at `place` begins to wait.
-    pub(super) fn enter(&mut self, place: &TableSlot) {
-        self.line.push_back(Waiter { place: place.number(), since: self.polls });
+    /// Adds the request of the connection at `slot`.
+    pub(super) fn enter(&mut self, slot: &TableSlot) {
+        self.queue.push_back(Waiter { slot: slot.number(), since: self.polls });
     }
 
-    /// The request of the connection at `place` is offered again.
-    pub(super) fn poll(&mut self, place: &TableSlot) {
-        if self.line.front().is_some_and(|first| first.place == place.number()) {
+    /// Records a retry of the request of the connection at `slot`.
+    pub(super) fn poll(&mut self, slot: &TableSlot) {
+        if self.queue.front().is_some_and(|first| first.slot == slot.number()) {
             self.polls = self.polls.wrapping_add(1);
         }
     }
 
-    /// The request of the connection at `place` waits no more.
-    pub(super) fn leave(&mut self, place: &TableSlot) {
-        if let Some(at) = self.line.iter().position(|waiter| waiter.place == place.number()) {
-            self.line.remove(at);
-            self.resets = self.resets.saturating_sub(1).min(self.line.len());
+    /// Removes the request of the connection at `slot`.
+    pub(super) fn leave(&mut self, slot: &TableSlot) {
+        if let Some(at) = self.queue.iter().position(|waiter| waiter.slot == slot.number()) {
+            self.queue.remove(at);
+            self.resets = self.resets.saturating_sub(1).min(self.queue.len());
         }
     }
 
-    /// A reader is reset for one that waits.
+    /// Records that a reader was reset for a waiting request.
     pub(super) fn make_space(&mut self) {
         self.resets += 1;
     }
 
-    /// For how long the first one has waited for which no reader was reset; 0 if there is none.
-    /// While memory is short, what was reset was not enough.
+    /// Waiting time of the first request without a reset reader; 0 if there is none. While memory
+    /// is short, the resets so far were not enough.
     pub(super) fn waited_ms(&self, is_short: bool) -> u64 {
-        let next = self.line.get(if is_short { 0 } else { self.resets });
+        let next = self.queue.get(if is_short { 0 } else { self.resets });
         u64::from(next.map_or(0, |next| self.polls.wrapping_sub(next.since))) * POLL_MS
     }
 }

@@ -1,15 +1,15 @@
-//! Ends connections that take from others: idle ones, requests that come too slowly, readers that
-//! do not read.
+//! Ends connections that take resources from others: idle connections, slow requests, and clients
+//! that do not read.
 //!
-//! A connection has one deadline. It is set when the connection is opened, and looked at anew when
-//! it fires: a request that comes whole and whose answer is copied costs nothing. While a request
-//! is incomplete, or an answer that holds items of the store is unsent, the deadline fires every
-//! [`CHECK_SECONDS`].
+//! A connection has one deadline. The handler sets it when the connection opens, and updates it
+//! only when it fires. So a request that arrives whole and gets a copied answer costs nothing.
+//! While a request is incomplete, or an unsent answer pins items of the store, the deadline fires
+//! every [`CHECK_SECONDS`].
 //!
-//! A get of an item that cannot be held (readers hold as much as they may) and is too large to be
-//! copied waits in line ([`super::waiters`]). Meanwhile connections that hold items and do not read
-//! are reset, and the longer the first one waits, the faster they must read: so it waits for about
-//! a second. For that, connections are looked at every [`QUARTER_MS`] while much is held.
+//! A get of a large item waits in a queue while readers pin the maximum memory
+//! ([`super::waiters`]). Meanwhile, connections that pin items and do not read are reset. The
+//! longer the first request waits, the faster clients must read, so it waits for about a second.
+//! For that, each connection is checked every [`QUARTER_MS`] while readers pin much memory.
 
 use super::conn::{Conn, Phase};
 use super::counters::Count;
@@ -17,37 +17,37 @@ use super::waiters::POLL_MS;
 use super::{Blob, Memcached};
 use simoom_io::{Duration, Reply};
 
-/// Between two checks of a connection that has an incomplete request or an unsent answer.
+/// Interval of checks of a connection with an incomplete request or an unsent answer.
 pub(super) const CHECK_SECONDS: u32 = 3;
-/// While much is held, there are so many looks at it between two checks,
+/// Quarters between two checks while readers pin much memory.
 const QUARTERS: u8 = 12;
-/// which are so far apart.
+/// Length of a quarter.
 const QUARTER_MS: u64 = CHECK_SECONDS as u64 * 1000 / QUARTERS as u64;
-/// What a client reads is known after so many of these.
+/// Quarters after which the client's read rate is known.
 const QUARTERS_MIN: u8 = 2;
-/// Once a request has waited for so long, readers have to need less than so long for the rest of
-/// their answers. The strictest is last.
+/// Pairs of a waiting time and a limit. Once a request has waited for the first, each reader must
+/// be able to read its answers within the second. The strictest pair is last.
 const PATIENCE_MS: [(u64, u64); 3] = [(250, 8000), (500, 4000), (1000, 1000)];
-/// A client that sends a value, or reads while others wait, may not be slower.
+/// The minimum rate of a client that sends a value, or that reads while others wait.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 1024;
 
-/// While others wait, a client may not hold an item for longer.
+/// The maximum time that a client may pin an item while others wait.
 const HOLD_SECONDS: u32 = 30;
-/// In so many checks it reads all of it; it may be queued right behind a check, and be read right
-/// behind another.
+/// Checks within which a client must read everything. Data may be queued just after a check, and
+/// read just after another.
 const HOLD_CHECKS: u64 = (HOLD_SECONDS / CHECK_SECONDS - 2) as u64;
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Waits {
-    /// The next request, or room for an answer.
+    /// The next request, or capacity for an answer.
     #[default]
     Nothing,
-    /// The rest of a request.
+    /// The end of a request.
     Request,
-    /// Readers that release items, itself one of them: it has not read all of its answers.
+    /// Readers that release items. The client itself is one: it has not read all of its answers.
     Readers,
-    /// Readers that release items, in line with others.
+    /// Readers that release items, in the queue.
     InLine,
 }
 
@@ -57,14 +57,14 @@ impl Waits {
     }
 }
 
-/// The next look at a connection, in one byte: whether one is due, whether bytes were unsent at the
-/// last check, and how many quarters have passed since then once this one has; 0 if the next look
-/// is the next check.
+/// The next look at a connection, in one byte. Holds 3 values: whether a look is due, whether bytes
+/// were unsent at the last check, and the number of quarters since then. The number is 0 if the
+/// next look is a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Next(u8);
 
 impl Next {
-    /// Once it may have been idle for too long.
+    /// At the idle timeout.
     const IDLE: Next = Next(0);
 
     fn soon(was_unsent: bool, quarters: u8) -> Next {
@@ -79,31 +79,31 @@ impl Next {
         self.0 >> 2
     }
 
-    /// When that is.
+    /// The time until the look.
     fn after(self) -> Duration {
         let is_check = self.quarters() == 0;
         Duration::from_millis(if is_check { CHECK_SECONDS as u64 * 1000 } else { QUARTER_MS })
     }
 }
 
-/// What is known of how fast a client sends and reads.
+/// The rates at which a client sends and reads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Watch {
     pub(super) waits: Waits,
     next: Next,
-    /// When it began to wait for this, or when that was last checked; seconds modulo 2¹⁶.
+    /// Start of the current wait, or time of its last check. Seconds modulo 2¹⁶.
     since: u16,
-    /// Bytes of a request that have come since then, as far as they were looked at. While it waits
-    /// for readers, polls since the last look.
+    /// Bytes of a request since then, up to the last look. While the client waits for readers:
+    /// retries since the last look.
     came: u16,
-    /// The most KiB that were unsent at a check of the answers at hand.
+    /// The maximum of unsent KiB at the checks of the current answers.
     held_kib: u16,
     /// Bytes that would be unsent if the client had read nothing since the last check.
     unsent: u32,
 }
 
 impl Watch {
-    /// From now on the connection waits for the rest of a request.
+    /// Records that the connection waits for the end of a request.
     pub(super) fn begin_request(&mut self, now: u32) {
         self.waits = Waits::Request;
         self.restart(now);
@@ -113,9 +113,9 @@ impl Watch {
         (self.since, self.came) = (now as u16, 0);
     }
 
-    /// Whether the client has read too little since the last check, of what was unsent then. While
-    /// others wait, the least rate grows with what the client holds: it is read, or given up, in
-    /// [`HOLD_SECONDS`].
+    /// Whether the client has read too little since the last check. While others wait, the minimum
+    /// rate grows with the memory that the client pins, so the client reads it within
+    /// [`HOLD_SECONDS`] or is reset.
     fn is_stalled(&mut self, unsent: u64, others_wait: bool) -> bool {
         let expected = std::mem::replace(&mut self.unsent, unsent as u32);
         let was_unsent = std::mem::replace(&mut self.next, Next::soon(unsent > 0, 0)).was_unsent();
@@ -123,15 +123,15 @@ impl Watch {
         let least = RATE_MIN_BYTES_PER_SECOND * u64::from(CHECK_SECONDS);
         let share = u64::from(self.held_kib) * 1024 / HOLD_CHECKS;
         let unsent_kib = u16::try_from(unsent / 1024).unwrap_or(u16::MAX);
-        // A client that has read half of all there was holds little of what it held then.
+        // A client that has read at least half pins little of the earlier memory.
         let is_other = 2 * read >= u64::from(expected);
         self.held_kib = if is_other { unsent_kib } else { self.held_kib.max(unsent_kib) };
         let is_slow = read < least && 4 * read < unsent;
         was_unsent && unsent > 0 && (is_slow || (others_wait && read < share))
     }
 
-    /// Whether the client needs more than `limit_ms` for the rest of its answers, as fast as it has
-    /// read since the last check.
+    /// Whether the client needs more than `limit_ms` to read its answers, at its rate since the
+    /// last check.
     fn needs_longer_than(&self, limit_ms: u64, unsent: u64) -> bool {
         let quarters = self.next.quarters();
         let read = u64::from(self.unsent).saturating_sub(unsent);
@@ -140,7 +140,7 @@ impl Watch {
 }
 
 impl Memcached {
-    /// A connection was opened.
+    /// Starts the idle timeout of a new connection.
     pub(super) fn begin_watch(&self, reply: &mut Reply<'_, Blob>) {
         let idle = self.shared.options().idle_seconds;
         if idle > 0 {
@@ -148,8 +148,8 @@ impl Memcached {
         }
     }
 
-    /// Input was offered and so many bytes of it were taken, after which `added` bytes more were
-    /// unsent. `is_partial` says whether the handler waits for more input.
+    /// Records consumed input. `added` is the growth of the unsent bytes. `is_partial` tells
+    /// whether the handler waits for more input.
     #[inline]
     pub(super) fn watch(
         &mut self,
@@ -173,16 +173,16 @@ impl Memcached {
         }
     }
 
-    /// Notes what the connection waits for from now on. A request that is taken as it comes noted
-    /// itself when it began: no part of it that comes starts the time anew.
+    /// Records the event that the connection waits for. An upload recorded itself at its start:
+    /// later chunks do not restart the time.
     fn wait_for(&mut self, conn: &mut Conn, taken: usize, waits: Waits) {
         let is_command = conn.phase == Phase::Command;
         let was = std::mem::replace(&mut conn.watch.waits, waits);
-        if let Some(place) = &conn.place {
+        if let Some(slot) = &conn.place {
             match (was, waits) {
-                (Waits::InLine, Waits::InLine) => self.waiters.poll(place),
-                (Waits::InLine, _) => self.waiters.leave(place),
-                (_, Waits::InLine) => self.waiters.enter(place),
+                (Waits::InLine, Waits::InLine) => self.waiters.poll(slot),
+                (Waits::InLine, _) => self.waiters.leave(slot),
+                (_, Waits::InLine) => self.waiters.enter(slot),
                 _ => {}
             }
         }
@@ -230,11 +230,11 @@ impl Memcached {
         }
     }
 
-    /// The deadline has passed: ends the connection if it has to be, or sets the next one.
+    /// Handles the deadline: ends the connection if a limit is exceeded, or sets the next deadline.
     pub(super) fn check(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         if !conn.watch.waits.for_readers() && !reply.has_capacity() {
-            // The rest of a request is not looked at before the client reads; the send timeout
-            // bounds that.
+            // A client that must read first gets no check of its incomplete request. The send
+            // timeout bounds that time.
             conn.watch.restart(self.now);
         }
         if conn.watch.waits.for_readers() {
@@ -277,8 +277,8 @@ impl Memcached {
         }
     }
 
-    /// A quarter, or the time between two checks, has passed: whether the client reads too slowly
-    /// while others need what its answers hold.
+    /// Handles the end of a quarter or of a check interval. Returns whether the client reads too
+    /// slowly while others need the memory that it pins.
     fn holds_too_long(&mut self, conn: &mut Conn, unsent: u64) -> bool {
         let (quarters, was_unsent) = (conn.watch.next.quarters(), conn.watch.next.was_unsent());
         let waited_ms = self.waiters.waited_ms(self.store.is_at_pin_limit(false));
@@ -301,21 +301,21 @@ impl Memcached {
         is_stalled && is_near_pin_limit
     }
 
-    /// Whether too little of a request has come since the last check: of one that is taken as it
-    /// comes less than the least rate allows, of any other not the end.
+    /// Whether too little of a request has arrived since the last check. An upload must reach the
+    /// minimum rate. Any other request must be complete.
     fn is_slow(&self, conn: &Conn) -> bool {
         let least = RATE_MIN_BYTES_PER_SECOND * u64::from(self.shared.options().request_seconds);
         conn.phase == Phase::Command || u64::from(conn.watch.came) < least.min(u16::MAX.into())
     }
 
-    /// Whether the item under `key` can be neither held nor copied now, so that its request must
+    /// Whether the item under `key` can be neither pinned nor copied now, so that its request must
     /// wait.
     #[inline]
     pub(super) fn must_wait(&self, key: &[u8], reply: &Reply<'_, Blob>) -> bool {
         self.is_at_pin_limit(reply) && !self.can_copy(key, reply)
     }
 
-    /// Whether the answer at hand may not hold an item.
+    /// Whether the current answer may not pin an item.
     #[inline]
     pub(super) fn is_at_pin_limit(&self, reply: &Reply<'_, Blob>) -> bool {
         self.must_queue || self.store.is_at_pin_limit(reply.queued() > 0)

@@ -1,4 +1,4 @@
-//! What ends a connection in time, and what a request waits for.
+//! Timeouts of connections, and requests that wait for readers.
 
 use super::super::{Memcached, Options, Shared};
 use super::CHECK_SECONDS;
@@ -216,7 +216,7 @@ fn a_line_of_keys_that_is_held_waits_for_readers_too() {
     victim.take();
     victim.offer(format!("get {}", ["k0"; KEYS].join(" ")).as_bytes());
     victim.offer(b"\r\n");
-    assert!(victim.queued() > 0 && victim.kept() == 0, "a part is answered, the rest is held");
+    assert!(victim.queued() > 0 && victim.buffered() == 0, "a part is answered, the rest is held");
     let mut readers: Vec<_> = (1..16).map(|_| bed.open()).collect();
     for (n, reader) in readers.iter_mut().enumerate() {
         reader.offer(format!("get k{} k{}\r\n", n + 1, (n + 2) % 16).as_bytes());
@@ -439,8 +439,8 @@ fn open_readers(crowd: &mut Crowd, bed: &Bed, waiting: usize) -> (Vec<usize>, Ve
     (reading, waiters)
 }
 
-/// Readers take so many bytes a second for `quarters` of a second, or until `is_done`. Returns how
-/// many quarters passed.
+/// Readers read at a fixed rate for `quarters` of a second, or until `is_done`. Returns the number
+/// of quarters that passed.
 fn trickle(
     crowd: &mut Crowd,
     readers: std::ops::Range<usize>,

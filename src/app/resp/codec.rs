@@ -1,16 +1,16 @@
-//! The protocol itself: arrays of bulk strings and inline commands in, simple strings, errors,
-//! integers and bulk strings out.
+//! The Redis protocol (RESP2). Parses arrays of bulk strings and inline commands. Encodes simple
+//! strings, errors, integers and bulk strings.
 
 use crate::app::Bytes;
 use crate::app::codec::{Codec, Decoded, Output};
 use std::borrow::Cow;
 use std::io::Write;
 
-/// Longest line: an inline command, or the number of an array or a bulk string.
+/// The longest line: an inline command, or the length of an array or bulk string.
 const LINE_MAX_BYTES: usize = 64 << 10;
-/// Most arguments of a command.
+/// The maximum number of arguments of a command.
 const ARGUMENTS_MAX: i64 = 1 << 20;
-/// Bytes of a command besides its longest argument: other arguments, lengths, line ends.
+/// Bytes of a command besides its longest argument: other arguments, lengths and line ends.
 const OTHER_BYTES: usize = 128 << 10;
 
 /// A codec of the Redis protocol.
@@ -19,11 +19,10 @@ pub struct Resp {
     bulk_max_bytes: usize,
 }
 
-/// A command as it came: its name, then its arguments. It may have no words at all, and is to be
-/// ignored then.
+/// A command: its name and its arguments. Ignore a command without words.
 #[derive(Clone, Debug)]
 pub enum Command<'a> {
-    /// An array of so many bulk strings, one after the other.
+    /// An array with this number of bulk strings.
     Array(&'a [u8], usize),
     /// An inline command.
     Inline(Vec<Cow<'a, [u8]>>),
@@ -32,36 +31,36 @@ pub enum Command<'a> {
 /// An answer.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
-    /// A short text that is no error.
+    /// A short text that is not an error.
     Simple(&'a str),
-    /// An error: its kind, in capitals, and text.
+    /// An error: its kind in capitals, and a text.
     Error(&'a str),
     /// A number.
     Integer(i64),
     /// Bytes.
     Bulk(&'a [u8]),
-    /// Bytes that are not copied.
+    /// Bytes to share without copying.
     Shared(Bytes),
-    /// Nothing is there.
+    /// The null answer: nothing is stored there.
     Null,
 }
 
-/// How far an array was read.
+/// The position within an array.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
     /// Bytes read.
     at: usize,
-    /// Arguments of the array, once its head was read.
+    /// Arguments of the array, once its head is parsed.
     count: Option<usize>,
-    /// Of them those not read yet.
+    /// Arguments that are not parsed yet.
     left: usize,
-    /// Bytes of the line at hand without a line end.
+    /// Bytes of the current line that contain no line end.
     seen: usize,
 }
 
-/// What came of a line.
+/// The result of reading a line.
 enum Line<'a> {
-    /// The line without its LF, and its length with it.
+    /// The line without its LF, and its length with the LF.
     Whole(&'a [u8], usize),
     Missing,
     TooLong,
@@ -157,7 +156,7 @@ impl Codec for Resp {
     }
 
     fn encode(&self, answer: Value<'_>, output: &mut Output) {
-        // Writing to an output never fails.
+        // Writing to an output cannot fail.
         let _ = match answer {
             Value::Simple(text) => write!(output, "+{text}\r\n"),
             Value::Error(text) => write!(output, "-{text}\r\n"),
@@ -178,7 +177,7 @@ impl Codec for Resp {
 }
 
 impl<'a> Command<'a> {
-    /// The name and the arguments in their order.
+    /// The name and the arguments in order.
     pub fn words(&self) -> impl Iterator<Item = &[u8]> {
         let (mut rest, inline) = match self {
             Command::Array(bytes, _) => (*bytes, &[][..]),
@@ -194,7 +193,7 @@ impl<'a> Command<'a> {
         bulks.chain(inline.iter().map(AsRef::as_ref))
     }
 
-    /// How many words there are.
+    /// The number of words.
     pub fn len(&self) -> usize {
         match self {
             Command::Array(_, count) => *count,
@@ -202,7 +201,7 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// Whether there are none: nothing is to be done or answered.
+    /// Whether there are no words: do and answer nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -212,7 +211,7 @@ fn malformed<F>(reason: &str) -> Decoded<F> {
     Decoded::Malformed(format!("Protocol error: {reason}").into())
 }
 
-/// The line that `bytes` begin with; `seen` of them hold no end of it.
+/// The line at the start of `bytes`. The first `seen` bytes contain no line end.
 fn line<'a>(bytes: &'a [u8], seen: &mut usize) -> Line<'a> {
     let window = &bytes[..bytes.len().min(LINE_MAX_BYTES)];
     let from = (*seen).min(window.len());
@@ -224,21 +223,21 @@ fn line<'a>(bytes: &'a [u8], seen: &mut usize) -> Line<'a> {
     Line::Whole(line, line.len() + 1)
 }
 
-/// The number in the head of an array or a bulk string, behind its first byte and before its CR.
+/// The number in the head of an array or bulk string, between its first byte and its CR.
 fn length(line: &[u8]) -> Option<i64> {
     number(line.get(1..)?.strip_suffix(b"\r")?)
 }
 
-/// The decimal number that all of `digits` spell, as Redis reads it: no plus sign, no leading zero,
-/// no white space.
+/// Parses all of `digits` as a decimal number. As in Redis, a plus sign, a leading zero or white
+/// space is invalid.
 pub(super) fn number(digits: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(digits).ok()?;
     let is_canonical = matches!(digits, b"0" | [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..]);
     if is_canonical { text.parse().ok() } else { None }
 }
 
-/// The words of an inline command: separated by white space, in quotes if they hold some. `None` if
-/// quotes are not balanced, or if a word follows one without a space.
+/// Splits an inline command into words. White space separates words; quotes may enclose it. `None`
+/// if quotes are unbalanced, or if no space follows a quoted word.
 fn words(line: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii_start();
@@ -261,7 +260,7 @@ fn words(line: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     Some(words)
 }
 
-/// The word that `text` begins with and that holds quotes, and what follows it.
+/// The quoted word at the start of `text`, and the remaining text.
 fn quoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut word = Vec::new();
     let mut rest = text;
@@ -282,7 +281,7 @@ fn quoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// Appends what stands in quotes to `word`; returns what follows the closing one.
+/// Appends the quoted text to `word`. Returns the text after the closing quote.
 fn unquote<'a>(quote: u8, inner: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     let mut rest = inner;
     loop {

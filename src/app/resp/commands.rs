@@ -1,4 +1,4 @@
-//! The commands: words in, answers out.
+//! Executes the commands.
 
 use super::codec::{Command, Resp, Value};
 use super::{count, set};
@@ -8,7 +8,7 @@ use crate::handler::Seconds;
 use crate::store::{Delete, KEY_MAX_BYTES, Outcome, Store};
 use std::sync::Arc;
 
-/// Bytes of arguments that an error repeats.
+/// Bytes of arguments that an error message repeats.
 const REPEATED_MAX_BYTES: usize = 128;
 
 /// The commands over a store, for one worker.
@@ -17,15 +17,15 @@ pub struct Commands {
     store: Arc<Store>,
 }
 
-/// What a command is called, how many words it has, its name included, and what carries it out.
+/// A command: its name, its number of words with the name, and its function.
 struct Entry {
     name: &'static str,
-    /// The least and the largest number of words.
+    /// The minimum and maximum number of words.
     words: (usize, usize),
     run: fn(&Commands, &mut Arguments<'_>, &mut Call<'_, Resp>),
 }
 
-/// The arguments of a command, one after the other.
+/// The arguments of a command, in order.
 pub(super) type Arguments<'a> = dyn Iterator<Item = &'a [u8]> + 'a;
 
 const MANY: usize = usize::MAX;
@@ -147,12 +147,12 @@ fn time(seconds: Seconds) -> u32 {
     u32::try_from(seconds.steady).unwrap_or(u32::MAX)
 }
 
-/// Whether the store can have an item under `key`.
+/// Whether `key` is valid in the store.
 pub(super) fn is_key(key: &[u8]) -> bool {
     (1..=KEY_MAX_BYTES).contains(&key.len())
 }
 
-/// What Redis says to a command that it does not know.
+/// Redis' answer to an unknown command.
 fn unknown<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>) -> String {
     let mut text = format!(
         "ERR unknown command '{}', with args beginning with: ",
@@ -169,7 +169,7 @@ fn unknown<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>) -> String {
     text
 }
 
-/// An error is one line: its end must not stand in it.
+/// Removes line ends: an error is one line.
 fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ")
 }

@@ -1,6 +1,6 @@
-//! INCR, DECR, INCRBY and DECRBY: signed numbers of 64 bits, which the counters of memcached are
-//! not. The value is replaced if nobody else has replaced it meanwhile; else the attempt is made
-//! again.
+//! INCR, DECR, INCRBY and DECRBY count with signed 64-bit numbers, unlike memcached's counters. The
+//! value is replaced by compare-and-swap. If another client changed it meanwhile, the command
+//! retries.
 
 use super::codec::{Resp, Value, number};
 use super::commands::{Arguments, Commands, is_key, now};
@@ -49,7 +49,7 @@ fn by(
     }
 }
 
-/// Adds `delta` to the number under `key`, which is 0 if there is none.
+/// Adds `delta` to the number under `key`. A missing item counts as 0.
 fn add(commands: &Commands, key: &[u8], delta: i64, now: u32) -> Result<i64, &'static str> {
     if !is_key(key) {
         return Err("ERR invalid key: must have 1 to 250 bytes");
@@ -72,7 +72,7 @@ fn add(commands: &Commands, key: &[u8], delta: i64, now: u32) -> Result<i64, &'s
             Ok(Outcome::Stored { .. }) => return Ok(sum),
             Ok(Outcome::TooLarge) | Err(ReserveError::TooLarge) => return Err(NOT_A_NUMBER),
             Ok(Outcome::OutOfMemory) | Err(ReserveError::OutOfMemory) => return Err(OUT_OF_MEMORY),
-            // Somebody else was there first.
+            // Another client changed the item meanwhile.
             Ok(Outcome::NotStored | Outcome::Exists | Outcome::NotFound) => {}
         }
     }

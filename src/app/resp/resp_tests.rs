@@ -25,8 +25,8 @@ fn answers(input: &[u8], sizes: &[usize], narrow: bool) -> (String, bool) {
     let mut rest = input;
     while !rest.is_empty() && !line.closed() {
         let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (piece, behind) = rest.split_at(size);
-        line.offer(piece);
+        let (chunk, behind) = rest.split_at(size);
+        line.offer(chunk);
         answers.extend(line.take());
         rest = behind;
     }
@@ -275,13 +275,13 @@ proptest! {
     /// Pieces of the protocol in any order, with any bytes between them.
     #[test]
     fn any_pieces_get_the_same_answers_whatever_the_split(
-        pieces in prop::collection::vec(prop::sample::select(PIECES), 1..25),
+        chunks in prop::collection::vec(prop::sample::select(PIECES), 1..25),
         bytes in prop::collection::vec(any::<u8>(), 0..4),
         choice in any::<u8>(),
     ) {
         let mut data = vec![choice];
-        for (at, piece) in pieces.iter().enumerate() {
-            data.extend_from_slice(piece.as_bytes());
+        for (at, chunk) in chunks.iter().enumerate() {
+            data.extend_from_slice(chunk.as_bytes());
             data.extend(bytes.get(at));
         }
         fuzz_resp(&data);

@@ -5,7 +5,7 @@ use super::commands::{Arguments, Commands, is_key, now};
 use crate::app::codec::Call;
 use crate::store::{Commit, KEY_MAX_BYTES, Mode, NewItem, Outcome, ReserveError};
 
-/// What SET says of the conditions and the time to live.
+/// The conditions and the time to live of SET.
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
     mode: Option<Mode>,
@@ -73,7 +73,7 @@ fn set(
     }
 }
 
-/// What Redis says when it may use no more memory.
+/// Redis' answer when memory is full.
 pub(super) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
 const _: () = assert!(KEY_MAX_BYTES == 250, "the text of an error says so");

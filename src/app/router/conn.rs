@@ -1,4 +1,4 @@
-//! What a connection of a router is doing.
+//! The state of a router's connection.
 
 use super::send::Sending;
 use super::upload::Pending;
@@ -7,23 +7,23 @@ use crate::app::http::conn::Deadline;
 use crate::app::http::head::Search;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// What a router keeps for one connection. A connection allocates only while a body is being
-/// gathered or passed on, and while an answer of unknown length is being sent.
-pub struct Conn<S> {
+/// The state of one connection. It allocates only to gather or pass on a body, or to send a
+/// response of unknown length.
+pub struct Connection<S> {
     pub(super) phase: Phase<S>,
     pub(super) deadline: Deadline,
     pub(super) peer: Peer,
 }
 
-const _: () = assert!(size_of::<Conn<()>>() <= 64);
+const _: () = assert!(size_of::<Connection<()>>() <= 64);
 
-impl<S> Default for Conn<S> {
-    fn default() -> Conn<S> {
-        Conn { phase: Phase::default(), deadline: Deadline::default(), peer: Peer::default() }
+impl<S> Default for Connection<S> {
+    fn default() -> Connection<S> {
+        Connection { phase: Phase::default(), deadline: Deadline::default(), peer: Peer::default() }
     }
 }
 
-impl<S> std::fmt::Debug for Conn<S> {
+impl<S> std::fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let phase = match self.phase {
             Phase::Head(_) => "Head",
@@ -32,20 +32,20 @@ impl<S> std::fmt::Debug for Conn<S> {
             Phase::Sending(_) => "Sending",
             Phase::Closing => "Closing",
         };
-        write!(f, "Conn({phase}, {:?})", self.peer.get())
+        write!(f, "Connection({phase}, {:?})", self.peer.get())
     }
 }
 
 pub(super) enum Phase<S> {
-    /// A head is being searched for its end.
+    /// Searching for the end of a head.
     Head(Search),
-    /// A body is being read.
+    /// Reading a body.
     Body(Box<Pending<S>>),
-    /// The content handler reads past the content of a request.
+    /// The content handler discards the content of a request.
     Files(Box<http::Conn>),
-    /// An answer of unknown length is being sent.
+    /// Sending a response of unknown length.
     Sending(Box<Sending>),
-    /// The last answer is queued.
+    /// The last response is queued.
     Closing,
 }
 
@@ -55,7 +55,7 @@ impl<S> Default for Phase<S> {
     }
 }
 
-/// The address of a peer in 20 bytes; port 0 stands for an unknown one.
+/// The address of a peer in 20 bytes. Port 0 means unknown.
 #[derive(Clone, Copy, Default)]
 pub(in crate::app) struct Peer {
     address: [u8; 16],
@@ -71,7 +71,7 @@ impl Peer {
         Peer { address: address.octets(), port: peer.port() }
     }
 
-    /// The address; one that is mapped from IPv4 as IPv4. A zone is not kept.
+    /// Returns the address. An IPv4-mapped address becomes IPv4, and a zone is dropped.
     pub(in crate::app) fn get(self) -> Option<SocketAddr> {
         let address = Ipv6Addr::from(self.address).to_canonical();
         (self.port != 0).then(|| SocketAddr::new(address, self.port))

@@ -1,6 +1,6 @@
-//! One step of a connection after another, from input to answers.
+//! Drives a connection step by step, from input to responses.
 
-use super::conn::{Conn, Phase};
+use super::conn::{Connection, Phase};
 use super::request::Request;
 use super::response::Response;
 use super::routes::{Found, Handler};
@@ -18,19 +18,20 @@ use crate::app::http::response::{CONTINUE, Persistence};
 use simoom_io::Reply;
 use std::mem::MaybeUninit;
 
-/// How one step through the input went.
+/// The result of one step through the input.
 enum Step {
-    /// So many bytes are consumed.
+    /// The number of consumed bytes.
     Took(usize),
-    /// More input is needed.
+    /// The router needs more input.
     Wait(Waiting),
 }
 
 impl<S> Router<S> {
-    /// Takes what it can of `bytes` and sends what it can; returns how many bytes are consumed.
+    /// Consumes `bytes` and sends responses as far as possible. Returns the number of consumed
+    /// bytes.
     pub(super) fn advance(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -60,12 +61,17 @@ impl<S> Router<S> {
         at
     }
 
-    fn step(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    fn step(
+        &mut self,
+        conn: &mut Connection<S>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         match (&mut conn.phase, bytes) {
             (Phase::Closing, _) => Step::Took(bytes.len()),
             (Phase::Body(_), _) => Step::Took(self.read_body(conn, bytes, reply)),
             (Phase::Files(_), _) => Step::Took(self.read_past(conn, bytes, reply)),
-            // RFC 9112 §2.2: empty lines before a request line are ignored. They start no head.
+            // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
             (Phase::Head(search), _) => match head::find_end(bytes, search) {
@@ -83,10 +89,11 @@ impl<S> Router<S> {
         }
     }
 
-    /// Handles the request of this head; returns how many of the bytes `behind` it are consumed.
+    /// Handles the request with this head. Returns the number of consumed bytes of `behind`, which
+    /// follow the head.
     fn handle(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -103,11 +110,11 @@ impl<S> Router<S> {
         })
     }
 
-    /// RFC 9110 §2.5: a request of a later minor version is one of HTTP/1.1.
+    /// RFC 9110 §2.5: process a later minor version as HTTP/1.1.
     #[cold]
     fn handle_later_minor(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -123,7 +130,7 @@ impl<S> Router<S> {
     #[inline]
     fn handle_parsed(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -152,7 +159,7 @@ impl<S> Router<S> {
         Ok(0)
     }
 
-    /// The route of a request. Its path is in `self.path` from then on.
+    /// Finds the route of a request. Leaves its path in `self.path`.
     #[inline]
     fn find(&mut self, head: &Head<'_, '_>) -> Result<Found, Refusal> {
         let Some(target) = head.target else { return Ok(Found::Nothing) };
@@ -160,7 +167,7 @@ impl<S> Router<S> {
         Ok(self.routes.find(head.method_name, &self.path))
     }
 
-    /// The answer to a request whose target is no path, or whose path has no route.
+    /// The response to a request with a target that is no path, or with a path that has no route.
     #[cold]
     fn answer_unrouted(&mut self, head: &Head<'_, '_>) -> Response {
         let method = head.method_name;
@@ -176,7 +183,7 @@ impl<S> Router<S> {
         Response::error(404)
     }
 
-    /// The answer to a method that the path has no route for.
+    /// The response if the path has no route for the method.
     #[cold]
     fn answer_method(&mut self, method: &str, allow: &str) -> Response {
         if method == "OPTIONS" {
@@ -193,7 +200,7 @@ impl<S> Router<S> {
     #[inline]
     fn call(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         route: usize,
         bytes: &[u8],
         head: &Head<'_, '_>,
@@ -227,11 +234,11 @@ impl<S> Router<S> {
         Ok(len)
     }
 
-    /// Begins to pass a body on. Where the handler does not want it, it is read past, within the
-    /// limit of bodies that are gathered.
+    /// Begins to pass a body on. If the handler refuses it, discards the body, up to the limit of
+    /// gathered bodies.
     fn begin_stream(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &Head<'_, '_>,
         begun: Result<Box<dyn Upload<S>>, Response>,
         discard: Option<Discard>,
@@ -258,9 +265,15 @@ impl<S> Router<S> {
         }
     }
 
-    /// Runs the handler of a whole body.
+    /// Runs the handler with a whole body.
     #[inline]
-    fn run(&self, conn: &Conn<S>, head: &Head<'_, '_>, route: usize, body: &[u8]) -> Response {
+    fn run(
+        &self,
+        conn: &Connection<S>,
+        head: &Head<'_, '_>,
+        route: usize,
+        body: &[u8],
+    ) -> Response {
         match &self.routes.route(route).handler {
             Handler::Whole(handler) => handler(&self.request(conn, head, route, body), &self.state),
             Handler::Stream(_) => unreachable!("a body is gathered for its handler alone"),
@@ -270,7 +283,7 @@ impl<S> Router<S> {
     #[inline]
     fn request<'a>(
         &'a self,
-        conn: &Conn<S>,
+        conn: &Connection<S>,
         head: &'a Head<'_, '_>,
         route: usize,
         body: &'a [u8],
@@ -287,12 +300,11 @@ impl<S> Router<S> {
         }
     }
 
-    /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) is told at once what it will get.
-    /// If that is an error it need not send the body; whether it does cannot be known, so the
-    /// connection ends with it.
+    /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
+    /// error the client may or may not send the body. So the connection closes after an error.
     fn begin_body(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &Head<'_, '_>,
         discard: Discard,
         sink: Sink<S>,
@@ -313,15 +325,15 @@ impl<S> Router<S> {
         conn.phase = Phase::Body(Box::new(Pending { discard, asked, sink, progress: 0 }));
     }
 
-    /// Reads more of a body; returns how many bytes.
+    /// Reads more of a body. Returns the number of consumed bytes.
     fn read_body(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
         let Phase::Body(mut pending) = std::mem::take(&mut conn.phase) else { return 0 };
-        // What panics from here on has its body given back already.
+        // A panic from here on finds the memory of the body freed already.
         self.held -= pending.held();
         let Pending { discard, asked, sink, progress } = &mut *pending;
         let asked = *asked;
@@ -360,7 +372,7 @@ impl<S> Router<S> {
         }
         self.held += pending.held();
         if pending.progress >= self.options.stream_least_bytes() {
-            // A stream may take longer than a body that is gathered, for as long as it comes.
+            // A stream has no total time limit, only a minimum rate.
             pending.progress = 0;
             conn.deadline.waiting = Waiting::Unset;
         }
@@ -368,10 +380,10 @@ impl<S> Router<S> {
         bytes.len()
     }
 
-    /// A body is complete: answers its request.
+    /// Answers the request after its body is complete.
     fn finish_body(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         pending: Pending<S>,
         reply: &mut Reply<'_, Blob>,
     ) {
@@ -382,7 +394,7 @@ impl<S> Router<S> {
                 let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
                 match Head::parse(&head, &mut space) {
                     Ok(head) => {
-                        // Other requests have used the space of the path meanwhile.
+                        // Other requests have overwritten the path meanwhile.
                         let _ = self.path.read(head.target.unwrap_or(b"/"));
                         self.run(conn, &head, route, &body)
                     }
@@ -393,8 +405,13 @@ impl<S> Router<S> {
         self.answer(conn, response, pending.asked, reply);
     }
 
-    /// Has the content handler answer the request of this head.
-    fn answer_from_files(&mut self, conn: &mut Conn<S>, head: &[u8], reply: &mut Reply<'_, Blob>) {
+    /// Makes the content handler answer the request with this head.
+    fn answer_from_files(
+        &mut self,
+        conn: &mut Connection<S>,
+        head: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let Some(files) = &mut self.files else { return };
         self.counters.router_files += 1;
         let mut file_conn = http::Conn::default();
@@ -402,10 +419,10 @@ impl<S> Router<S> {
         self.follow_files(conn, file_conn);
     }
 
-    /// The content handler reads past the content of a request; returns how many bytes.
+    /// The content handler discards the content of a request. Returns the number of consumed bytes.
     fn read_past(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -416,8 +433,8 @@ impl<S> Router<S> {
         n
     }
 
-    /// The connection goes on where the content handler has left it.
-    fn follow_files(&mut self, conn: &mut Conn<S>, file_conn: http::Conn) {
+    /// Updates the connection after the content handler has run.
+    fn follow_files(&mut self, conn: &mut Connection<S>, file_conn: http::Conn) {
         conn.phase = match file_conn.phase {
             http::conn::Phase::Head(_) => {
                 conn.deadline.waiting = Waiting::Unset;
@@ -431,13 +448,13 @@ impl<S> Router<S> {
         };
     }
 
-    /// Sends more of an answer of unknown length; returns whether it is complete.
-    fn go_on_sending(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) -> bool {
+    /// Sends more of a response of unknown length. Returns whether it is complete.
+    fn go_on_sending(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) -> bool {
         let Phase::Sending(sending) = &mut conn.phase else { return true };
         let queued = reply.queued();
         let is_complete = sending.send(reply);
         if reply.queued() > queued {
-            // There was room again, so the client has taken some: its time begins anew.
+            // The client has read some bytes, so restart its timeout.
             conn.deadline.waiting = Waiting::Unset;
         }
         if !is_complete {
@@ -448,11 +465,11 @@ impl<S> Router<S> {
         true
     }
 
-    /// Sends `response`, as far as there is capacity for it.
+    /// Sends `response` as far as there is capacity.
     #[inline]
     pub(super) fn answer(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         response: Response,
         mut asked: Asked,
         reply: &mut Reply<'_, Blob>,
@@ -475,7 +492,7 @@ impl<S> Router<S> {
     #[inline]
     fn finish_answer(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
     ) {
@@ -487,11 +504,11 @@ impl<S> Router<S> {
         }
     }
 
-    /// Refuses a request in a way that ends the connection.
+    /// Refuses a request and closes the connection.
     #[cold]
     pub(super) fn refuse(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         refusal: Refusal,
         asked: Asked,
         reply: &mut Reply<'_, Blob>,
@@ -503,7 +520,7 @@ impl<S> Router<S> {
     #[cold]
     pub(super) fn refuse_with(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         code: u16,
         asked: Asked,
         reply: &mut Reply<'_, Blob>,

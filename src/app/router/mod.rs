@@ -1,7 +1,7 @@
-//! An HTTP/1.1 router: requests in, answers of handlers out (RFC 9110 and 9112).
+//! An HTTP/1.1 router: calls a handler for each request and sends its response (RFC 9110 and 9112).
 //!
-//! Handlers are functions of a request and of the worker's state. Make the [`Routes`] once, and
-//! a [`Router`] of them for each worker:
+//! A handler is a function of a request and of the worker's state. Create [`Routes`] once, and a
+//! [`Router`] for each worker:
 //!
 //! ```
 //! use simoom::app::router::{Json, Request, Response, Router, Routes};
@@ -41,19 +41,19 @@
 //!
 //! # The life of a request
 //!
-//! The connection is in one of the phases of [`conn`]. A head is searched, parsed and refused by
-//! the functions of [`super::http`]. [`Routes`] finds the handler. A handler of whole bodies is
-//! called with the body where it lies, if all of it came with the head; else the body is gathered
-//! in memory, within [`Options::bodies_max_bytes`]. Other handlers take a body as it arrives
-//! ([`Upload`]). [`send`] queues the answer. An answer of unknown length is sent in pieces, each
-//! made when there is capacity for it; requests behind it wait where they are.
+//! The connection is in one of the phases of [`conn`]. The functions of [`super::http`] find, parse
+//! and refuse heads. [`Routes`] selects the handler. Most handlers take a whole body. If the body
+//! arrived with the head, the handler reads it in place. Otherwise the router gathers it in memory,
+//! up to [`Options::bodies_max_bytes`]. Other handlers take a body as it arrives ([`Upload`]).
+//! [`send`] queues the response. The router sends a response of unknown length in chunks, and
+//! creates each chunk when there is capacity. Later requests wait in the transport.
 //!
-//! A request that no route matches goes to the content handler, if there is one
-//! ([`Router::with_files`]), else it is answered with 404.
+//! If no route matches, the content handler answers ([`Router::with_files`]). Without a content
+//! handler the router sends a 404.
 //!
-//! An error that leaves the framing intact keeps the connection; any other ends it, so that nothing
-//! behind it can be taken for a request. A handler that panics is answered with 500, or, where part
-//! of the answer is sent already, with a reset.
+//! An error that leaves the framing intact keeps the connection open. Any other error closes it, so
+//! that no later byte is taken for a request. If a handler panics, the router sends a 500, or
+//! resets the connection if a part of the response was sent.
 
 mod conn;
 mod counters;
@@ -71,7 +71,7 @@ mod tree;
 mod upload;
 
 pub use super::Bytes;
-pub use conn::Conn;
+pub use conn::Connection;
 pub use counters::Counters;
 pub use options::Options;
 pub use request::{Precondition, Request};
@@ -102,13 +102,13 @@ pub struct Router<S> {
     files: Option<Http>,
     options: Options,
     preambles: Preambles,
-    /// The path of the request at hand.
+    /// The path of the current request.
     path: Path,
-    /// The head of the answer at hand.
+    /// The head of the current response.
     head: Vec<u8>,
-    /// Bytes of bodies that are being gathered.
+    /// Bytes of bodies in memory.
     held: usize,
-    /// Bytes queued on the connection at hand up to its last whole answer; 0 between calls.
+    /// Bytes queued on the current connection, up to its last whole response. 0 between calls.
     whole: u64,
     draining: bool,
     seconds: Seconds,
@@ -116,8 +116,7 @@ pub struct Router<S> {
 }
 
 impl<S> Router<S> {
-    /// A router over `routes` with a state of its own. What workers share stands in the state
-    /// behind an `Arc`.
+    /// A router over `routes` with its own state. Put shared data into the state as an `Arc`.
     pub fn new(routes: Arc<Routes<S>>, state: S) -> Router<S> {
         Router {
             routes,
@@ -135,7 +134,7 @@ impl<S> Router<S> {
         }
     }
 
-    /// Has requests that no route matches answered from `content`.
+    /// Answers requests that match no route from `content`.
     pub fn with_files(mut self, content: Arc<Content>) -> Router<S> {
         self.files = Some(Http::new(content, self.http_options()));
         self
@@ -163,16 +162,16 @@ impl<S> Router<S> {
         &self.state
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    fn wait(&self, conn: &mut Conn<S>, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
+    fn wait(&self, conn: &mut Connection<S>, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
-    fn idle_timeout(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    fn idle_timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         match conn.deadline.idle(reply) {
             Idle::Over => {
                 let is_open = !matches!(conn.phase, Phase::Closing);
@@ -192,8 +191,8 @@ impl<S> Router<S> {
         conn.phase = Phase::Closing;
     }
 
-    /// Gives back what a body that is being gathered has taken.
-    fn release(&mut self, conn: &mut Conn<S>) {
+    /// Frees the memory of a partly gathered body.
+    fn release(&mut self, conn: &mut Connection<S>) {
         if let Phase::Body(pending) = &conn.phase {
             self.held -= pending.held();
         }
@@ -203,23 +202,28 @@ impl<S> Router<S> {
 
 impl<S> Application for Router<S> {
     type Blob = Blob;
-    type Conn = Conn<S>;
+    type Conn = Connection<S>;
 
     fn wants_ends(&self, _: u16) -> bool {
         true
     }
 
-    fn opened(&mut self, conn: &mut Conn<S>, opened: Opened, reply: &mut Reply<'_, Blob>) {
+    fn opened(&mut self, conn: &mut Connection<S>, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.counters.router_connections += 1;
         conn.peer = opened.ends.map_or_else(Peer::default, |ends| Peer::new(ends.remote));
         self.wait(conn, Waiting::Idle, reply);
     }
 
-    fn received(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+    fn received(
+        &mut self,
+        conn: &mut Connection<S>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
         self.advance(conn, bytes, reply)
     }
 
-    fn overfull(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn overfull(&mut self, conn: &mut Connection<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
         self.whole = reply.queued();
         let refusal = match conn.phase {
             Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
@@ -230,13 +234,13 @@ impl<S> Application for Router<S> {
         self.whole = 0;
     }
 
-    fn resumed(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    fn resumed(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::Sending(_)) {
             self.advance(conn, b"", reply);
         }
     }
 
-    fn timeout(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    fn timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         match (conn.deadline.waiting, &conn.phase) {
             (Waiting::Head, _) => {
                 self.refuse(conn, Refusal::HeadTimeout, send::Asked::unknown(b""), reply);
@@ -254,7 +258,7 @@ impl<S> Application for Router<S> {
         self.wait(conn, Waiting::Idle, reply);
     }
 
-    fn closed(&mut self, conn: &mut Conn<S>, _: Closed) {
+    fn closed(&mut self, conn: &mut Connection<S>, _: Closed) {
         self.release(conn);
     }
 }
@@ -276,13 +280,13 @@ impl<S> Handler for Router<S> {
         }
     }
 
-    fn idle(&self, conn: &Conn<S>) -> bool {
+    fn idle(&self, conn: &Connection<S>) -> bool {
         matches!(conn.phase, Phase::Head(_))
     }
 
-    /// 500 in place of the answer of which nothing is queued; else a reset, which tells the client
-    /// that the answer is cut off.
-    fn panicked(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    /// Ends a connection after a panic. If no byte of a response is queued, queues a 500. Otherwise
+    /// resets the connection, so that the client sees that the response is cut off.
+    fn panicked(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
         if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Sending(_)) {
             self.refuse_with(conn, 500, send::Asked::unknown(b"HEAD "), reply);

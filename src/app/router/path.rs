@@ -1,18 +1,17 @@
-//! From a request target to decoded segments (RFC 3986 §§2.1, 3.3, 6.2.2).
+//! Converts a request target to decoded segments (RFC 3986 §§2.1, 3.3, 6.2.2).
 //!
-//! The path is split at its slashes first and each segment decoded afterwards. So an encoded slash
+//! The parser first splits the path at its slashes, then decodes each segment. So an encoded slash
 //! is data of its segment and never splits one. Dot segments are removed after decoding: `%2e%2e`
-//! climbs like `..`, and no segment that a route sees is `.` or `..`. An empty segment is a
-//! segment: `/a`, `/a/` and `//a` are three paths.
+//! acts like `..`, and a route never sees a segment `.` or `..`. Empty segments count: `/a`, `/a/`
+//! and `//a` are three paths.
 
-/// Why a target has no segments: the request is answered with 400.
+/// The reason that a target has no segments. The router answers 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The path of the request at hand. Its space is allocated once and used by all requests of a
-/// worker.
+/// The path of the current request. All requests of a worker reuse its memory.
 pub(super) struct Path {
-    /// The decoded segments, a slash between each two.
+    /// The decoded segments, separated by slashes.
     bytes: Vec<u8>,
     /// Start and end of each segment in `bytes`.
     segments: Vec<(u16, u16)>,
@@ -28,8 +27,8 @@ impl Path {
         }
     }
 
-    /// Reads the path of `target`, whose query is ignored. An empty target, which absolute form may
-    /// leave, is `/`.
+    /// Parses the path of `target` without its query. An empty target, which absolute form allows,
+    /// becomes `/`.
     pub(super) fn read(&mut self, target: &[u8]) -> Result<(), Malformed> {
         self.bytes.clear();
         self.segments.clear();
@@ -48,8 +47,7 @@ impl Path {
         Ok(())
     }
 
-    /// Decodes one segment and appends it. Returns whether it was a dot segment, which appends
-    /// nothing.
+    /// Decodes and appends one segment. Returns true for a dot segment, which appends nothing.
     fn push(&mut self, segment: &[u8]) -> Result<bool, Malformed> {
         let before = self.bytes.len();
         if !self.segments.is_empty() {
@@ -72,7 +70,7 @@ impl Path {
         Ok(true)
     }
 
-    /// How many segments there are: at least one.
+    /// The number of segments, at least 1.
     pub(super) fn len(&self) -> usize {
         self.segments.len()
     }
@@ -83,9 +81,8 @@ impl Path {
         &self.bytes[usize::from(start)..usize::from(end)]
     }
 
-    /// All from the segment at `index` on, decoded, with the slashes between segments. `None` if
-    /// that is empty, or if a segment holds an encoded slash, which could not be told from the
-    /// others: `..%2f..` would climb.
+    /// The decoded path from the segment at `index` on. `None` if it is empty, or if a segment
+    /// contains an encoded slash: `..%2f..` would lead above the directory.
     pub(super) fn rest(&self, index: usize) -> Option<&[u8]> {
         let rest = &self.bytes[usize::from(self.segments.get(index)?.0)..];
         let has_slash = |at| memchr::memchr(b'/', self.segment(at)).is_some();
@@ -93,8 +90,7 @@ impl Path {
     }
 }
 
-/// Appends `bytes` with each `%` and its two digits replaced by the byte they stand for. NUL is
-/// refused: it ends a name for much that could be done with a path.
+/// Percent-decodes and appends `bytes`. Refuses NUL, because it ends file names in C.
 fn decode_to(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut rest = bytes;
     while let Some(at) = memchr::memchr(b'%', rest) {

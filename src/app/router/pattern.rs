@@ -1,10 +1,10 @@
-//! The patterns of routes: text in, segments out.
+//! The patterns of routes. Input: text. Output: segments.
 //!
-//! A pattern is a path. Each segment is a literal, a parameter `{name}`, which matches one segment
-//! that is not empty, or, at the end, `{*name}`, which matches the rest of a path that is not
-//! empty. Literals are compared with decoded segments, so `/café` matches `/caf%C3%A9`.
+//! A pattern is a path. Each segment is a literal or a parameter `{name}`, which matches one
+//! non-empty segment. The last segment may be `{*name}`, which matches the non-empty remaining
+//! path. Literals are compared with decoded segments, so `/café` matches `/caf%C3%A9`.
 
-/// Most segments of a pattern.
+/// The maximum number of segments of a pattern.
 const SEGMENTS_MAX: usize = 64;
 
 /// One segment of a pattern.
@@ -12,11 +12,11 @@ const SEGMENTS_MAX: usize = 64;
 pub(super) enum Segment<'p> {
     Literal(&'p str),
     Param(&'p str),
-    /// The last one, which matches all that is left.
+    /// The last segment, which matches the remaining path.
     Rest(&'p str),
 }
 
-/// The segments of `pattern`, or what is wrong with it.
+/// Parses `pattern` into segments, or reports its error.
 pub(super) fn parse(pattern: &str) -> Result<Vec<Segment<'_>>, &'static str> {
     let path = pattern.strip_prefix('/').ok_or("must begin with a slash")?;
     let segments = path.split('/').map(segment).collect::<Result<Vec<_>, _>>()?;

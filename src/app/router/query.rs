@@ -4,7 +4,7 @@
 use super::path::hex;
 use std::borrow::Cow;
 
-/// The pairs of `text` in their order, decoded. A pair without `=` has an empty value.
+/// The decoded pairs of `text`, in order. A pair without `=` has an empty value.
 pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     text.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let equals = memchr::memchr(b'=', pair).unwrap_or(pair.len());
@@ -13,8 +13,8 @@ pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, 
     })
 }
 
-/// What is not UTF-8 becomes U+FFFD, and a `%` without two digits stands for itself, as the URL
-/// standard has it. Allocates only if something must be decoded.
+/// As in the URL standard, invalid UTF-8 becomes U+FFFD, and a `%` without two digits remains.
+/// Allocates only if something must be decoded.
 fn decode(text: &[u8]) -> Cow<'_, str> {
     if !text.iter().any(|byte| b"%+".contains(byte)) {
         return String::from_utf8_lossy(text);

@@ -1,4 +1,4 @@
-//! What a handler sees of a request.
+//! The request as a handler sees it.
 
 use super::path::Path;
 use super::query;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 /// A request: its head, the parameters of its path, and its body.
 ///
-/// Everything is borrowed from where the transport has it. Copy what must outlive the call.
+/// Everything is borrowed from the transport's buffers. Copy the parts that must outlive the call.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub(super) method: &'a str,
@@ -26,34 +26,34 @@ pub struct Request<'a> {
     pub(super) seconds: Seconds,
 }
 
-/// A parameter of a pattern, and where its value is.
+/// A parameter of a pattern and the position of its value.
 #[derive(Clone, Debug)]
 pub(super) struct Param {
     pub(super) name: Box<str>,
-    /// The number of the segment.
+    /// Index of the segment.
     pub(super) segment: usize,
-    /// Whether it is that segment and all behind it.
+    /// Whether the value includes all later segments.
     pub(super) is_rest: bool,
 }
 
-/// What the preconditions of a request say (RFC 9110 §13).
+/// The result of the preconditions of a request (RFC 9110 §13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Go on: none failed.
+    /// No precondition failed: continue.
     Perform,
-    /// The client has this version already: answer with [`Response::new`]`(304)`.
+    /// The client has the current version: answer with [`Response::new`]`(304)`.
     NotModified,
     /// A precondition failed: answer with [`Response::error`]`(412)`.
     Failed,
 }
 
 impl<'a> Request<'a> {
-    /// The method as it was sent. Names of methods are case-sensitive.
+    /// The method, as sent. Method names are case-sensitive.
     pub fn method(&self) -> &'a str {
         self.method
     }
 
-    /// The path and query as they were sent, not decoded.
+    /// The path and query, as sent, without decoding.
     pub fn target(&self) -> &'a [u8] {
         self.target
     }
@@ -97,7 +97,7 @@ impl<'a> Request<'a> {
         self.query(name).map(|value| value.parse().map_err(|_| malformed())).transpose()
     }
 
-    /// The names and values of the query in their order, decoded.
+    /// The names and values of the query in order, decoded.
     pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         let query = memchr::memchr(b'?', self.target).map_or(&b""[..], |at| &self.target[at + 1..]);
         query::pairs(query)
@@ -114,19 +114,18 @@ impl<'a> Request<'a> {
         self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// All fields in their order, names as they were sent.
+    /// All fields in order, with names as sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.fields.iter().map(|field| (field.name, field.value))
     }
 
-    /// The body, without the framing of the chunked coding. Empty where there is none, and for
-    /// routes that take the body as a stream.
+    /// The body, without chunk framing. Empty without a body, and for routes that stream the body.
     pub fn body(&self) -> &'a [u8] {
         self.body
     }
 
-    /// The body read as JSON. The error is an answer: 415 if Content-Type is there and is not JSON,
-    /// 400 if the body is not a `T`, with the reason and its place as text.
+    /// Parses the body as JSON. The error is a response: 415 if Content-Type is present and not
+    /// JSON, or 400 if the body is not a `T`, with reason and position.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Response> {
         if self.header_bytes("Content-Type").is_some_and(|value| !is_json(value)) {
             let text = "expected a body of type application/json\n";

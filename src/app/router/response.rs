@@ -1,17 +1,17 @@
-//! What a handler answers with.
+//! The response of a handler.
 
 use super::status::{self, CODES};
 use crate::app::Bytes;
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// Fields that only the router sends: it knows where an answer ends and what becomes of the
-/// connection.
+/// Fields that only the router sends: it determines the end of the body and whether the connection
+/// persists.
 const RESERVED: [&str; 5] = ["Connection", "Content-Length", "Date", "Server", "Transfer-Encoding"];
 
-/// An answer: status, fields, body.
+/// A response: status, fields, body.
 ///
-/// One with a static body and without fields of its own is made without allocation.
+/// A response with a static body and no fields of its own needs no allocation.
 ///
 /// ```
 /// use simoom::app::router::Response;
@@ -23,19 +23,19 @@ const RESERVED: [&str; 5] = ["Connection", "Content-Length", "Date", "Server", "
 pub struct Response {
     pub(super) status: u16,
     pub(super) content_type: Cow<'static, str>,
-    /// Whole lines, each with its CR LF.
+    /// Whole lines, each with a CR LF.
     pub(super) fields: String,
     pub(super) body: Body,
     pub(super) close: bool,
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub(super) enum Body {
     Whole(Bytes),
     Pieces(Pieces),
 }
 
-/// The pieces of a body of unknown length.
+/// The chunks of a body of unknown length.
 pub(super) type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
 
 impl std::fmt::Debug for Body {
@@ -48,10 +48,10 @@ impl std::fmt::Debug for Body {
 }
 
 impl Response {
-    /// An answer without a body. `status` is from 200 to 599: the router sends 100 by itself.
-    /// Panics if it is not; the client is then answered with 500.
+    /// A response without a body. `status` is from 200 to 599: the router sends 100 itself. Any
+    /// other value panics, and the client receives a 500.
     pub fn new(status: u16) -> Response {
-        assert!(CODES.contains(&status), "status {status}: must be from 200 to 599");
+        assert!(CODES.contains(&status), "status {status}: must be between 200 and 599");
         Response {
             status,
             content_type: Cow::Borrowed(""),
@@ -61,40 +61,40 @@ impl Response {
         }
     }
 
-    /// An answer with 200 and without a body.
+    /// A 200 without a body.
     pub fn ok() -> Response {
         Response::new(200)
     }
 
-    /// An answer whose body is the code and reason phrase as text.
+    /// A response with the code and reason phrase as its text.
     pub fn error(status: u16) -> Response {
         let text = status::line(status).unwrap_or("");
         Response::new(status).text(text)
     }
 
-    /// The body is `text`, of type `text/plain` in UTF-8.
+    /// Sets the body to `text`, of type `text/plain` in UTF-8.
     pub fn text(self, text: impl Into<Bytes>) -> Response {
         self.bytes("text/plain; charset=utf-8", text)
     }
 
-    /// The body is `html`, of type `text/html` in UTF-8.
+    /// Sets the body to `html`, of type `text/html` in UTF-8.
     pub fn html(self, html: impl Into<Bytes>) -> Response {
         self.bytes("text/html; charset=utf-8", html)
     }
 
-    /// The body is `value` as JSON. What cannot be JSON, a map with keys that are no strings for
-    /// example, becomes 500 with the reason in the log.
+    /// Sets the body to `value` as JSON. A value that JSON cannot represent, such as a map with
+    /// non-string keys, results in a 500, with the reason in the log.
     pub fn json(self, value: &impl Serialize) -> Response {
         match serde_json::to_vec(value) {
             Ok(json) => self.bytes("application/json", json),
             Err(error) => {
-                tracing::error!(%error, "an answer cannot be written as JSON; answered with 500");
+                tracing::error!(%error, "a handler's value cannot be serialized as JSON; sent a 500");
                 Response::error(500)
             }
         }
     }
 
-    /// The body is `bytes`, of this media type, up to 2 GiB.
+    /// Sets the body to `bytes` of this media type, up to 2 GiB.
     pub fn bytes(
         mut self,
         content_type: impl Into<Cow<'static, str>>,
@@ -105,11 +105,11 @@ impl Response {
         self
     }
 
-    /// The body is what `pieces` yields, of unknown length. The router asks for a piece when there
-    /// is capacity to send it, so memory is bounded by the longest piece. Empty pieces are skipped.
-    /// HTTP/1.1 gets the chunked coding; HTTP/1.0 gets the end of the connection as the end of the
-    /// body. A panic in `pieces` resets the connection, so that the client sees that the body is
-    /// cut off.
+    /// Sets the body to the items of `pieces`. Its length is unknown. The router takes the next
+    /// piece when there is capacity to send it, so the longest piece limits the memory. Empty
+    /// pieces are skipped. HTTP/1.1 clients get the chunked coding. For HTTP/1.0 clients the close
+    /// of the connection ends the body. A panic in `pieces` resets the connection, so that the
+    /// client sees that the body is cut off.
     pub fn pieces<P, B>(mut self, content_type: impl Into<Cow<'static, str>>, pieces: P) -> Response
     where
         P: IntoIterator<Item = B>,
@@ -121,16 +121,19 @@ impl Response {
         self
     }
 
-    /// Adds a field. Control characters in `value` become spaces, so that no value can end its line
-    /// and begin another (RFC 9110 §5.5).
+    /// Adds a field. Replaces control characters in `value` by spaces, so that no value can start
+    /// another line (RFC 9110 §5.5).
     ///
-    /// Panics if `name` is not a token, or is one of Connection, Content-Length, Date, Server and
-    /// Transfer-Encoding, which the router sends; the client is then answered with 500.
-    /// Content-Type replaces that of the body.
+    /// Panics if `name` is not a token, or is Connection, Content-Length, Date, Server or
+    /// Transfer-Encoding, which the router sends. The client then receives a 500. Content-Type
+    /// replaces the type of the body.
     pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Response {
         let is_reserved = RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name));
-        assert!(!is_reserved, "field {name}: sent by the router alone");
-        assert!(!name.is_empty() && name.bytes().all(is_tchar), "field {name:?}: not a token");
+        assert!(!is_reserved, "field {name}: reserved, because the router sends it; remove it");
+        assert!(
+            !name.is_empty() && name.bytes().all(is_tchar),
+            "field {name:?}: not a token (RFC 9110 §5.6.2)"
+        );
         let value: String = value.as_ref().trim().chars().map(without_controls).collect();
         if name.eq_ignore_ascii_case("Content-Type") {
             self.content_type = value.into();
@@ -140,19 +143,19 @@ impl Response {
         self
     }
 
-    /// The status becomes `status`, from 200 to 599.
+    /// Sets the status, from 200 to 599.
     pub fn status(mut self, status: u16) -> Response {
-        assert!(CODES.contains(&status), "status {status}: must be from 200 to 599");
+        assert!(CODES.contains(&status), "status {status}: must be between 200 and 599");
         self.status = status;
         self
     }
 
-    /// Whether only the end of the body tells its length.
+    /// Whether the length of the body is unknown.
     pub(super) fn is_of_unknown_length(&self) -> bool {
         matches!(self.body, Body::Pieces(_))
     }
 
-    /// The connection closes after this answer.
+    /// Closes the connection after this response.
     pub fn close(mut self) -> Response {
         self.close = true;
         self
@@ -168,9 +171,9 @@ fn without_controls(char: char) -> char {
     if char.is_ascii_control() { ' ' } else { char }
 }
 
-/// What a handler may return.
+/// A return value of a handler.
 pub trait IntoResponse {
-    /// The answer that it stands for.
+    /// Converts the value to a response.
     fn into_response(self) -> Response;
 }
 
@@ -194,7 +197,7 @@ impl IntoResponse for String {
     }
 }
 
-/// Either answer: what `?` returns early is an answer too.
+/// Both variants are responses. So `?` can return a response early.
 impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     fn into_response(self) -> Response {
         self.map_or_else(E::into_response, T::into_response)

@@ -15,11 +15,11 @@ struct State {
 struct Echo(Vec<u8>);
 
 impl Upload<State> for Echo {
-    fn write(&mut self, piece: &[u8], _: &State) -> Result<(), Response> {
-        if piece.contains(&b'!') {
+    fn write(&mut self, chunk: &[u8], _: &State) -> Result<(), Response> {
+        if chunk.contains(&b'!') {
             return Err(Response::error(422));
         }
-        self.0.extend_from_slice(piece);
+        self.0.extend_from_slice(chunk);
         Ok(())
     }
 
@@ -53,8 +53,8 @@ fn routes() -> Routes<State> {
         })
         .get("/count/{n}", |request: &Request<'_>, _: &State| {
             let n: u32 = request.parse_param("n")?;
-            let pieces = (0..n).map(|n| if n % 3 == 2 { String::new() } else { format!("{n}\n") });
-            Ok::<_, Response>(Response::ok().pieces("text/plain", pieces))
+            let chunks = (0..n).map(|n| if n % 3 == 2 { String::new() } else { format!("{n}\n") });
+            Ok::<_, Response>(Response::ok().pieces("text/plain", chunks))
         })
         .get("/large", |_, _| {
             Response::ok().pieces("text/plain", (0..40).map(|_| vec![b'x'; 3000]))
@@ -64,8 +64,8 @@ fn routes() -> Routes<State> {
         .get("/owned", |_, _| Response::ok().bytes("text/plain", vec![b'o'; 5000]))
         .get("/panic", |_, _| -> Response { panic!("injected") })
         .get("/half", |_, _| {
-            let piece = |n| if n < 2 { "half\n" } else { panic!("injected") };
-            Response::ok().pieces("text/plain", (0..4).map(piece))
+            let chunk = |n| if n < 2 { "half\n" } else { panic!("injected") };
+            Response::ok().pieces("text/plain", (0..4).map(chunk))
         })
         .get("/tag", |request: &Request<'_>, _: &State| {
             match request.precondition("\"v1\"", None) {
@@ -100,12 +100,12 @@ fn answers(router: Router<State>, input: &[u8], sizes: &[usize], narrow: bool) -
     let mut rest = input;
     while !rest.is_empty() && !line.closed() && !line.aborted() {
         let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (piece, behind) = rest.split_at(size);
-        line.offer(piece);
+        let (chunk, behind) = rest.split_at(size);
+        line.offer(chunk);
         answers.extend(line.take());
         rest = behind;
     }
-    assert!(!line.aborted(), "the promise of room was kept to");
+    assert!(!line.aborted(), "the queue exceeded its capacity");
     (String::from_utf8_lossy(&answers).into_owned(), line.closed())
 }
 
@@ -355,16 +355,16 @@ fn bodies_of_unknown_length_are_chunked_or_end_with_the_connection() {
 #[test]
 fn pieces_are_made_only_while_there_is_room_for_them() {
     static MADE: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let piece = |_| {
+    let chunk = |_| {
         MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         vec![b'p'; 100_000]
     };
     let routes = Routes::new()
-        .get("/", move |_, _| Response::ok().pieces("text/plain", (0..1000).map(piece)));
+        .get("/", move |_, _| Response::ok().pieces("text/plain", (0..1000).map(chunk)));
     let mut line = Line::open(Router::new(Arc::new(routes), ()), 80);
     line.offer(format!("GET / {TAIL}\r\n").as_bytes());
     let made = MADE.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(made <= 16, "{made} pieces are made that nobody has taken");
+    assert!(made <= 16, "{made} chunks are made that nobody has taken");
     assert!(line.take().len() > 100_000_000);
 }
 

@@ -1,4 +1,4 @@
-//! The routes of a server: methods and patterns with their handlers. Made once at start-up, then
+//! The routes of a server: methods and patterns with their handlers. Created at start-up, then
 //! immutable and shared by all workers.
 
 use super::path::Path;
@@ -11,10 +11,10 @@ use crate::handler::Seconds;
 use crate::metrics::Metric;
 use std::fmt;
 
-/// Methods that a server may know and have no route for: 405, not 501.
+/// Known methods: without a route, they get a 405 and not a 501.
 const KNOWN: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
-/// Most methods: one bit of a [`Methods`] each.
+/// The maximum number of methods: one bit of a [`Methods`] each.
 const METHODS_MAX: usize = 64;
 
 type Whole<S> = dyn Fn(&Request<'_>, &S) -> Response + Send + Sync;
@@ -23,48 +23,48 @@ type Sound<S> = dyn Fn(&S) -> bool + Send + Sync;
 type EverySecond<S> = dyn Fn(&S, Seconds) + Send + Sync;
 type Publish<S> = dyn Fn(&S, &mut dyn FnMut(&'static Metric, u64)) + Send + Sync;
 
-/// How a route takes its requests.
+/// The handler of a route, by the way it receives the body.
 pub(super) enum Handler<S> {
-    /// With the whole body.
+    /// The handler takes the whole body.
     Whole(Box<Whole<S>>),
-    /// With the body as it arrives.
+    /// The handler takes the body as it arrives.
     Stream(Box<Begin<S>>),
 }
 
 pub(super) struct Route<S> {
-    /// A place in [`Routes::methods`].
+    /// Index in [`Routes::methods`].
     method: usize,
     pub(super) params: Vec<Param>,
     pub(super) handler: Handler<S>,
 }
 
-/// A set of methods, by their place in [`Routes::methods`].
+/// A set of methods. Bits are indices in [`Routes::methods`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Methods(u64);
 
-/// Which route a request belongs to.
+/// The result of finding a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// This one.
+    /// This route matches.
     Route(usize),
-    /// Its path has routes for these methods only.
+    /// The path has routes, but only for these methods.
     Methods(Methods),
-    /// Its path has no route.
+    /// The path has no route.
     Nothing,
 }
 
-/// Routes by method and path, over a state `S` of which each worker has its own.
+/// Routes by method and path, with a state `S` for each worker.
 ///
-/// A pattern is a path with literal segments, parameters `{name}` for one segment, and at its end
-/// perhaps `{*name}` for the rest. The most literal pattern that has the method wins: `/users/me`
-/// before `/users/{id}` before `/{*rest}`. The order of the calls does not matter. `/users` and
-/// `/users/` are two paths.
+/// A pattern is a path with literal segments and parameters `{name}`, each for one segment.
+/// `{*name}` at its end matches the remaining path. The most literal pattern with the method wins:
+/// `/users/me` before `/users/{id}` before `/{*rest}`. The order of the calls does not matter.
+/// `/users` and `/users/` are different paths.
 ///
-/// A GET route answers HEAD too, without the body, unless there is a route for HEAD. OPTIONS is
-/// answered with the methods of the path, unless there is a route for it.
+/// A GET route also answers HEAD, without the body, unless HEAD has its own route. OPTIONS returns
+/// the methods of the path, unless OPTIONS has its own route.
 ///
-/// Each call panics if the pattern is malformed or if the route exists already: routes are made at
-/// start-up, and the program would not do what it says.
+/// Each call panics if the pattern is malformed or if the route exists. Routes are created at
+/// start-up, so the program reports the error at once.
 pub struct Routes<S> {
     routes: Vec<Route<S>>,
     tree: Tree,
@@ -135,8 +135,8 @@ impl<S> Routes<S> {
         self.on("DELETE", pattern, handler)
     }
 
-    /// Answers `method` of paths that match `pattern`. The handler is called once the whole body is
-    /// there, up to [`super::Options::body_max_bytes`].
+    /// Answers `method` of paths that match `pattern`. Calls the handler with the whole body, up to
+    /// [`super::Options::body_max_bytes`].
     pub fn on<R: IntoResponse>(
         self,
         method: &str,
@@ -150,9 +150,9 @@ impl<S> Routes<S> {
         self.add(method, pattern, Handler::Whole(Box::new(handler)))
     }
 
-    /// Takes the bodies of `method` to paths that match `pattern` as they arrive, up to
-    /// [`super::Options::stream_max_bytes`]. `begin` is called with the head; it returns what takes
-    /// the body, or an answer that refuses it.
+    /// Streams the bodies of `method` to paths that match `pattern`, up to
+    /// [`super::Options::stream_max_bytes`]. The router calls `begin` with the head. `begin`
+    /// returns the receiver of the body, or a response that refuses it.
     pub fn stream<U: Upload<S> + 'static>(
         self,
         method: &str,
@@ -166,15 +166,15 @@ impl<S> Routes<S> {
         self.add(method, pattern, Handler::Stream(Box::new(begin)))
     }
 
-    /// Asks `sound` after a panic whether what the state shares with other workers can still be
-    /// relied on. If it says no, the process ends.
+    /// Calls `sound` after a panic. It reports whether the state shared with other workers is still
+    /// consistent. If not, the process ends.
     pub fn sound_if(mut self, sound: impl Fn(&S) -> bool + Send + Sync + 'static) -> Routes<S> {
         self.sound.push(Box::new(sound));
         self
     }
 
     /// Calls `maintain` with each worker's state before the first connection, and when the second
-    /// has changed. A worker that sleeps does not wake for it.
+    /// changes. A sleeping worker does not wake for it.
     pub fn every_second(
         mut self,
         maintain: impl Fn(&S, Seconds) + Send + Sync + 'static,
@@ -183,8 +183,8 @@ impl<S> Routes<S> {
         self
     }
 
-    /// Publishes counters of the state: `publish` gives each metric with its value to the function
-    /// that it is called with. They appear among the metrics of the worker.
+    /// Publishes counters of the state among the worker's metrics. `publish` passes each metric and
+    /// its value to its argument.
     pub fn counters(
         mut self,
         publish: impl Fn(&S, &mut dyn FnMut(&'static Metric, u64)) + Send + Sync + 'static,
@@ -205,7 +205,10 @@ impl<S> Routes<S> {
         let same = self.tree.insert(&segments, self.routes.len());
         let others = &same[..same.len() - 1];
         let is_new = others.iter().all(|other| self.routes[*other].method != method_place);
-        assert!(is_new, "route {method} {pattern}: there is a route for these requests already");
+        assert!(
+            is_new,
+            "route {method} {pattern}: another route matches the same requests; remove one"
+        );
         self.routes.push(Route { method: method_place, params, handler });
         self
     }
@@ -214,7 +217,10 @@ impl<S> Routes<S> {
         if let Some(place) = self.methods.iter().position(|known| **known == *method) {
             return place;
         }
-        assert!(self.methods.len() < METHODS_MAX, "method {method}: at most 64 are possible");
+        assert!(
+            self.methods.len() < METHODS_MAX,
+            "method {method}: a server has at most {METHODS_MAX} methods"
+        );
         self.methods.push(method.into());
         self.methods.len() - 1
     }
@@ -223,12 +229,12 @@ impl<S> Routes<S> {
         &self.routes[index]
     }
 
-    /// Whether the server knows `method`, if only to refuse it.
+    /// Whether the server knows `method`, with or without a route.
     pub(super) fn knows(&self, method: &str) -> bool {
         self.methods.iter().any(|known| **known == *method)
     }
 
-    /// The route of `method` and `path`.
+    /// Finds the route of `method` and `path`.
     pub(super) fn find(&self, method: &str, path: &Path) -> Found {
         let is_head = method == "HEAD";
         let mut allowed = Methods::default();
@@ -261,7 +267,7 @@ impl<S> Routes<S> {
         Methods(self.routes.iter().fold(0, |all, route| all | 1 << route.method))
     }
 
-    /// The value of Allow: `methods`, and those that come with them.
+    /// The value of Allow: `methods` and the methods that they imply.
     pub(super) fn allow(&self, methods: Methods) -> String {
         let has = |name: &str| {
             self.methods

@@ -1,8 +1,8 @@
-//! From an answer to ranges of bytes in the send queue.
+//! Converts a response to byte ranges in the send queue.
 //!
-//! An answer of known length takes at most what [`Reply::has_capacity`] promises: its head and a
-//! short body are copied, a long body is shared. The pieces of a body of unknown length are taken
-//! one at a time, while there is capacity.
+//! A response of known length needs at most the capacity that [`Reply::has_capacity`] guarantees:
+//! its head and a short body are copied, a long body is shared. A body of unknown length is sent
+//! piece by piece, while there is capacity.
 
 use super::response::{Body, Pieces, Response};
 use super::status::Preambles;
@@ -12,13 +12,12 @@ use crate::app::{Blob, Bytes};
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 
-/// A body that somebody else may send too is shared if it is longer than this with its head: it is
-/// in memory already.
+/// Above this size, with the head, a shared body is not copied: it is in memory already.
 const SHARE_FROM_BYTES: usize = CHUNK_BYTES;
-/// Bytes around a piece in the chunked coding: 16 digits and two line ends.
+/// Framing of a chunk in the chunked coding: 16 digits and two line ends.
 const CHUNK_FRAME_BYTES: usize = 20;
 
-/// What a request says of the form of its answer.
+/// The form of the response that a request asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) persistence: Persistence,
@@ -32,7 +31,7 @@ impl Asked {
     pub(super) fn of(head: &Head<'_, '_>) -> Asked {
         Asked {
             persistence: if head.method_name == "CONNECT" {
-                // RFC 9110 §9.3.6: what follows may be no HTTP.
+                // RFC 9110 §9.3.6: the following bytes may not be HTTP.
                 Persistence::Close
             } else {
                 head.persistence
@@ -42,7 +41,7 @@ impl Asked {
         }
     }
 
-    /// What is known of a request that cannot be read: the connection ends with the answer.
+    /// The form for a request that cannot be parsed: the connection closes after the response.
     pub(super) fn unknown(head: &[u8]) -> Asked {
         Asked {
             persistence: Persistence::Close,
@@ -52,15 +51,15 @@ impl Asked {
     }
 }
 
-/// What is still to be sent of an answer.
+/// The unsent part of a response.
 pub(super) struct Sending {
     pub(super) pieces: Pieces,
     pub(super) chunked: bool,
     pub(super) persistence: Persistence,
 }
 
-/// Queues `response`, or the head of it if its body is of unknown length: that is returned. The
-/// reply has capacity for an answer. The head is put together in `head`, whose space is used again.
+/// Queues `response`. If its body has an unknown length, queues only the head and returns the
+/// unsent part. The reply has capacity for a response. `head` is a buffer for the head.
 pub(super) fn send(
     preambles: &Preambles,
     head: &mut Vec<u8>,
@@ -83,7 +82,7 @@ pub(super) fn send(
         push(b"\r\n");
     }
     push(fields.as_bytes());
-    // RFC 9110 §§8.6, 15.3.5, 15.4.5: these have no content.
+    // RFC 9110 §§8.6, 15.3.5, 15.4.5: these statuses have no content.
     let is_bodiless = matches!(status, 204 | 304);
     match &body {
         _ if is_bodiless => {}
@@ -110,7 +109,7 @@ pub(super) fn send(
     }
 }
 
-/// Queues the head; returns how many bytes were copied.
+/// Queues the head. Returns the number of copied bytes.
 fn send_head(head: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
     if head.len() <= CAPACITY_COPY_BYTES {
         reply.copy(head);
@@ -120,7 +119,7 @@ fn send_head(head: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
     0
 }
 
-/// Queues `bytes` after `copied` bytes were copied.
+/// Queues `bytes`. `copied` bytes of the capacity are used already.
 fn send_bytes(bytes: Bytes, copied: usize, reply: &mut Reply<'_, Blob>) {
     let copy_max = match bytes {
         Bytes::Owned(_) => CAPACITY_COPY_BYTES,
@@ -135,7 +134,7 @@ fn send_bytes(bytes: Bytes, copied: usize, reply: &mut Reply<'_, Blob>) {
 }
 
 impl Sending {
-    /// Queues pieces while there is capacity; returns whether that was all.
+    /// Queues pieces while there is capacity. Returns whether all are queued.
     pub(super) fn send(&mut self, reply: &mut Reply<'_, Blob>) -> bool {
         while reply.has_capacity() {
             let Some(piece) = self.pieces.next() else {

@@ -1,5 +1,5 @@
-//! Status codes with their reason phrases, and the start of an answer for each, rendered once a
-//! second.
+//! Status codes with reason phrases, and the start of a response for each. A worker renders the
+//! starts once a second.
 
 use crate::app::http::imf_fixdate;
 use crate::app::http::response::Preamble;
@@ -25,24 +25,24 @@ const STATUSES: &[&str] = &[
     "507 Insufficient Storage\n",
 ];
 
-/// Codes that a final answer can have.
+/// Codes of final responses.
 pub(super) const CODES: std::ops::RangeInclusive<u16> = 200..=599;
 
 fn code_of(line: &str) -> u16 {
     line[..3].parse().expect("each line begins with its code")
 }
 
-/// Code and reason phrase with a line end: the text of an error that says nothing else. `None` if
-/// no RFC gives `code` a phrase.
+/// Code and reason phrase with a line end: the default text of an error. `None` if no RFC defines a
+/// phrase for `code`.
 pub(super) fn line(code: u16) -> Option<&'static str> {
     let at = STATUSES.binary_search_by_key(&code, |line| code_of(line)).ok()?;
     Some(STATUSES[at])
 }
 
-/// The starts of answers. All carry the same Date.
+/// The starts of responses, all with the same Date.
 pub(super) struct Preambles {
     preambles: Vec<Preamble>,
-    /// For each of [`CODES`] one more than its place, or 0.
+    /// For each of [`CODES`], its index plus 1, or 0.
     places: Box<[u8]>,
     unix_seconds: u64,
 }
@@ -59,7 +59,7 @@ impl Preambles {
         all
     }
 
-    /// Every answer from now on carries this Date.
+    /// Sets the Date of all further responses.
     pub(super) fn set_date(&mut self, unix_seconds: u64) {
         if unix_seconds != self.unix_seconds {
             self.render(unix_seconds);
@@ -74,7 +74,7 @@ impl Preambles {
         }
     }
 
-    /// The start of an answer with `code`, one of [`CODES`].
+    /// The start of a response with `code`, which must be in [`CODES`].
     #[inline]
     pub(super) fn get(&self, code: u16) -> Preamble {
         match self.places[usize::from(code - CODES.start())] {
@@ -83,7 +83,7 @@ impl Preambles {
         }
     }
 
-    /// A code without a phrase: the space in front of it stays (RFC 9112 §4).
+    /// Without a phrase, the space after the code remains (RFC 9112 §4).
     #[cold]
     fn render_unnamed(&self, code: u16) -> Preamble {
         let mut preamble = Preamble::new(&format!("{code} "));

@@ -1,13 +1,13 @@
-//! The routes by their paths: segments in, the routes that match out, the most literal first.
+//! A search tree of routes. Input: segments. Output: the matching routes, the most literal first.
 //!
-//! One node for each prefix of a pattern. A search goes down: a literal before a parameter before
-//! the rest, and goes back up when what it tried leads nowhere. It visits each node at most once,
-//! so a search costs at most as many steps as there are nodes, whatever a peer sends.
+//! Each prefix of a pattern has one node. A search tries a literal, then a parameter, then the
+//! remaining path, and backtracks without a match. It visits each node at most once, so its number
+//! of steps is at most the number of nodes, whatever a peer sends.
 
 use super::path::Path;
 use super::pattern::Segment;
 
-/// Patterns, each with the numbers of its routes.
+/// Patterns, each with the indices of its routes.
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: Vec<Node>,
@@ -18,9 +18,9 @@ struct Node {
     /// Sorted by segment.
     literals: Vec<(Box<[u8]>, usize)>,
     param: Option<usize>,
-    /// Routes whose pattern ends here.
+    /// Routes with a pattern that ends here.
     here: Vec<usize>,
-    /// Routes whose pattern ends in `{*name}` here.
+    /// Routes with a pattern that ends in `{*name}` here.
     rest: Vec<usize>,
 }
 
@@ -29,8 +29,8 @@ impl Tree {
         Tree { nodes: vec![Node::default()] }
     }
 
-    /// Adds `route` under the pattern of these segments. Returns the routes that have the same
-    /// pattern, this one included.
+    /// Adds `route` under the pattern of these segments. Returns all routes with this pattern,
+    /// including the new one.
     pub(super) fn insert(&mut self, segments: &[Segment<'_>], route: usize) -> &[usize] {
         let mut node = 0;
         for segment in segments {
@@ -70,7 +70,7 @@ impl Tree {
         next
     }
 
-    /// Shows `accept` the routes of each pattern that `path` matches, until it returns something.
+    /// Calls `accept` with the routes of each pattern that matches `path`, until it returns `Some`.
     pub(super) fn find<R>(
         &self,
         path: &Path,
@@ -114,7 +114,7 @@ mod tests {
     use super::super::pattern;
     use super::*;
 
-    /// All matching patterns in the order in which they are tried.
+    /// All matching patterns in the order of the search.
     fn matches<'p>(patterns: &[&'p str], target: &str) -> Vec<&'p str> {
         let mut tree = Tree::new();
         for (route, pattern) in patterns.iter().enumerate() {

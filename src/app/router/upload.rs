@@ -1,11 +1,11 @@
-//! Bodies on their way in: whole bodies are gathered, others are passed on as they arrive.
+//! Receives request bodies: gathers them, or passes them on as they arrive.
 
 use super::response::Response;
 use super::send::Asked;
 use crate::app::http::body::Discard;
 use crate::handler::Seconds;
 
-/// Takes a request body as it arrives.
+/// Receives a request body as it arrives.
 ///
 /// ```
 /// use simoom::app::router::{Response, Upload};
@@ -22,16 +22,16 @@ use crate::handler::Seconds;
 /// }
 /// ```
 pub trait Upload<S>: Send {
-    /// Takes the next piece, one byte or more. An error is the answer; the connection closes behind
-    /// it, and no more is read.
-    fn write(&mut self, piece: &[u8], state: &S) -> Result<(), Response>;
+    /// Takes the next chunk, at least 1 byte. An error is the response; the router then closes the
+    /// connection and reads no more.
+    fn write(&mut self, chunk: &[u8], state: &S) -> Result<(), Response>;
 
-    /// The body is complete, at the time `seconds`: answers the request. A body that does not come
-    /// to its end, because the peer closes or is too slow, drops the upload without this call.
+    /// Answers the request at the end of the body, at the time `seconds`. If the peer closes early
+    /// or is too slow, the router drops the upload without this call.
     fn finish(self: Box<Self>, seconds: Seconds, state: &S) -> Response;
 }
 
-/// A request whose body is being read.
+/// A request with an incomplete body.
 pub(super) struct Pending<S> {
     pub(super) discard: Discard,
     pub(super) asked: Asked,
@@ -40,18 +40,18 @@ pub(super) struct Pending<S> {
     pub(super) progress: u64,
 }
 
-/// Where a body goes.
+/// The receiver of a body.
 pub(super) enum Sink<S> {
-    /// It is gathered, and the head kept, until the handler of `route` can be called.
+    /// Memory: body and head are stored until the handler of `route` runs.
     Whole { head: Box<[u8]>, body: Vec<u8>, route: usize },
-    /// It is passed on.
+    /// An upload.
     Stream(Box<dyn Upload<S>>),
-    /// It is dropped, and the request answered with this.
+    /// Nothing: the body is dropped. The response is ready.
     Drop(Response),
 }
 
 impl<S> Pending<S> {
-    /// Bytes of the body that are held in memory.
+    /// Bytes of the body in memory.
     pub(super) fn held(&self) -> usize {
         match &self.sink {
             Sink::Whole { body, .. } => body.len(),

@@ -1,4 +1,4 @@
-//! What users make of the router and the codec, for tests and fuzz targets.
+//! A router and a codec as users of the library write them, for tests and fuzz targets.
 
 use super::{NOW, answers, fuzz};
 use crate::app::content::Content;
@@ -8,13 +8,13 @@ use crate::handler::{Handler, Seconds};
 use crate::store::{Settings, Store};
 use std::sync::Arc;
 
-/// Answers with the number of bytes of a body.
+/// Responds with the length of the request body.
 struct Length(usize);
 
 impl Upload<()> for Length {
-    fn write(&mut self, piece: &[u8], (): &()) -> Result<(), Response> {
-        self.0 += piece.len();
-        if piece.contains(&b'!') { Err(Response::error(422)) } else { Ok(()) }
+    fn write(&mut self, chunk: &[u8], (): &()) -> Result<(), Response> {
+        self.0 += chunk.len();
+        if chunk.contains(&b'!') { Err(Response::error(422)) } else { Ok(()) }
     }
 
     fn finish(self: Box<Self>, _: Seconds, (): &()) -> Response {
@@ -27,7 +27,7 @@ fn json(request: &Request<'_>, (): &()) -> Result<Response, Response> {
     Ok(Response::new(201).header("X-Query", request.query("q").unwrap_or_default()).json(&value))
 }
 
-/// A router with a route of each kind, and files beside them.
+/// A router with one route of each kind, and files.
 fn router() -> Router<()> {
     let routes = Routes::<()>::new()
         .get("/a/{b}", |request, ()| {
@@ -46,12 +46,12 @@ fn router() -> Router<()> {
     router
 }
 
-/// As [`super::http_answers`], of a router with a route of each kind.
+/// As [`super::http_answers`], for a router with one route of each kind.
 pub fn router_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
     answers(router(), input, sizes, narrow)
 }
 
-/// As [`super::http_answers`], of the subset of Redis, with a fresh store each time.
+/// As [`super::http_answers`], for the Redis subset. Each call uses a fresh store.
 pub fn resp_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
     let settings =
         Settings { memory_bytes: 8 << 20, hash_key: Some([1, 2]), ..Settings::default() };
@@ -60,12 +60,12 @@ pub fn resp_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bo
     answers(app, input, sizes, narrow)
 }
 
-/// The entry of the fuzz target for the router; as [`super::fuzz_http`].
+/// Entry point of the router's fuzz target. As [`super::fuzz_http`].
 pub fn fuzz_router(data: &[u8]) {
     fuzz(data, router_answers);
 }
 
-/// The entry of the fuzz target for the subset of Redis; as [`super::fuzz_http`].
+/// Entry point of the Redis subset's fuzz target. As [`super::fuzz_http`].
 pub fn fuzz_resp(data: &[u8]) {
     fuzz(data, resp_answers);
 }

@@ -1,7 +1,7 @@
-//! Headers of the binary protocol: 24 bytes in, fields out, and the other way for answers. All
-//! numbers are big-endian.
+//! Headers of the binary protocol: parses the 24 bytes of a request's header, and encodes those of
+//! an answer. All numbers are big-endian.
 
-/// Bytes of a header, of a request and of an answer.
+/// Length of a header, of a request or an answer.
 pub(crate) const HEADER_BYTES: usize = 24;
 /// The first byte of a request.
 pub(crate) const REQUEST: u8 = 0x80;
@@ -15,15 +15,15 @@ pub(super) struct Header {
     pub(super) opcode: u8,
     pub(super) key_len: u16,
     pub(super) extras_len: u8,
-    /// Extras, key and value.
+    /// Length of extras, key and value together.
     pub(super) body_len: u32,
-    /// What the answer carries back, as it came.
+    /// The answer repeats this value unchanged.
     pub(super) opaque: [u8; 4],
     pub(super) cas: u64,
 }
 
 impl Header {
-    /// Reads the header that `bytes` begin with, if all of it is there.
+    /// Parses the header at the start of `bytes`, if it is complete.
     #[inline]
     pub(super) fn read(bytes: &[u8]) -> Option<Header> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
@@ -46,13 +46,13 @@ impl Header {
         Answer { opcode, key_len: 0, extras_len: 0, status, body_len: 0, opaque, cas: 0 }
     }
 
-    /// Bytes in front of the value, the header not counted.
+    /// Bytes between the header and the value.
     pub(super) fn front_len(&self) -> usize {
         usize::from(self.key_len) + usize::from(self.extras_len)
     }
 }
 
-/// What an answer says; numbers as memcached's.
+/// The status of an answer. The numbers are memcached's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Ok = 0,
@@ -67,7 +67,7 @@ pub(super) enum Status {
 }
 
 impl Status {
-    /// The text that an answer with this status carries.
+    /// The text in the body of an answer with this status.
     pub(super) fn text(self) -> &'static [u8] {
         match self {
             Status::Ok => b"",

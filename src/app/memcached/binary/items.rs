@@ -1,4 +1,4 @@
-//! What packets do to items: bring, store, delete, count.
+//! Operations on items: retrieve, store, delete, count.
 
 use super::super::Memcached;
 use super::super::conn::Conn;
@@ -15,7 +15,7 @@ use crate::store::{
 };
 use simoom_io::Reply;
 
-/// An expiration time that says: do not create.
+/// The expiration time that forbids creating the item.
 const NEVER_CREATE: u32 = u32::MAX;
 
 impl Memcached {
@@ -100,7 +100,7 @@ impl Memcached {
         }
     }
 
-    /// Answers a storage command whose value lost its space.
+    /// Answers a storage command after its value lost its space.
     pub(in crate::app::memcached) fn answer_out_of_memory(
         &mut self,
         opcode: u8,
@@ -111,7 +111,7 @@ impl Memcached {
         self.fail(&header, Status::OutOfMemory, reply);
     }
 
-    /// Answers a storage command whose value has come.
+    /// Answers a storage command after its value has arrived.
     pub(in crate::app::memcached) fn answer_stored(
         &mut self,
         opcode: u8,

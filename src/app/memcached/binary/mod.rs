@@ -1,8 +1,8 @@
-//! The binary protocol: packets in, what they ask for done and answered.
+//! The binary protocol: executes and answers packets.
 //!
-//! It is deprecated but spoken. A request that breaks its rules is answered with an error and ends
-//! the connection, as in memcached. Different from memcached only where that loses count of the
-//! bytes: the body of an unknown opcode is read past, all of it and nothing more.
+//! The protocol is deprecated but in use. As in memcached, a request that violates it gets an error
+//! and ends the connection. One difference: memcached loses synchronization after an unknown
+//! opcode. Simoom discards exactly its body.
 
 mod header;
 mod items;
@@ -24,18 +24,18 @@ use operation::{Operation, STAT, operation};
 use packet::Packet;
 use simoom_io::Reply;
 
-/// More than memcached ever takes in one packet.
+/// Exceeds every packet that memcached accepts.
 const BODY_MAX_BYTES: u32 = 1 << 30;
 
-/// The answer to the packet that `bytes` begin with, if one would be too long to send; `None` if
-/// they begin with none.
+/// The answer to the packet at the start of `bytes` when the normal answer is too long to send.
+/// `None` if `bytes` start with no packet.
 pub(super) fn too_large(bytes: &[u8]) -> Option<[u8; HEADER_BYTES]> {
     let header = Header::read(bytes).filter(|header| header.magic == REQUEST)?;
     Some(header.answer(Status::TooLarge).to_bytes())
 }
 
 impl Memcached {
-    /// The next packet.
+    /// Handles the next packet.
     pub(super) fn packet(
         &mut self,
         conn: &mut Conn,
@@ -86,7 +86,7 @@ impl Memcached {
         Step::Took(ahead + self.operate(conn, operation, &packet, behind, reply))
     }
 
-    /// Returns how many of the bytes behind key and extras are consumed.
+    /// Returns the number of consumed bytes after key and extras.
     fn operate(
         &mut self,
         conn: &mut Conn,
@@ -104,7 +104,7 @@ impl Memcached {
             }
             Operation::Store(mode) => {
                 let commit = Commit { mode, compare: packet.compare(), ..Commit::default() };
-                // With a number to compare, `add` is as any other.
+                // With a CAS number, `add` acts like the other commands.
                 let mode = if commit.compare.is_some() { Mode::Set } else { mode };
                 return self.begin_store(conn, packet, Commit { mode, ..commit }, behind, reply);
             }
@@ -133,7 +133,8 @@ impl Memcached {
         0
     }
 
-    /// Returns how much of the packet is consumed before the answer: all but its last byte, or all.
+    /// Returns the number of bytes to consume before the answer: all but the last byte of the
+    /// packet, or all.
     fn begin_stat(
         &mut self,
         conn: &mut Conn,
@@ -147,7 +148,7 @@ impl Memcached {
                 Some(Topic::Nothing)
             }
             key if key.starts_with(b"settings") => Some(Topic::Settings),
-            // Connections are no topic: in memcached they cannot be asked for here.
+            // memcached offers no `stats conns` in the binary protocol.
             key => Topic::of(key),
         };
         match topic {
@@ -164,7 +165,7 @@ impl Memcached {
         }
     }
 
-    /// One line of an answer to `stat`; the last one is empty.
+    /// One line of an answer to `stat`. The last line is empty.
     pub(super) fn answer_stat(
         &mut self,
         opaque: [u8; 4],
@@ -187,7 +188,7 @@ impl Memcached {
         reply.copy(self.out.clear().push(&answer.to_bytes()).push(body).bytes());
     }
 
-    /// Errors are told whether or not the request is of the quiet kind.
+    /// Errors are reported for quiet requests, too.
     fn fail(&mut self, header: &Header, status: Status, reply: &mut Reply<'_, Blob>) {
         let text = status.text();
         let answer = Answer { body_len: text.len() as u32, ..header.answer(status) };

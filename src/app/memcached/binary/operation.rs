@@ -1,17 +1,17 @@
-//! Opcodes: in comes one, out goes what it asks for, and whether the answer is to be told of faults
-//! alone.
+//! Maps an opcode to its operation, and to whether the request is quiet, so that only errors are
+//! reported.
 
 use crate::store::Mode;
 
 pub(super) const STAT: u8 = 0x10;
 
-/// What an opcode asks for.
+/// The operation of an opcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Get {
         with_key: bool,
     },
-    /// `touch`, or `gat` if the value is wanted.
+    /// `touch`, or `gat` if the answer includes the value.
     Touch {
         with_value: bool,
         with_key: bool,
@@ -27,11 +27,11 @@ pub(super) enum Operation {
     Noop,
     Version,
     Stat,
-    /// Authentication is not offered.
+    /// Authentication. Not supported.
     Sasl,
 }
 
-/// The operation of an opcode, and whether it is of the quiet kind.
+/// The operation of an opcode, and whether the opcode is quiet.
 pub(super) fn operation(opcode: u8) -> Option<(Operation, bool)> {
     use Operation::{
         Count, Delete, Flush, Get, Join, Noop, Quit, Sasl, Stat, Store, Touch, Version,

@@ -1,10 +1,9 @@
-//! A packet but for its value: extras and key where they lie, and whether they are as its operation
-//! wants them.
+//! A packet without its value: extras and key in place. Checks their lengths against the operation.
 
 use super::header::Header;
 use super::operation::Operation;
 
-/// A packet but for its value.
+/// A packet without its value.
 pub(super) struct Packet<'a> {
     pub(super) header: Header,
     pub(super) quiet: bool,
@@ -34,7 +33,7 @@ impl Packet<'_> {
         }
     }
 
-    /// 32 bits of the extras.
+    /// 32 bits of the extras, from this offset.
     pub(super) fn extra32(&self, at: usize) -> u32 {
         self.extras
             .get(at..)
@@ -42,7 +41,7 @@ impl Packet<'_> {
             .map_or(0, |bytes| u32::from_be_bytes(*bytes))
     }
 
-    /// 64 bits of the extras.
+    /// 64 bits of the extras, from this offset.
     pub(super) fn extra64(&self, at: usize) -> u64 {
         self.extras
             .get(at..)

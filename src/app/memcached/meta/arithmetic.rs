@@ -1,4 +1,4 @@
-//! `ma`: a number to count up or down.
+//! `ma`: increments or decrements a number.
 
 use super::super::Memcached;
 use super::super::text::{BAD_FORMAT, NON_NUMERIC};
@@ -24,7 +24,7 @@ impl Memcached {
             Some(_) => return Err(b"CLIENT_ERROR invalid mode for ma M token"),
         };
         meta.check_opaque()?;
-        let new_exptime = self.exptime_told(&meta);
+        let new_exptime = self.reported_exptime(&meta);
         let how = Counting {
             delta,
             decrement,
@@ -56,9 +56,8 @@ impl Memcached {
         Ok(())
     }
 
-    /// The exptime that a `t` before a `T` tells of a number: the one before it. `None`: the one
-    /// after.
-    fn exptime_told(&self, meta: &Meta<'_>) -> Option<u32> {
+    /// The exptime for a `t` before a `T`: the old one. `None` means the new one.
+    fn reported_exptime(&self, meta: &Meta<'_>) -> Option<u32> {
         meta.flags.ttl?;
         let first = meta.in_order().find(|flag| matches!(flag[0], b't' | b'T'))?;
         if first[0] == b'T' {

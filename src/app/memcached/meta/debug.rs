@@ -1,4 +1,4 @@
-//! `me`: all that is known of an item, for people.
+//! `me`: reports all properties of an item, for people.
 
 use super::super::counters::Count;
 use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};
@@ -25,7 +25,7 @@ impl Memcached {
         }
         self.count(Count::CmdMeta);
         let Some(item) = self.store.peek(key, self.now) else {
-            self.say(b"EN", reply);
+            self.write_line(b"EN", reply);
             return Ok(());
         };
         let known = item.meta();

@@ -1,4 +1,4 @@
-//! `mg`: an item, or some of what is known of it, and what else asking for it does.
+//! `mg`: retrieves an item or some of its properties, with the side effects that the flags select.
 
 use super::super::Memcached;
 use super::super::counters::Count;

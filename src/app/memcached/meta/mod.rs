@@ -1,4 +1,4 @@
-//! The meta protocol: lines of flags in, what they ask for done and answered.
+//! The meta protocol: executes and answers command lines with flags.
 
 mod arithmetic;
 mod debug;
@@ -19,7 +19,7 @@ use request::{Flags, Meta};
 use simoom_io::Reply;
 
 impl Memcached {
-    /// Does what a line says; returns how many of the bytes behind it are consumed.
+    /// Executes a line. Returns the number of consumed bytes after it.
     pub(super) fn meta(
         &mut self,
         conn: &mut Conn,
@@ -35,7 +35,7 @@ impl Memcached {
             MetaKind::Arithmetic => self.meta_arithmetic(line, reply),
             MetaKind::Debug => self.meta_debug(line, reply),
             MetaKind::Noop => {
-                self.say(b"MN", reply);
+                self.write_line(b"MN", reply);
                 Ok(())
             }
         };
@@ -48,17 +48,17 @@ impl Memcached {
     #[cold]
     fn complain(&mut self, text: &[u8], reply: &mut Reply<'_, Blob>) {
         self.count(Count::Refused);
-        self.say(text, reply);
+        self.write_line(text, reply);
     }
 
-    /// When what is created expires: of `N` and `T` the last one counts.
+    /// The expiration time of a created item: of `N` and `T` the last flag counts.
     fn exptime_created(&self, meta: &Meta<'_>) -> Option<u32> {
         let Flags { vivify, ttl, .. } = meta.flags;
         let exptime = if meta.last_of(b'N', b'T') == Some(b'T') { ttl } else { vivify };
         vivify.and(exptime).map(|exptime| expiry(exptime, self.times()))
     }
 
-    /// The flags that answers without an item have.
+    /// The return flags of answers without an item.
     fn push_echo(&mut self, meta: &Meta<'_>) {
         for flag in meta.in_order() {
             match flag[0] {
@@ -106,7 +106,7 @@ fn push_opaque<'a>(out: &'a mut super::Out, flag: &[u8]) -> &'a mut super::Out {
     out.push(b" ").push(flag)
 }
 
-/// The return flag `t`: seconds left, or -1 for ever.
+/// The return flag `t`: remaining seconds, or -1 for no limit.
 fn push_ttl(out: &mut super::Out, exptime: u32, now: u32) -> &mut super::Out {
     match exptime {
         0 => out.push(b" t-1"),

@@ -1,6 +1,6 @@
-//! Lines of the meta protocol: a line in, its key and flags or an error out. Flags are read the
-//! same for all commands, as memcached does; each command then heeds those that mean something to
-//! it.
+//! Parses lines of the meta protocol. Input: a line. Output: its key and flags, or an error. As in
+//! memcached, the parser treats flags the same for all commands. Each command then uses the flags
+//! that it knows.
 
 use crate::app::memcached::base64;
 use crate::app::memcached::number::{signed, unsigned, unsigned32};
@@ -8,10 +8,10 @@ use crate::app::memcached::text::{BAD_FORMAT, KEY_MAX_BYTES};
 use crate::app::memcached::time::{Times, expiry};
 use crate::app::memcached::tokens::Tokens;
 
-/// Longest opaque, its `O` included.
+/// The longest opaque, with its `O`.
 pub(super) const OPAQUE_MAX_BYTES: usize = 32;
 const OPAQUE_TOO_LONG: &[u8] = b"CLIENT_ERROR opaque token too long";
-/// Most tokens of a line.
+/// The maximum number of tokens in a line.
 const TOKENS_MAX: usize = 20;
 const BAD_TOKEN: &[u8] = b"CLIENT_ERROR bad token in command line format";
 
@@ -19,41 +19,41 @@ const BAD_TOKEN: &[u8] = b"CLIENT_ERROR bad token in command line format";
 #[derive(Debug)]
 pub(super) struct Meta<'a> {
     pub(super) tokens: Tokens<'a>,
-    /// Where the flags begin among the tokens.
+    /// Index of the first flag among the tokens.
     first_flag: usize,
     binary_key: [u8; KEY_MAX_BYTES],
     binary_key_len: Option<u8>,
     pub(super) flags: Flags,
 }
 
-/// What the flags say, in whatever order they came. Expiration times are as the client gave them.
+/// The values of the flags, independent of their order. Expiration times stay as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flags {
-    /// `N`: create what is missing, to expire then.
+    /// `N`: create a missing item with this expiration time.
     pub(super) vivify: Option<i32>,
-    /// `T`: expire then.
+    /// `T`: set this expiration time.
     pub(super) ttl: Option<i32>,
-    /// `R`: win the right to recache if less time than this is left.
+    /// `R`: let the client win the right to recache if less than this time is left.
     pub(super) recache: Option<i32>,
     /// `v`.
     pub(super) value: bool,
-    /// `u`: a hit does not count.
+    /// `u`: do not count a hit.
     pub(super) no_update: bool,
-    /// `q`: say nothing that could be expected.
+    /// `q`: suppress the expected answer.
     pub(super) quiet: bool,
-    /// `x`: empty it instead of deleting it.
+    /// `x`: clear the value instead of deleting the item.
     pub(super) remove_value: bool,
-    /// `I`: mark it stale; or store over a newer one as stale.
+    /// `I`: mark the item stale, or store over a newer one as stale.
     pub(super) invalidate: bool,
     /// `F`.
     pub(super) client_flags: u32,
-    /// `C`: only with this number.
+    /// `C`: only for an item with this CAS number.
     pub(super) cas: Option<u64>,
-    /// `E`: the new number.
+    /// `E`: the new CAS number.
     pub(super) new_cas: Option<u64>,
-    /// `M`; a space if it has no argument.
+    /// `M`. A space if the flag has no argument.
     pub(super) mode: Option<u8>,
-    /// `J`: the number that counting begins with.
+    /// `J`: the initial number.
     pub(super) initial: u64,
     /// `D`.
     pub(super) delta: u64,
@@ -81,8 +81,8 @@ impl Default for Flags {
 }
 
 impl<'a> Meta<'a> {
-    /// Takes a line apart. `first_flag` is 2, or 3 for a command with a length. `None` if there are
-    /// too few tokens, or what stands for a flag can be none.
+    /// Splits a line. `first_flag` is 2, or 3 for a command with a length. Returns `None` if tokens
+    /// are missing or if a token in a flag's position is not a flag.
     pub(super) fn of(line: &'a [u8], first_flag: usize) -> Option<Meta<'a>> {
         let tokens = Tokens::of(line);
         let could_be = |flag: &[u8]| matches!(flag[0], b'0'..=b'9' | b'A'..=b'z');
@@ -93,17 +93,18 @@ impl<'a> Meta<'a> {
         Some(Meta { tokens, first_flag, binary_key, binary_key_len, flags: Flags::default() })
     }
 
-    /// The flags, in their order.
+    /// The flags in the order of the line.
     pub(super) fn in_order(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
         self.tokens.from(self.first_flag)
     }
 
-    /// Which of two flags comes last.
+    /// Which of two flags is last.
     pub(super) fn last_of(&self, a: u8, b: u8) -> Option<u8> {
         self.in_order().map(|flag| flag[0]).filter(|flag| [a, b].contains(flag)).last()
     }
 
-    /// The exptime of an item once a flag has been heeded, in memcached's order: that of the line.
+    /// The expiration time of an item after a flag took effect, in the order of the line, as in
+    /// memcached.
     pub(super) fn exptime_after(&self, flag: u8, exptime: u32, created: bool, times: Times) -> u32 {
         match (flag, self.flags.ttl, self.flags.vivify) {
             (b'T', Some(ttl), _) => expiry(ttl, times),
@@ -112,7 +113,7 @@ impl<'a> Meta<'a> {
         }
     }
 
-    /// The key, decoded.
+    /// The decoded key.
     pub(super) fn key(&self) -> &[u8] {
         match self.binary_key_len {
             Some(len) => &self.binary_key[..usize::from(len)],
@@ -120,12 +121,12 @@ impl<'a> Meta<'a> {
         }
     }
 
-    /// Whether the key was given in base64.
+    /// Whether the client sent the key in base64.
     pub(super) fn has_binary_key(&self) -> bool {
         self.binary_key_len.is_some()
     }
 
-    /// Reads the flags.
+    /// Parses the flags.
     pub(super) fn read(&mut self) -> Result<(), &'static [u8]> {
         if self.tokens.get(1).len() > KEY_MAX_BYTES {
             return Err(BAD_FORMAT);
@@ -141,8 +142,7 @@ impl<'a> Meta<'a> {
                 return Err(b"CLIENT_ERROR duplicate flag");
             }
             seen |= 1 << token[0];
-            // Flags behind a bad one are looked at, too: the last complaint is the one that is
-            // heard.
+            // Continue after an invalid flag: the answer reports the last error.
             match self.read_flag(token[0], &token[1..]) {
                 Flag::Read => {}
                 Flag::Bad(text) => outcome = Err(text),
@@ -153,7 +153,7 @@ impl<'a> Meta<'a> {
         outcome
     }
 
-    /// Before anything is done: memcached looks when half of it is.
+    /// Checks before the command takes effect. memcached checks when half of the effects are done.
     pub(super) fn check_opaque(&self) -> Result<(), &'static [u8]> {
         let is_long = |flag: &[u8]| flag[0] == b'O' && flag.len() > OPAQUE_MAX_BYTES;
         if self.in_order().any(is_long) { Err(OPAQUE_TOO_LONG) } else { Ok(()) }
@@ -203,11 +203,11 @@ impl<'a> Meta<'a> {
     }
 }
 
-/// How reading one flag went.
+/// The result of parsing one flag.
 enum Flag {
     Read,
     Bad(&'static [u8]),
-    /// Memcached has no words of its own for these.
+    /// memcached has no text of its own for these errors.
     BadClientFlags,
     Unknown,
 }
@@ -216,11 +216,11 @@ fn given(argument: &[u8]) -> Option<&[u8]> {
     Some(argument).filter(|argument| !argument.is_empty())
 }
 
-fn set<T>(place: &mut Option<T>, value: Option<T>, complaint: &'static [u8]) -> Flag {
+fn set<T>(field: &mut Option<T>, value: Option<T>, error: &'static [u8]) -> Flag {
     if value.is_none() {
-        return Flag::Bad(complaint);
+        return Flag::Bad(error);
     }
-    *place = value;
+    *field = value;
     Flag::Read
 }
 

@@ -1,4 +1,4 @@
-//! `ms`: a value to store, and what its answer gives back of the request.
+//! `ms`: stores a value. The answer repeats parts of the request.
 
 use super::super::Memcached;
 use super::super::conn::Conn;
@@ -11,12 +11,13 @@ use crate::app::Blob;
 use crate::store::{Commit, Mode, NewItem, Outcome, Reservation};
 use simoom_io::Reply;
 
-/// What an answer to `ms` gives back of the request, which is gone when the value is complete.
+/// The parts of the request that the answer to `ms` repeats. The request itself is gone when the
+/// value is complete.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app::memcached) struct Echo {
     opaque: [u8; OPAQUE_MAX_BYTES],
     opaque_len: u8,
-    /// Which of `O`, `k`, `c` and `s` were asked for, in their order; 0 ends them.
+    /// The requested flags of `O`, `k`, `c` and `s`, in order. 0 ends them.
     order: [u8; 4],
     binary_key: bool,
     quiet: bool,
@@ -33,8 +34,8 @@ impl Echo {
             quiet: meta.flags.quiet,
         };
         let asked = meta.in_order().filter(|flag| matches!(flag[0], b'O' | b'k' | b'c' | b's'));
-        for (place, flag) in echo.order.iter_mut().zip(asked) {
-            *place = flag[0];
+        for (slot, flag) in echo.order.iter_mut().zip(asked) {
+            *slot = flag[0];
             if flag[0] == b'O' {
                 echo.opaque[..flag.len()].copy_from_slice(flag);
                 echo.opaque_len = flag.len() as u8;
@@ -97,7 +98,7 @@ impl Memcached {
         Ok((reservation, Job { commit, ending: Ending::Meta(echo) }))
     }
 
-    /// Stores a value that is complete, and answers `ms`.
+    /// Stores a complete value, and answers `ms`.
     pub(in crate::app::memcached) fn finish_meta(
         &mut self,
         reservation: Reservation,
@@ -142,7 +143,7 @@ impl Memcached {
     }
 }
 
-/// How `ms` stores, by its mode and the rest.
+/// The storage operation of `ms`, for its mode and flags.
 fn commit_of(flags: &Flags) -> Result<Commit, &'static [u8]> {
     let mode = match flags.mode {
         None | Some(b'S') => Mode::Set,

@@ -1,4 +1,4 @@
-//! Packets of the binary protocol, loud and quiet, each with the answer that is due.
+//! Packets of the binary protocol, normal and quiet, each with the expected answer.
 
 use super::super::packet;
 use super::Exchange;

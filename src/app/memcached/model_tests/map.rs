@@ -1,4 +1,4 @@
-//! The plain map: what the handler should know, and what becomes of it.
+//! The plain map: the expected items and the effect of each request.
 
 use simoom_tcp::testing::Random;
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! Requests of the meta protocol, each with the answer that is due: keys as they are and in base64,
-//! quiet and not, with cas uniques that the request chooses.
+//! Requests of the meta protocol, each with the expected answer: plain and base64 keys, normal and
+//! quiet, with CAS numbers that the request chooses.
 
 use super::Exchange;
 use super::map::{Known, Model};

@@ -1,4 +1,4 @@
-//! Requests of the text protocol, each with the answer that is due.
+//! Requests of the text protocol, each with the expected answer.
 
 use super::Exchange;
 use super::map::{Known, Model};

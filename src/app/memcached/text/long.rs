@@ -1,23 +1,22 @@
-//! Lines of keys that no transport holds as a whole, from clients that write such a line before
-//! they read any of its answer. Once there is no room for more of the answer, the rest of the line
-//! is held here, as memcached holds it: were it left to the transport, client and server would wait
-//! for each other.
+//! Buffers retrieval lines that exceed a transport's input buffer, from clients that write the
+//! whole line before they read. When the send queue has no capacity, the remaining keys are
+//! buffered here, as in memcached. Otherwise client and server would wait for each other.
 
 use super::super::conn::{Conn, Keys, Phase};
 use super::super::{Memcached, Step, close, skip_line};
 use crate::app::Blob;
 use simoom_io::Reply;
 
-/// Bytes that one worker holds for all its connections; memory for longer lines is doubled within
-/// it. What finds no place waits in the transport.
+/// Buffer memory of one worker for all its connections. The buffer of a longer line doubles within
+/// this limit. Other input waits in the transport.
 pub(in crate::app::memcached) const HELD_MAX_BYTES: usize = 8 << 20;
 
-/// The rest of a line of keys, as far as it has come.
+/// The received and unanswered part of a line of keys.
 #[derive(Debug)]
 struct Line {
     keys: Keys,
     bytes: Vec<u8>,
-    /// Where the first key stands that is not answered.
+    /// Offset of the first unanswered key.
     at: usize,
 }
 
@@ -30,10 +29,10 @@ impl Line {
         self.bytes.last() == Some(&b'\n')
     }
 
-    /// Appends what finds room if at most so many bytes are taken; returns how many bytes did.
+    /// Appends the bytes that fit within `free_bytes` of memory. Returns their number.
     fn append(&mut self, bytes: &[u8], free_bytes: usize) -> usize {
         if self.bytes.len() + bytes.len() > self.bytes.capacity() {
-            // What is answered makes room first; then the memory doubles.
+            // First reuse the space of answered keys, then double the memory.
             self.bytes.drain(..std::mem::take(&mut self.at));
         }
         let wanted = (self.bytes.len() + bytes.len()).next_power_of_two();
@@ -46,50 +45,50 @@ impl Line {
     }
 }
 
-/// The lines that are held for the connections of one worker.
+/// The buffered lines of one worker.
 #[derive(Debug, Default)]
 pub(in crate::app::memcached) struct LongLines {
-    places: Vec<Option<Line>>,
-    /// Bytes that all of them take.
+    slots: Vec<Option<Line>>,
+    /// Memory of all lines, in bytes.
     pub(in crate::app::memcached) taken_bytes: usize,
 }
 
 impl LongLines {
-    /// Holds the line of a connection; returns its place.
+    /// Adds the line of a connection. Returns its slot.
     fn put(&mut self, line: Line) -> u32 {
-        let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
+        let slot = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
         });
-        let place = u32::try_from(place).expect("fewer lines than connections");
-        self.put_back(place, line);
-        place
+        let slot = u32::try_from(slot).expect("fewer lines than connections");
+        self.put_back(slot, line);
+        slot
     }
 
-    fn is_whole(&self, place: u32) -> bool {
-        self.places[place as usize].as_ref().is_some_and(Line::is_whole)
+    fn is_whole(&self, slot: u32) -> bool {
+        self.slots[slot as usize].as_ref().is_some_and(Line::is_whole)
     }
 
-    fn put_back(&mut self, place: u32, line: Line) {
+    fn put_back(&mut self, slot: u32, line: Line) {
         self.taken_bytes += line.bytes.capacity();
-        self.places[place as usize] = Some(line);
+        self.slots[slot as usize] = Some(line);
     }
 
-    fn take(&mut self, place: u32) -> Option<Line> {
-        let line = self.places[place as usize].take()?;
+    fn take(&mut self, slot: u32) -> Option<Line> {
+        let line = self.slots[slot as usize].take()?;
         self.taken_bytes -= line.bytes.capacity();
         Some(line)
     }
 
-    /// The connection is gone.
-    pub(in crate::app::memcached) fn cancel(&mut self, place: u32) {
-        drop(self.take(place));
+    /// Frees the line of a closed connection.
+    pub(in crate::app::memcached) fn cancel(&mut self, slot: u32) {
+        drop(self.take(slot));
     }
 }
 
 impl Memcached {
-    /// There is no room to answer the keys that `bytes` begin with. Holds them, up to the end of
-    /// the line; returns how many bytes it took.
+    /// Buffers the keys at the start of `bytes`, up to the end of the line, because there is no
+    /// capacity for their answers. Returns the number of consumed bytes.
     #[cold]
     pub(in crate::app::memcached) fn hold_keys(
         &mut self,
@@ -99,16 +98,17 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
         if memchr::memchr(b'\n', bytes).is_some() {
-            // The end has come, and the client writes no more of this line.
+            // The line is complete: the client writes no more of it.
             return 0;
         }
-        let place = self.long_lines.put(Line { keys, bytes: Vec::new(), at: 0 });
-        conn.phase = Phase::LongLine(place);
+        let slot = self.long_lines.put(Line { keys, bytes: Vec::new(), at: 0 });
+        conn.phase = Phase::LongLine(slot);
         self.go_on_with_line(conn, bytes, reply).0
     }
 
-    /// Holds more of a line that is held, and answers what there is room for. Returns how many
-    /// bytes it took, and whether it waits for more. Asks for more if there is no room.
+    /// Buffers more of a line, and answers keys as far as there is capacity. Returns the number of
+    /// consumed bytes, and whether the handler waits for more input. Without capacity, asks the
+    /// transport for more input.
     #[cold]
     pub(in crate::app::memcached) fn go_on_with_line(
         &mut self,
@@ -117,16 +117,16 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> (usize, bool) {
         let mut took = 0;
-        while let Phase::LongLine(place) = conn.phase {
-            let held = self.hold_more(place, &bytes[took..]);
+        while let Phase::LongLine(slot) = conn.phase {
+            let held = self.hold_more(slot, &bytes[took..]);
             took += held;
-            if self.answer_held(conn, place, reply) + held > 0 {
+            if self.answer_held(conn, slot, reply) + held > 0 {
                 continue;
             }
             if conn.share.is_used_up() {
                 return (took, false);
             }
-            let wants_more = took == bytes.len() && !self.long_lines.is_whole(place);
+            let wants_more = took == bytes.len() && !self.long_lines.is_whole(slot);
             if reply.has_capacity() {
                 return (took, wants_more);
             }
@@ -141,31 +141,30 @@ impl Memcached {
         (took, false)
     }
 
-    /// Returns how many of `bytes` are of this line, and found a place.
+    /// Returns how many of `bytes` belong to the line and fit into its buffer.
     #[cold]
-    fn hold_more(&mut self, place: u32, bytes: &[u8]) -> usize {
-        let Some(mut line) = self.long_lines.take(place) else { return 0 };
+    fn hold_more(&mut self, slot: u32, bytes: &[u8]) -> usize {
+        let Some(mut line) = self.long_lines.take(slot) else { return 0 };
         let wanted = match memchr::memchr(b'\n', bytes) {
             _ if line.is_whole() => 0,
             Some(end) => end + 1,
             None => bytes.len(),
         };
         let n = line.append(&bytes[..wanted], HELD_MAX_BYTES - self.long_lines.taken_bytes);
-        self.long_lines.put_back(place, line);
+        self.long_lines.put_back(slot, line);
         n
     }
 
-    /// Answers the keys that are held, as far as there is room; returns how many bytes are
-    /// answered.
+    /// Answers buffered keys as far as there is capacity. Returns the number of answered bytes.
     #[cold]
-    fn answer_held(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) -> usize {
-        let Some(mut line) = self.long_lines.take(place) else { return 0 };
+    fn answer_held(&mut self, conn: &mut Conn, slot: u32, reply: &mut Reply<'_, Blob>) -> usize {
+        let Some(mut line) = self.long_lines.take(slot) else { return 0 };
         let from = line.at;
         conn.phase = Phase::Keys(line.keys);
         while !line.rest().is_empty() && !conn.share.is_used_up() && reply.has_capacity() {
             let step = match conn.phase {
                 Phase::Keys(keys) => self.keys(conn, keys, line.rest(), reply),
-                // A key was too long.
+                // The key was too long.
                 _ => Step::Took(skip_line(conn, line.rest())),
             };
             match step {
@@ -176,8 +175,8 @@ impl Memcached {
         }
         let answered = line.at - from;
         if !line.rest().is_empty() {
-            conn.phase = Phase::LongLine(place);
-            self.long_lines.put_back(place, line);
+            conn.phase = Phase::LongLine(slot);
+            self.long_lines.put_back(slot, line);
         }
         answered
     }

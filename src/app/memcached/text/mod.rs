@@ -1,4 +1,4 @@
-//! The text protocol: lines in, what they ask for done and answered.
+//! The text protocol: executes and answers command lines.
 
 mod long;
 mod request;
@@ -21,7 +21,7 @@ use request::{ProtocolError, Request};
 use simoom_io::Reply;
 
 impl Memcached {
-    /// The next line.
+    /// Handles the next line.
     #[inline]
     pub(super) fn line(
         &mut self,
@@ -50,8 +50,8 @@ impl Memcached {
             }
             Ok(Request::Stats(about)) => {
                 self.begin_stats(conn, about, reply);
-                // The end of the line is consumed with the last of the answer, if there is one to
-                // come.
+                // If an answer continues, the handler consumes the end of the line with the last of
+                // it.
                 Step::Took(if conn.phase == Phase::Command { wire_len } else { lf })
             }
             Ok(Request::Dump(what)) => {
@@ -62,8 +62,8 @@ impl Memcached {
                 self.simple(conn, &request, reply);
                 Step::Took(wire_len)
             }
-            Err(refusal) => {
-                self.refuse(conn, &refusal, reply);
+            Err(error) => {
+                self.refuse(conn, &error, reply);
                 Step::Took(wire_len)
             }
         }
@@ -82,14 +82,14 @@ impl Memcached {
             }
             Request::Version => {
                 reply.copy(b"VERSION ");
-                return self.say(VERSION.as_bytes(), reply);
+                return self.write_line(VERSION.as_bytes(), reply);
             }
-            Request::Say { text, noreply } => (text, noreply),
+            Request::Fixed { text, noreply } => (text, noreply),
             Request::Quit => return close(conn, reply),
             _ => return self.hang_up(conn, reply),
         };
         if !noreply {
-            self.say(text, reply);
+            self.write_line(text, reply);
         }
     }
 
@@ -146,7 +146,7 @@ impl Memcached {
         }
     }
 
-    /// Memcached counts a delay from the second before.
+    /// memcached counts a delay from the second before.
     pub(super) fn flush_all(&mut self, exptime: u32) {
         self.count(Count::CmdFlush);
         let at = match super::time::expiry_unsigned(exptime, self.times()) {
@@ -162,26 +162,26 @@ impl Memcached {
             None if about == b"conns" => conn.phase = Phase::Conns(Wide(0)),
             None if about == b"reset" => {
                 self.shared.counters().reset();
-                self.say(b"RESET", reply);
+                self.write_line(b"RESET", reply);
             }
-            None => self.say(b"ERROR", reply),
+            None => self.write_line(b"ERROR", reply),
         }
     }
 
     /// Queues a line.
-    pub(super) fn say(&self, text: &[u8], reply: &mut Reply<'_, Blob>) {
+    pub(super) fn write_line(&self, text: &[u8], reply: &mut Reply<'_, Blob>) {
         reply.copy(text);
         reply.copy(b"\r\n");
     }
 
     #[cold]
-    fn refuse(&mut self, conn: &mut Conn, refusal: &ProtocolError, reply: &mut Reply<'_, Blob>) {
+    fn refuse(&mut self, conn: &mut Conn, error: &ProtocolError, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Refused);
-        if !refusal.noreply {
-            self.say(refusal.text, reply);
+        if !error.noreply {
+            self.write_line(error.text, reply);
         }
-        if refusal.value_bytes > 0 {
-            conn.begin_skip(refusal.value_bytes.into(), self.now);
+        if error.value_bytes > 0 {
+            conn.begin_skip(error.value_bytes.into(), self.now);
         }
     }
 }

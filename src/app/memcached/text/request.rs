@@ -1,26 +1,26 @@
-//! Command lines of the text protocol: a line in, a request or a refusal out. Nothing is looked up
-//! here, and no time is known: expiration times stay as the client gave them.
+//! Parses command lines of the text protocol. Input: a line. Output: a request or a protocol error.
+//! The parser looks nothing up and knows no time: expiration times stay as sent.
 
 use crate::app::memcached::number::{self, signed, unsigned, unsigned32};
 use crate::app::memcached::tokens::Tokens;
 
-/// Longest key.
+/// The longest key, in bytes.
 pub(crate) const KEY_MAX_BYTES: usize = 250;
-/// A line with fewer bytes than this, its end included, is no command.
+/// A shorter line, with its end, is no command.
 const LINE_MIN_BYTES: usize = 4;
-/// Most bytes that a storage command can announce.
+/// The longest value that a storage command can announce.
 const VALUE_MAX_BYTES: i32 = i32::MAX - 2;
 
 pub(crate) const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format";
 const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument";
 const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument";
 
-/// A command, its arguments read.
+/// A command with parsed arguments.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request<'a> {
     /// `get`, `gets`, `gat`, `gats`.
     Get(Get<'a>),
-    /// The storage commands; the value follows.
+    /// A storage command. The value follows.
     Store(Store<'a>),
     Delete {
         key: &'a [u8],
@@ -38,7 +38,7 @@ pub(crate) enum Request<'a> {
         exptime: i32,
         noreply: bool,
     },
-    /// A meta command: its kind; the line is for `meta` to read.
+    /// A meta command of this kind. `meta` parses the line.
     Meta(MetaKind),
     FlushAll {
         delay: i32,
@@ -46,25 +46,26 @@ pub(crate) enum Request<'a> {
     },
     /// `lru_crawler metadump` and `mgdump`.
     Dump(Dump),
-    /// `stats`, with its argument or none.
+    /// `stats` with its argument, if any.
     Stats(&'a [u8]),
     Version,
     Quit,
-    /// A line whose answer is known without looking anything up.
-    Say {
+    /// A line with a fixed answer that needs no lookup.
+    Fixed {
         text: &'static [u8],
         noreply: bool,
     },
-    /// A request of HTTP: memcached hangs up, lest a browser be made to send commands.
+    /// An HTTP request. As memcached does, close the connection, so that a browser cannot be abused
+    /// to send commands.
     HangUp,
 }
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Get<'a> {
-    /// The rest of the line, from the first key on.
+    /// The line from the first key on.
     pub(crate) keys: &'a [u8],
     pub(crate) with_cas: bool,
-    /// Set what is found to expire then.
+    /// Sets this expiration time of each item found.
     pub(crate) touch: Option<i32>,
 }
 
@@ -74,12 +75,12 @@ pub(crate) struct Store<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) client_flags: u32,
     pub(crate) exptime: i32,
-    /// Bytes of the value, its CR LF not counted.
+    /// Bytes of the value, without its CR LF.
     pub(crate) len: u32,
     pub(crate) noreply: bool,
 }
 
-/// Under which condition a value is stored, and where.
+/// The condition for storing a value, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Set,
@@ -87,11 +88,11 @@ pub(crate) enum How {
     Replace,
     Append,
     Prepend,
-    /// Only over an item with this number.
+    /// Replaces only an item with this CAS number.
     Cas(u64),
 }
 
-/// What is told of each item.
+/// The parts of each item to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dump {
     Metadata,
@@ -108,13 +109,13 @@ pub(crate) enum MetaKind {
     Noop,
 }
 
-/// Why a line is no request.
+/// The protocol error of a line.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ProtocolError {
     pub(crate) text: &'static [u8],
-    /// Bytes behind the line that belong to it, to be read past.
+    /// Bytes after the line that belong to it, to discard.
     pub(crate) value_bytes: u32,
-    /// The client asked not to be told.
+    /// The client asked for no answer.
     pub(crate) noreply: bool,
 }
 
@@ -124,7 +125,7 @@ impl ProtocolError {
     }
 }
 
-/// Reads a line. `wire_len` counts its end, too.
+/// Parses a line. `wire_len` includes the line's end.
 pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, ProtocolError> {
     if wire_len < LINE_MIN_BYTES {
         return Err(ProtocolError::of(BAD_FORMAT));
@@ -158,7 +159,7 @@ pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Protoco
         b"version" => Ok(Request::Version),
         b"quit" => Ok(Request::Quit),
         b"watch" => {
-            Ok(Request::Say { text: b"CLIENT_ERROR watch commands not allowed", noreply: false })
+            Ok(Request::Fixed { text: b"CLIENT_ERROR watch commands not allowed", noreply: false })
         }
         _ => rare(&Tokens::of(line)),
     }
@@ -198,14 +199,13 @@ fn store(line: &[u8], how: How) -> Result<Request<'_>, ProtocolError> {
         How::Cas(_) => return Err(refusal()),
         how => how,
     };
-    // Both are cut to 32 bits, as memcached does.
+    // Both are truncated to 32 bits, as in memcached.
     let (client_flags, exptime) = (client_flags as u32, exptime as i32);
     Ok(Request::Store(Store { how, key, client_flags, exptime, len, noreply }))
 }
 
-/// Old clients send a time, which may only be 0. memcached long refused what else stands there;
-/// 1.6.45 no longer does, which memcapable, the conformance test of libmemcached, takes for a
-/// fault.
+/// Old clients send a time, which must be 0. memcached long refused other values. 1.6.45 accepts
+/// them, but memcapable, libmemcached's conformance test, expects the refusal.
 fn delete<'a>(
     tokens: &Tokens<'a>,
     key: &'a [u8],
@@ -228,7 +228,7 @@ fn arithmetic(line: &[u8], increment: bool) -> Result<Request<'_>, ProtocolError
     })
 }
 
-/// A command that has a key and, itself included, at least `least` tokens.
+/// Parses a command with a key and at least `least` tokens, its name included.
 fn with_key<'a>(
     line: &'a [u8],
     least: usize,
@@ -250,39 +250,38 @@ fn says_noreply(tokens: &Tokens<'_>) -> bool {
     tokens.last() == b"noreply"
 }
 
-/// A dump of a slab class, and a record of prefixes, are not to be had: memcached's own words for
-/// that.
+/// Not implemented: a dump of a slab class, and prefix statistics. The texts are memcached's.
 fn stats<'a>(tokens: &Tokens<'a>) -> Request<'a> {
     let about = tokens.get(1);
-    let say = |text| Request::Say { text, noreply: false };
-    // memcached compares as many bytes as it is given, in this order.
+    let fixed = |text| Request::Fixed { text, noreply: false };
+    // memcached compares the prefix of this length, in this order.
     match about {
         b"" => Request::Stats(about),
         _ if b"reset".starts_with(about) => Request::Stats(b"reset"),
-        _ if b"detail".starts_with(about) => say(b"CLIENT_ERROR stats detail not allowed"),
+        _ if b"detail".starts_with(about) => fixed(b"CLIENT_ERROR stats detail not allowed"),
         _ if b"settings".starts_with(about) => Request::Stats(b"settings"),
-        _ if b"cachedump".starts_with(about) => say(b"CLIENT_ERROR stats cachedump not allowed"),
+        _ if b"cachedump".starts_with(about) => fixed(b"CLIENT_ERROR stats cachedump not allowed"),
         _ if b"conns".starts_with(about) => Request::Stats(b"conns"),
         _ => Request::Stats(about),
     }
 }
 
-/// Commands of operators, and those that are none.
+/// Administrative and unknown commands.
 #[cold]
 fn rare<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, ProtocolError> {
     let noreply = says_noreply(tokens);
-    let say = |text| Ok(Request::Say { text, noreply });
+    let fixed = |text| Ok(Request::Fixed { text, noreply });
     match tokens.get(0) {
         b"flush_all" => flush_all(tokens, noreply),
-        b"verbosity" => say(if unsigned32_at(tokens, 1).is_some() { b"OK" } else { BAD_FORMAT }),
-        b"shutdown" => say(b"SERVER_ERROR: shutdown not enabled"),
+        b"verbosity" => fixed(if unsigned32_at(tokens, 1).is_some() { b"OK" } else { BAD_FORMAT }),
+        b"shutdown" => fixed(b"SERVER_ERROR: shutdown not enabled"),
         b"slabs" if tokens.len() == 4 && b"reassign".starts_with(tokens.get(1)) => {
-            say(b"CLIENT_ERROR slab reassignment disabled")
+            fixed(b"CLIENT_ERROR slab reassignment disabled")
         }
-        b"lru_crawler" => lru_crawler(tokens).or_else(say),
-        b"cache_memlimit" => say(memory_limit(tokens)),
+        b"lru_crawler" => lru_crawler(tokens).or_else(fixed),
+        b"cache_memlimit" => fixed(memory_limit(tokens)),
         _ if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") => Ok(Request::HangUp),
-        _ => say(b"ERROR"),
+        _ => fixed(b"ERROR"),
     }
 }
 
@@ -299,7 +298,7 @@ fn unsigned32_at(tokens: &Tokens<'_>, index: usize) -> Option<u32> {
     unsigned32(tokens.get(index)).filter(|_| index < tokens.len())
 }
 
-/// There is no crawler to be told anything else: expired items are found by the store itself.
+/// Other commands need a crawler. Here the store itself finds expired items.
 fn lru_crawler<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, &'static [u8]> {
     let about = tokens.get(1);
     let dump = match tokens.len() {
@@ -314,7 +313,7 @@ fn lru_crawler<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, &'static [u8]> {
     }
 }
 
-/// Memory is fixed when the server starts.
+/// Memory is fixed at start-up.
 fn memory_limit(tokens: &Tokens<'_>) -> &'static [u8] {
     match unsigned32_at(tokens, 1) {
         None => b"ERROR",

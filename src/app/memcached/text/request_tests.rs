@@ -12,8 +12,8 @@ fn refused(
     Err(ProtocolError { text, value_bytes, noreply })
 }
 
-fn say(text: &'static str) -> Result<Request<'static>, ProtocolError> {
-    Ok(Request::Say { text: text.as_bytes(), noreply: false })
+fn fixed(text: &'static str) -> Result<Request<'static>, ProtocolError> {
+    Ok(Request::Fixed { text: text.as_bytes(), noreply: false })
 }
 
 #[test]
@@ -31,9 +31,9 @@ fn retrieval() {
         ("get  ", refused(BAD_FORMAT, 0, false)),
         ("gat 10", refused(BAD_FORMAT, 0, false)),
         ("gat x a", refused(BAD_EXPTIME, 0, false)),
-        (" get a", say("ERROR")),
-        ("GET a", say("ERROR")),
-        ("geta a", say("ERROR")),
+        (" get a", fixed("ERROR")),
+        ("GET a", fixed("ERROR")),
+        ("geta a", fixed("ERROR")),
     ] {
         assert_eq!(read(line), expected, "{line}");
     }
@@ -126,26 +126,26 @@ fn what_operators_send() {
         ("stats items", Ok(Request::Stats(b"items"))),
         ("stats s", Ok(Request::Stats(b"settings"))),
         ("stats res", Ok(Request::Stats(b"reset"))),
-        ("stats detail on", say("CLIENT_ERROR stats detail not allowed")),
-        ("stats cachedump 1 2", say("CLIENT_ERROR stats cachedump not allowed")),
+        ("stats detail on", fixed("CLIENT_ERROR stats detail not allowed")),
+        ("stats cachedump 1 2", fixed("CLIENT_ERROR stats cachedump not allowed")),
         ("version", Ok(Request::Version)),
         ("quit now", Ok(Request::Quit)),
-        ("verbosity 1", say("OK")),
-        ("verbosity", say("CLIENT_ERROR bad command line format")),
-        ("shutdown", say("SERVER_ERROR: shutdown not enabled")),
-        ("slabs reassign 1 2", say("CLIENT_ERROR slab reassignment disabled")),
-        ("slabs automove 1", say("ERROR")),
+        ("verbosity 1", fixed("OK")),
+        ("verbosity", fixed("CLIENT_ERROR bad command line format")),
+        ("shutdown", fixed("SERVER_ERROR: shutdown not enabled")),
+        ("slabs reassign 1 2", fixed("CLIENT_ERROR slab reassignment disabled")),
+        ("slabs automove 1", fixed("ERROR")),
         ("lru_crawler metadump all", Ok(Request::Dump(Dump::Metadata))),
         ("lru_crawler mgdump hash", Ok(Request::Dump(Dump::Keys))),
-        ("lru_crawler metadump 1", say("BADCLASS invalid class id")),
-        ("lru_crawler crawl all", say("CLIENT_ERROR lru crawler disabled")),
-        ("lru_crawler enable", say("ERROR")),
-        ("cache_memlimit", say("ERROR")),
-        ("cache_memlimit 4", say("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m")),
-        ("cache_memlimit 64", say("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust")),
-        ("watch", say("CLIENT_ERROR watch commands not allowed")),
+        ("lru_crawler metadump 1", fixed("BADCLASS invalid class id")),
+        ("lru_crawler crawl all", fixed("CLIENT_ERROR lru crawler disabled")),
+        ("lru_crawler enable", fixed("ERROR")),
+        ("cache_memlimit", fixed("ERROR")),
+        ("cache_memlimit 4", fixed("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m")),
+        ("cache_memlimit 64", fixed("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust")),
+        ("watch", fixed("CLIENT_ERROR watch commands not allowed")),
         ("GET / HTTP/1.1", Ok(Request::HangUp)),
-        ("nonsense", say("ERROR")),
+        ("nonsense", fixed("ERROR")),
     ] {
         assert_eq!(read(line), expected, "{line}");
     }
@@ -156,5 +156,5 @@ fn what_operators_send() {
             "three bytes are no command"
         );
     }
-    assert_eq!(read("nonsense noreply"), Ok(Request::Say { text: b"ERROR", noreply: true }));
+    assert_eq!(read("nonsense noreply"), Ok(Request::Fixed { text: b"ERROR", noreply: true }));
 }

@@ -1,5 +1,5 @@
-//! `get`, `gets`, `gat` and `gats`: keys in, one by one, the lines of what is there out. A line of
-//! keys may be longer than any other; it is answered as it comes.
+//! `get`, `gets`, `gat` and `gats`: sends the items under the keys, one by one. A line of keys may
+//! exceed the limit of other lines, and the handler answers it as it arrives.
 
 use super::super::conn::{Conn, Keys, Phase};
 use super::super::counters::Count;
@@ -11,7 +11,7 @@ use crate::store::Item;
 use simoom_io::Reply;
 
 impl Memcached {
-    /// A line without an end: only a retrieval may have so many keys.
+    /// Handles a line without an end. Only a retrieval may have so many keys.
     #[cold]
     pub(super) fn long_line(
         &mut self,
@@ -42,7 +42,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         if get.keys.split(|byte| *byte == b' ').any(|key| key.len() > KEY_MAX_BYTES) {
-            // What memcached does, too: no key is answered if one is none.
+            // As memcached does: answer no key if any key is invalid.
             self.refuse(
                 conn,
                 &ProtocolError { text: BAD_FORMAT, value_bytes: 0, noreply: false },
@@ -56,13 +56,13 @@ impl Memcached {
         let first = line.len() - get.keys.len();
         match self.keys(conn, keys, &bytes[first..], reply) {
             Step::Took(n) => Step::Took(first + n),
-            // The first key waits; its command is behind it.
+            // The first key waits. Its command is consumed.
             Step::Wait => Step::Took(first),
         }
     }
 
-    /// Answers the keys that `bytes` begin with, to the end of their line or as far as there is
-    /// room.
+    /// Answers the keys at the start of `bytes`, up to the end of their line or as far as there is
+    /// capacity.
     pub(in crate::app::memcached) fn keys(
         &mut self,
         conn: &mut Conn,
@@ -80,7 +80,7 @@ impl Memcached {
             let key = &bytes[at..at + len];
             let key = if is_last { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
             if key.len() > KEY_MAX_BYTES {
-                self.say(BAD_FORMAT, reply);
+                self.write_line(BAD_FORMAT, reply);
                 conn.phase = Phase::SkipLine;
                 return Step::Took(at + len);
             }
@@ -100,7 +100,7 @@ impl Memcached {
         }
     }
 
-    /// Only in a line that is longer than any other may be.
+    /// Only in a line above the limit of other lines.
     #[cold]
     fn key_without_end(
         &mut self,
@@ -110,14 +110,14 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         if key.len() > KEY_MAX_BYTES + 1 {
-            self.say(BAD_FORMAT, reply);
+            self.write_line(BAD_FORMAT, reply);
             conn.phase = Phase::SkipLine;
             return Step::Took(at + key.len());
         }
         if at == 0 { Step::Wait } else { Step::Took(at) }
     }
 
-    /// Says no if the answer has to wait.
+    /// Answers one key. Returns false if the answer must wait.
     #[inline]
     fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) -> bool {
         let hit = match keys.touch() {
@@ -146,8 +146,8 @@ impl Memcached {
         true
     }
 
-    /// The answer to a plain `get` of one key; whether it was a hit, or `None` if it has to wait.
-    /// A copy needs a guard only, not a pin.
+    /// Answers a plain `get` of one key. Returns whether it was a hit, or `None` if it must wait. A
+    /// copy needs a guard only, not a pin.
     #[inline]
     fn answer_plain(&mut self, key: &[u8], reply: &mut Reply<'_, Blob>) -> Option<bool> {
         let Some(guard) = self.store.guard(key, self.now) else { return Some(false) };
@@ -166,7 +166,8 @@ impl Memcached {
         Some(true)
     }
 
-    /// Not as one step: what is replaced between the two is touched, and brought as it was before.
+    /// Not atomic: if another thread replaces the item in between, the new item is touched and the
+    /// old one is sent.
     pub(in crate::app::memcached) fn get_and_touch(
         &self,
         key: &[u8],

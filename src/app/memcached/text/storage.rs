@@ -1,5 +1,5 @@
-//! `set`, `add`, `replace`, `append`, `prepend` and `cas`: a line that announces a value in, a
-//! place for the value out.
+//! `set`, `add`, `replace`, `append`, `prepend` and `cas`: reserves space for the value that a line
+//! announces.
 
 use super::super::Memcached;
 use super::super::conn::Conn;
@@ -54,7 +54,7 @@ impl Memcached {
         }
     }
 
-    /// What is there must not be taken for what was to be stored.
+    /// A client must not take the old value for the new one.
     pub(in crate::app::memcached) fn forget(&self, key: &[u8]) {
         self.store.delete(key, &Delete::default(), self.now);
     }
