@@ -47,6 +47,7 @@ enum State {
 impl Discard {
     /// How content of this framing is read, if there is any; more than `limit` bytes on the wire
     /// are refused.
+    #[inline]
     pub(in crate::app) fn of(framing: Framing, limit: u32) -> Result<Option<Discard>, Refusal> {
         match framing {
             Framing::None => Ok(None),

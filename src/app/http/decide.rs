@@ -54,6 +54,7 @@ impl Http {
     }
 
     /// How the content is read past, if there is any.
+    #[inline]
     pub(super) fn discard(&self, framing: Framing) -> Result<Option<Discard>, Refusal> {
         Discard::of(framing, self.options.body_max_bytes)
     }

@@ -20,6 +20,7 @@ pub(super) enum Refused {
 /// The path that `target` names, decoded into `scratch` (at least as long as `target`) where that
 /// is needed. A target that is empty or only a query, as absolute form may leave it, names the
 /// root.
+#[inline]
 pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
     let mut plain = true;
     let mut previous = 0;

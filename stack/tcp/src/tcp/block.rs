@@ -208,7 +208,8 @@ impl<C> Tcb<C> {
             cold: &mut self.cold,
             inputs: &mut shared.inputs,
             counters: &mut shared.counters,
-            max_blocks: window::reassembly_blocks(self.hot.window_doublings, &shared.config),
+            config: &shared.config,
+            window_doublings: self.hot.window_doublings,
             tick: shared.tick,
         };
         let Hot { queue, .. } = &mut self.hot;
