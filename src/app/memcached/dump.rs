@@ -31,6 +31,7 @@ impl Dump {
 
 impl Memcached {
     /// Goes on with a list. Once it has ended, the last byte of the request is taken.
+    #[cold]
     pub(super) fn dump(
         &mut self,
         conn: &mut Conn,

@@ -157,6 +157,7 @@ const SLABS: &[Field<ClassStatistics>] = &[
 
 impl Memcached {
     /// Goes on with an answer. Once it has ended, the last byte of the request is taken.
+    #[cold]
     pub(super) fn stats(
         &mut self,
         conn: &mut Conn,
