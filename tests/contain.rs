@@ -365,9 +365,9 @@ fn every_call_of_a_connection_may_panic() {
                 _ => _ = line.call(|app, conn, reply| app.received(conn, BEFORE, reply)),
             }
             let answers = port == 80 && matches!(call, Call::Received | Call::Overfull);
-            let Effects { close, abort, .. } = line.effects;
+            let asked = line.effects.asked;
             assert_eq!(
-                (close, abort, line.queue.is_empty()),
+                (asked.is_closing(), asked.is_aborted(), line.queue.is_empty()),
                 (answers, !answers, !answers),
                 "{port} {call:?}"
             );
@@ -405,6 +405,6 @@ fn a_request_behind_answered_ones_gets_its_500() {
     line.call(|app, conn, reply| app.received(conn, &request(BEFORE), reply));
     let bytes: Vec<u8> = line.queue.slices(&line.pool).flatten().copied().collect();
     assert!(bytes.starts_with(b"HTTP/1.1 500 "), "{}", String::from_utf8_lossy(&bytes));
-    assert!(line.effects.close && !line.effects.abort);
+    assert!(line.effects.asked.is_closing() && !line.effects.asked.is_aborted());
     line.queue.clear(&mut line.pool);
 }

@@ -47,6 +47,7 @@ enum State {
 impl Discard {
     /// The reader for content of this framing, if there is content. Refuses more than `limit` bytes
     /// on the wire.
+    #[inline]
     pub(in crate::app) fn of(framing: Framing, limit: u32) -> Result<Option<Discard>, Refusal> {
         match framing {
             Framing::None => Ok(None),

@@ -54,6 +54,7 @@ impl Http {
     }
 
     /// The state for discarding the content, if the request has content.
+    #[inline]
     pub(super) fn discard(&self, framing: Framing) -> Result<Option<Discard>, Refusal> {
         Discard::of(framing, self.options.body_max_bytes)
     }

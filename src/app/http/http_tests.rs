@@ -470,7 +470,7 @@ fn a_transport_that_keeps_less_than_a_head_gets_414_or_431() {
         assert_eq!(handler.received(&mut conn, input, &mut reply), 0);
         handler.overfull(&mut conn, input, &mut reply);
         let answer: Vec<u8> = queue.slices(&pool).flatten().copied().collect();
-        assert_eq!((codes(&answer), effects.close), (vec![code], true));
+        assert_eq!((codes(&answer), effects.asked.is_closing()), (vec![code], true));
     }
 }
 

@@ -116,6 +116,7 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 }
 
+#[inline]
 fn method_of(name: &str) -> Method {
     match name {
         "GET" => Method::Get,

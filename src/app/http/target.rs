@@ -7,6 +7,7 @@ use super::refusal::Refusal;
 use super::request::Method;
 
 /// The 4 forms of RFC 9112 §3.2.
+#[inline]
 pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Refusal> {
     if target.starts_with(b"/") && method != Method::Connect {
         return Ok(Some(target));
@@ -38,6 +39,7 @@ fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
 }
 
 /// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3). An empty value is valid.
+#[inline]
 pub(super) fn is_authority(value: &[u8]) -> bool {
     let host_end = match value.strip_prefix(b"[") {
         Some(literal) => {

@@ -23,6 +23,7 @@ enum Entry {
 
 impl Memcached {
     /// Continues the list at `number`. At its end, consumes the last byte of the request.
+    #[cold]
     pub(super) fn conns(
         &mut self,
         conn: &mut Conn,

@@ -31,6 +31,7 @@ impl Dump {
 
 impl Memcached {
     /// Continues a list. At its end, consumes the last byte of the request.
+    #[cold]
     pub(super) fn dump(
         &mut self,
         conn: &mut Conn,

@@ -157,6 +157,7 @@ const SLABS: &[Field<ClassStatistics>] = &[
 
 impl Memcached {
     /// Continues an answer. At its end, consumes the last byte of the request.
+    #[cold]
     pub(super) fn stats(
         &mut self,
         conn: &mut Conn,

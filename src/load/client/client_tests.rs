@@ -165,7 +165,7 @@ fn a_deadline_is_set_with_a_request_and_its_passing_is_a_fault() {
     let (_, done) = bench.call(0, Client::send);
     assert_eq!(done.effects.timeout, Some(Some(Duration::from_secs(1))));
     let ((), done) = bench.call(0, Client::timeout);
-    assert!(done.effects.abort);
+    assert!(done.effects.asked.is_aborted());
     bench.call(0, |client, conn, _| client.closed(conn, Closed::Aborted));
     let met: Vec<_> = bench.client.stats.faults().filter(|(_, count)| *count > 0).collect();
     assert_eq!((met, bench.client.in_flight, bench.client.open()), (vec![("timeout", 1)], 0, 0));
@@ -332,13 +332,16 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     let mut bench = Bench::of(Plan { slow: Some(ReadThrottle { bytes_per_second: 40 }), ..plan });
     bench.now_us = 10_000_000;
     bench.tick();
-    assert!(!bench.answer(0, ANSWER).effects.read_later, "the first is read at full speed");
+    assert!(
+        !bench.answer(0, ANSWER).effects.asked.reads_later(),
+        "the first is read at full speed"
+    );
     assert_eq!(bench.tick(), [(0, 1)]);
     let head = ANSWER.len() - 5;
     // A read is 10 bytes, but a head must arrive whole.
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
-    assert_eq!((consumed, done.effects.read_later), (ANSWER.len() - 3, true));
+    assert_eq!((consumed, done.effects.asked.reads_later()), (ANSWER.len() - 3, true));
     let wait = done.effects.timeout.flatten().unwrap();
     assert_eq!(
         wait.total_micros(),
@@ -349,7 +352,7 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     bench.client.tick(may_read_us - 1);
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[head + 2..], reply));
-    assert_eq!((consumed, done.effects.read_later), (0, true), "not yet");
+    assert_eq!((consumed, done.effects.asked.reads_later()), (0, true), "not yet");
     let ((), done) = bench.call(0, Client::timeout);
     assert_eq!(
         done.effects.timeout,
@@ -367,7 +370,7 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
         "when it has paid for its last sip"
     );
     let ((), done) = bench.call(0, Client::timeout);
-    assert!(done.effects.abort, "no answer is a fault");
+    assert!(done.effects.asked.is_aborted(), "no answer is a fault");
 }
 
 #[test]
@@ -387,6 +390,6 @@ fn a_slow_reader_that_is_late_makes_up_for_it_and_leaves_nothing_without_a_deadl
     bench.client.tick(60_000_000);
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, content, reply));
-    assert_eq!((consumed, done.effects.read_later), (20, true));
+    assert_eq!((consumed, done.effects.asked.reads_later()), (20, true));
     assert_eq!(done.effects.timeout.flatten().map(|wait| wait.total_micros()), Some(250_000));
 }

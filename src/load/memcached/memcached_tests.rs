@@ -25,7 +25,7 @@ fn ask(memcached: &mut Memcached) -> (Request, Vec<u8>) {
         (Pool::new(256, 64), Queue::default(), Effects::default());
     let mut pending = [PendingRequest::default()];
     let sent = memcached.ask(&mut pending, &mut Reply::new(&mut pool, &mut queue, &mut effects));
-    assert!(sent == 1 && !effects.overflow);
+    assert!(sent == 1 && !effects.asked.has_overflowed());
     (pending[0].what, queue.slices(&pool).flatten().copied().collect())
 }
 
@@ -210,6 +210,11 @@ fn a_reply_without_room_takes_what_it_has_room_for() {
         (Pool::new(256, 20), Queue::default(), Effects::default());
     let mut pending = [PendingRequest::default(); 30];
     let sent = memcached.ask(&mut pending, &mut Reply::new(&mut pool, &mut queue, &mut effects));
-    assert!((5..30).contains(&sent) && effects.wants_capacity && !effects.overflow, "{sent}");
+    assert!(
+        (5..30).contains(&sent)
+            && effects.asked.wants_capacity()
+            && !effects.asked.has_overflowed(),
+        "{sent}"
+    );
     assert_eq!(queue.slices(&pool).flatten().filter(|byte| **byte == b'\n').count(), 2 * sent);
 }

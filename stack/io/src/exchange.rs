@@ -94,37 +94,41 @@ struct Handler<'a, C, B> {
     flow: &'a mut Flow,
     queue: &'a mut Queue,
     send: &'a mut send::Pool<B>,
-    requests: Requests,
+    /// What the last call asked for, and the deadline that any of them set.
+    effects: Effects,
+    /// What all calls asked for.
+    asked: Flow,
+    overfull: bool,
 }
 
 impl<C, B: Blob> Handler<'_, C, B> {
     #[inline]
     fn call<R>(&mut self, call: impl FnOnce(&mut C, &mut Reply<'_, B>) -> R) -> R {
-        let mut effects = Effects::default();
-        let result = call(self.conn, &mut Reply::new(self.send, self.queue, &mut effects));
-        self.interpret(&effects);
+        self.effects.asked = Flow::default();
+        let result = call(self.conn, &mut Reply::new(self.send, self.queue, &mut self.effects));
+        self.flow.interpret(self.effects.asked);
+        self.asked.add(self.effects.asked);
+        if self.flow.is_closing() {
+            self.closed();
+        }
         result
     }
 
     #[inline]
-    fn interpret(&mut self, effects: &Effects) {
-        self.flow.interpret(effects);
-        if effects.timeout.is_some() {
-            self.requests.deadline = effects.timeout;
-        }
-        self.requests.wants_capacity |= effects.wants_capacity;
-        self.requests.yields |= effects.yields;
-        self.requests.overflow |= effects.overflow;
-        if self.flow.is_closing() {
-            self.closed();
-        }
+    fn closed(&mut self) {
+        self.effects.timeout = Some(None);
+        self.asked.forget_calls();
     }
 
-    #[cold]
-    fn closed(&mut self) {
-        self.requests.deadline = Some(None);
-        self.requests.wants_capacity = false;
-        self.requests.yields = false;
+    #[inline]
+    fn requests(&self) -> Requests {
+        Requests {
+            deadline: self.effects.timeout,
+            wants_capacity: self.asked.wants_capacity(),
+            yields: self.asked.has_yielded(),
+            overflow: self.asked.has_overflowed(),
+            overfull: self.overfull,
+        }
     }
 
     /// Delivers the first unconsumed bytes. Returns how many are consumed.
@@ -147,7 +151,7 @@ impl<C, B: Blob> Handler<'_, C, B> {
     where
         A: Application<Conn = C, Blob = B>,
     {
-        self.requests.overfull = true;
+        self.overfull = true;
         self.call(|conn, reply| app.overfull(conn, bytes, reply));
         self.close(false);
     }
@@ -168,14 +172,15 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         send: &'a mut send::Pool<B>,
         input: I,
     ) -> Self {
-        let requests = Requests::default();
-        Exchange { handler: Handler { conn, flow, queue, send, requests }, input }
+        let (effects, asked) = (Effects::default(), Flow::default());
+        let handler = Handler { conn, flow, queue, send, effects, asked, overfull: false };
+        Exchange { handler, input }
     }
 
     /// What the transport is asked for.
     #[inline]
     pub fn requests(self) -> Requests {
-        self.handler.requests
+        self.handler.requests()
     }
 
     /// The connection is established.

@@ -1,25 +1,26 @@
 //! Whether a connection takes input, and whether it is open: one byte of flags.
 
-use crate::reply::Effects;
-
-/// What the handler has asked of a connection so far, as far as it outlasts the call.
+/// What the handler has asked of a connection: in one call, or so far, as far as that outlasts the
+/// call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow(u8);
 
 /// The handler closed: bytes queued are sent, no call but `closed` follows.
-const CLOSING: u8 = 1 << 0;
-/// The connection is to be reset; set only with [`CLOSING`].
-const ABORTED: u8 = 1 << 1;
+pub(crate) const CLOSING: u8 = 1 << 0;
+/// The connection is to be reset.
+pub(crate) const ABORTED: u8 = 1 << 1;
 /// `has_capacity` said no, and `resumed` was not called since.
-const WANTS_CAPACITY: u8 = 1 << 2;
+pub(crate) const WANTS_CAPACITY: u8 = 1 << 2;
 /// The last call asked for input in spite of that.
-const READS_ON: u8 = 1 << 3;
+pub(crate) const READS_ON: u8 = 1 << 3;
 /// No input before the next deadline.
-const READS_LATER: u8 = 1 << 4;
+pub(crate) const READS_LATER: u8 = 1 << 4;
 /// The peer has finished: no input follows that which is held.
 const FINISHED: u8 = 1 << 5;
 /// The handler has used its share of this iteration.
-const YIELDED: u8 = 1 << 6;
+pub(crate) const YIELDED: u8 = 1 << 6;
+/// Bytes did not fit that `has_capacity` had not promised; set only in what one call asks for.
+pub(crate) const OVERFLOWED: u8 = 1 << 7;
 
 impl Flow {
     /// Whether the handler may still be called with input and deadlines.
@@ -58,6 +59,13 @@ impl Flow {
         self.0 & YIELDED != 0
     }
 
+    /// Whether the call queued more than it was promised. Half an answer is queued, so the
+    /// connection is reset.
+    #[inline]
+    pub const fn has_overflowed(self) -> bool {
+        self.0 & OVERFLOWED != 0
+    }
+
     /// Whether the peer has finished.
     #[inline]
     pub const fn is_finished(self) -> bool {
@@ -83,28 +91,31 @@ impl Flow {
         self.0 & (CLOSING | WANTS_CAPACITY | READS_LATER | YIELDED) == 0
     }
 
-    /// Takes over what a call asked for.
+    /// Asks for what `flag` stands for.
     #[inline]
-    pub(crate) fn interpret(&mut self, effects: &Effects) {
-        let Effects {
-            close,
-            abort,
-            overflow,
-            wants_capacity,
-            read_later,
-            read_on,
-            yields,
-            timeout: _,
-        } = *effects;
-        if close || abort || overflow {
-            return self.close(abort || overflow);
+    pub(crate) fn ask(&mut self, flag: u8) {
+        self.0 |= flag;
+    }
+
+    /// Asks for what `other` asks for too.
+    #[inline]
+    pub(crate) fn add(&mut self, other: Flow) {
+        self.0 |= other.0;
+    }
+
+    /// Takes over what a call `asked` for.
+    #[inline]
+    pub(crate) fn interpret(&mut self, asked: Flow) {
+        if asked.0 & (CLOSING | ABORTED | OVERFLOWED) != 0 {
+            return self.close(asked.0 & (ABORTED | OVERFLOWED) != 0);
         }
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        let asked = flag(wants_capacity, WANTS_CAPACITY)
-            | flag(read_on, READS_ON)
-            | flag(read_later, READS_LATER)
-            | flag(yields, YIELDED);
-        self.0 = (self.0 & !READS_ON) | asked;
+        self.0 = (self.0 & !READS_ON) | asked.0;
+    }
+
+    /// A connection that closes is not called again.
+    #[inline]
+    pub(crate) fn forget_calls(&mut self) {
+        self.0 &= !(WANTS_CAPACITY | YIELDED);
     }
 
     pub(crate) fn close(&mut self, abort: bool) {

@@ -1,5 +1,6 @@
 //! What a handler says during one call: bytes for the send queue, and effects on its connection.
 
+use crate::flow::{self, Flow};
 use crate::send::{Blob, CAPACITY_COPY_BYTES, Pool, Queue};
 use smoltcp::time::Duration;
 use std::ops::Range;
@@ -34,21 +35,9 @@ impl Drop for BrokenOnPanic<'_> {
 /// [`Exchange`](crate::Exchange) interprets it after the call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// Close once everything queued is sent. No more input is delivered.
-    pub close: bool,
-    /// Reset the connection now. Queued bytes are dropped.
-    pub abort: bool,
-    /// Bytes did not fit that [`Reply::has_capacity`] had not promised. Half an answer is queued,
-    /// so the connection is reset.
-    pub overflow: bool,
-    /// [`Reply::has_capacity`] said no: `resumed` follows when there is capacity.
-    pub wants_capacity: bool,
-    /// Deliver no input before the next deadline.
-    pub read_later: bool,
-    /// Deliver input although the handler waits for capacity.
-    pub read_on: bool,
-    /// The handler has used its share of this iteration: `resumed` follows in the next one.
-    pub yields: bool,
+    /// What the call asks of the connection. A connection that closes sends everything queued and
+    /// takes no more input.
+    pub asked: Flow,
     /// The deadline was set, or cleared with `Some(None)`. `None`: it is unchanged.
     pub timeout: Option<Option<Duration>>,
 }
@@ -66,7 +55,9 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// delivered before, unless the handler asks to [`read_on`](Reply::read_on).
     pub fn has_capacity(&mut self) -> bool {
         let capacity = self.pool.has_capacity(self.queue);
-        self.effects.wants_capacity |= !capacity;
+        if !capacity {
+            self.effects.asked.ask(flow::WANTS_CAPACITY);
+        }
         capacity
     }
 
@@ -97,8 +88,11 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// resets the connection: half an answer must not be sent.
     pub fn copy(&mut self, bytes: &[u8]) {
         let guard = BrokenOnPanic(&mut self.is_broken);
-        self.effects.overflow |= !self.queue.copy(self.pool, bytes);
+        let fits = self.queue.copy(self.pool, bytes);
         std::mem::forget(guard);
+        if !fits {
+            self.effects.asked.ask(flow::OVERFLOWED);
+        }
     }
 
     /// Queues `range` of `blob` without copying it. `range` lies within the blob, is at most 2 GiB
@@ -109,12 +103,14 @@ impl<'a, B: Blob> Reply<'a, B> {
         }
         assert!(range.end <= blob.bytes().len(), "a range past the end of its blob");
         let (Ok(start), Ok(end)) = (u32::try_from(range.start), u32::try_from(range.end)) else {
-            self.effects.overflow = true;
-            return;
+            return self.effects.asked.ask(flow::OVERFLOWED);
         };
         let guard = BrokenOnPanic(&mut self.is_broken);
-        self.effects.overflow |= !self.queue.share(self.pool, blob, start, end);
+        let fits = self.queue.share(self.pool, blob, start, end);
         std::mem::forget(guard);
+        if !fits {
+            self.effects.asked.ask(flow::OVERFLOWED);
+        }
     }
 
     /// Whether a panic interrupted [`Reply::copy`] or [`Reply::share`] while they changed the pool,
@@ -125,12 +121,12 @@ impl<'a, B: Blob> Reply<'a, B> {
 
     /// Closes the connection once everything queued is sent and acknowledged.
     pub fn close(&mut self) {
-        self.effects.close = true;
+        self.effects.asked.ask(flow::CLOSING);
     }
 
     /// Resets the connection. Queued bytes are dropped.
     pub fn abort(&mut self) {
-        self.effects.abort = true;
+        self.effects.asked.ask(flow::ABORTED);
     }
 
     /// Delivers no input before the next deadline: set one with [`Reply::set_timeout`]. After its
@@ -139,14 +135,14 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// while a request waits for something that other connections hold, or for an answer that comes
     /// later: a completion ends it as the deadline does.
     pub fn read_later(&mut self) {
-        self.effects.read_later = true;
+        self.effects.asked.ask(flow::READS_LATER);
     }
 
     /// Delivers input although [`Reply::has_capacity`] said no: for a handler that consumes its
     /// input before it can answer, or that reads and writes independently. It holds until the next
     /// call, so ask for it in each.
     pub fn read_on(&mut self) {
-        self.effects.read_on = true;
+        self.effects.asked.ask(flow::READS_ON);
     }
 
     /// Ends this connection's share of the worker's iteration: for a handler that has done much
@@ -154,7 +150,7 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// connections were served and new packets were read, [`resumed`](crate::Application::resumed)
     /// is called and then the input delivered that is left. No input is delivered before.
     pub fn yield_now(&mut self) {
-        self.effects.yields = true;
+        self.effects.asked.ask(flow::YIELDED);
     }
 
     /// Asks for `timeout` to be called once `after` has passed, unless another deadline is set by

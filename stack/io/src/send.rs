@@ -188,8 +188,13 @@ impl<B: Blob> Pool<B> {
 
     fn release(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
-        if let Source::Chunk(chunk) = std::mem::replace(&mut entry.source, Source::Free) {
-            self.free_chunks.push(chunk);
+        match entry.source {
+            Source::Chunk(chunk) => {
+                // An index needs no drop, which would look again at what the source is.
+                std::mem::forget(std::mem::replace(&mut entry.source, Source::Free));
+                self.free_chunks.push(chunk);
+            }
+            _ => entry.source = Source::Free,
         }
         entry.next = self.free_entry;
         self.free_entry = index;

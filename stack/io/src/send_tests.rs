@@ -50,7 +50,7 @@ proptest! {
                 Step::Share(start, end) => {
                     let mut effects = Effects::default();
                     Reply::new(&mut pool, &mut queue, &mut effects).share(TEXT, start..end);
-                    prop_assert!(!effects.overflow);
+                    prop_assert!(!effects.asked.has_overflowed());
                     model.held.extend(&TEXT[start..end]);
                 }
                 Step::Read(n) => {
@@ -107,7 +107,7 @@ fn refused_capacity_ends_with_an_acknowledgement() {
         reply.share(TEXT, 0..TEXT.len());
         answers += 1;
     }
-    assert!(answers > 0 && effects.wants_capacity && !effects.overflow);
+    assert!(answers > 0 && effects.asked.wants_capacity() && !effects.asked.has_overflowed());
     assert!(!pool.has_capacity(&queue));
     queue.acknowledge(&mut pool, queue.len());
     assert!(pool.has_capacity(&queue));
@@ -120,7 +120,7 @@ fn a_pool_too_small_for_an_answer_aborts_rather_than_sending_half() {
     let mut effects = Effects::default();
     let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
     reply.copy(&[0; CHUNK_BYTES + 1]);
-    assert!(effects.overflow);
+    assert!(effects.asked.has_overflowed());
     queue.clear(&mut pool);
     assert_eq!(pool.free(), (1, 1));
 }
@@ -132,7 +132,7 @@ fn fill(pool: &mut Pool<&'static [u8]>, queue: &mut Queue) {
     while reply.has_capacity() {
         reply.copy(&[0; CHUNK_BYTES]);
     }
-    assert!(!effects.overflow);
+    assert!(!effects.asked.has_overflowed());
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn what_may_be_copied_leaves_others_their_part() {
         // What was promised still fits.
         reply.copy(&[b'y'; CAPACITY_COPY_BYTES]);
         assert_eq!(
-            (effects.overflow, queue.len()),
+            (effects.asked.has_overflowed(), queue.len()),
             (false, (copyable + CAPACITY_COPY_BYTES) as u64)
         );
         queue.clear(&mut pool);
@@ -210,8 +210,8 @@ fn a_write_takes_what_there_is_capacity_for() {
     while sent < bytes.len() {
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         let taken = reply.write(&bytes[sent..]);
-        assert!(taken > 0 && !effects.overflow);
-        assert_eq!(effects.wants_capacity, sent + taken < bytes.len());
+        assert!(taken > 0 && !effects.asked.has_overflowed());
+        assert_eq!(effects.asked.wants_capacity(), sent + taken < bytes.len());
         assert_eq!(queue.start(), sent as u32);
         assert_eq!(
             queue.slices(&pool).flatten().copied().collect::<Vec<u8>>(),

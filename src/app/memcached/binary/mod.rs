@@ -35,7 +35,9 @@ pub(super) fn too_large(bytes: &[u8]) -> Option<[u8; HEADER_BYTES]> {
 }
 
 impl Memcached {
-    /// Handles the next packet.
+    /// Handles the next packet. Not inlined: the loop over requests would compute addresses for it
+    /// that the text protocol does not need.
+    #[inline(never)]
     pub(super) fn packet(
         &mut self,
         conn: &mut Conn,

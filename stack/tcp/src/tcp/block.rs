@@ -208,7 +208,8 @@ impl<C> Tcb<C> {
             cold: &mut self.cold,
             inputs: &mut shared.inputs,
             counters: &mut shared.counters,
-            max_blocks: window::reassembly_blocks(self.hot.window_doublings, &shared.config),
+            config: &shared.config,
+            window_doublings: self.hot.window_doublings,
             tick: shared.tick,
         };
         let Hot { queue, .. } = &mut self.hot;
@@ -223,11 +224,21 @@ impl<C> Tcb<C> {
     /// Carries out the requests that need the transport.
     #[inline]
     fn serve<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
-        let Requests { deadline, wants_capacity, yields, overflow, overfull } = requests;
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = requests.deadline {
             self.warm.app_at =
                 deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
         }
+        let Requests { deadline: _, wants_capacity, yields, overflow, overfull } = requests;
+        if wants_capacity || yields || overflow || overfull {
+            self.serve_rare(id, requests, shared);
+        }
+        shared.make_ready(&mut self.hot, id);
+    }
+
+    /// Carries out requests other than for a deadline. Most events have none.
+    #[inline(never)]
+    fn serve_rare<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
+        let Requests { deadline: _, wants_capacity, yields, overflow, overfull } = requests;
         if wants_capacity {
             if !self.hot.flags.has(ConnFlags::WAITING) {
                 self.hot.flags.set(ConnFlags::WAITING);
@@ -243,7 +254,6 @@ impl<C> Tcb<C> {
         }
         shared.counters.answer_overflow += u64::from(overflow);
         shared.counters.input_overfull += u64::from(overfull);
-        shared.make_ready(&mut self.hot, id);
     }
 
     /// Closes this side: it sends what is queued, and reads no more.

@@ -7,7 +7,8 @@
 //! the peer retransmits them.
 
 use super::block::Cold;
-use super::{Inputs, Shared, Tcb};
+use super::{Inputs, Shared, Tcb, window};
+use crate::Config;
 use crate::counters::Counters;
 use crate::reassembly::Reassembly;
 use crate::seq::Seq;
@@ -33,19 +34,21 @@ pub(crate) struct Held<'a> {
     pub(super) cold: &'a mut Cold,
     pub(super) inputs: &'a mut Inputs,
     pub(super) counters: &'a mut Counters,
-    /// Blocks that the connection may hold.
-    pub(super) max_blocks: u16,
+    /// These two determine how many blocks the connection may hold.
+    pub(super) config: &'a Config,
+    pub(super) window_doublings: u8,
     pub(super) tick: Tick,
 }
 
 impl Held<'_> {
     #[cold]
     fn append_to_blocks(&mut self, bytes: &[u8]) -> usize {
+        let max_blocks = window::reassembly_blocks(self.window_doublings, self.config);
         let backlog = &mut self.cold.backlog;
         let blocks = &mut self.inputs.reassembly;
         let end = backlog.from + backlog.len;
         let payload = Payload::new(bytes, &[], 0);
-        let n = match backlog.blocks.insert(blocks, self.max_blocks, end, payload) {
+        let n = match backlog.blocks.insert(blocks, max_blocks, end, payload) {
             Ok(()) => bytes.len(),
             Err(_) => {
                 let run = backlog.blocks.runs(blocks).next();
