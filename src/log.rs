@@ -75,7 +75,7 @@ fn loss_report(log: Log, colours: bool) -> impl FnMut(u64) + Send + 'static {
             // An error, so that each level shows it: errors may be among the lost lines.
             tracing::error!(
                 lines,
-                "lines of the log were lost: standard error did not accept them in time"
+                "lines of the log were lost: standard error did not accept them"
             );
         });
     }
