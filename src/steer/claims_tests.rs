@@ -64,7 +64,7 @@ fn the_bounds_are_told() {
     }
     let error = table.add(port(99)).unwrap_err().to_string();
     assert!(error.contains("198.18.0.1:99") && error.contains("16 ports"), "{error}");
-    assert!(table.add(port(0)).unwrap_err().to_string().contains("port 0"));
+    assert!(table.add(port(0)).unwrap_err().to_string().contains("a port from 1 to 65535"));
     for last in 2..=CLAIM_ADDRESSES as u16 {
         let [high, low] = last.to_be_bytes();
         table.add(Claim::Dedicated(IpAddr::from([198, 18, high, low]))).unwrap();

@@ -337,6 +337,12 @@ impl Client {
         self.0.write_all(text.as_ref()).unwrap();
     }
 
+    /// Whether there are bytes to read now.
+    pub(crate) fn has_input(&self) -> bool {
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        rustix::net::recv(&self.0, &mut [0; 1], flags).is_ok_and(|(bytes, _)| bytes > 0)
+    }
+
     pub(crate) fn expect(&mut self, text: impl AsRef<[u8]>) {
         let text = text.as_ref();
         let mut got = vec![0; text.len()];
