@@ -142,7 +142,7 @@ impl Bed {
         let frames = device.umem().chunks();
         at.iter().for_each(|at| device.add_claim(Claim::Port(*at)).unwrap());
         let work = move |commands: CommandReceiver, snapshot| {
-            let waker = mailbox_waker();
+            let waker = command_waker();
             let handover = handover::ring(&[waker], frames).remove(0);
             let ports = PORTS.map(|port| (port, u32::MAX)).to_vec();
             Worker::new(Parts {
@@ -237,7 +237,7 @@ impl Bed {
     }
 }
 
-fn mailbox_waker() -> simoom::control::Waker {
+fn command_waker() -> simoom::control::Waker {
     command_channel().unwrap().0.waker()
 }
 
