@@ -231,3 +231,15 @@ proptest! {
         prop_assert!(answers(lines(), input.as_bytes(), &sizes, narrow) == whole);
     }
 }
+
+#[test]
+fn frames_without_answers_go_on_in_the_next_iterations() {
+    let mut line = Line::open(lines(), 7);
+    line.offer(&b"none\n".repeat(3000));
+    let mut frames = vec![line.app.counters().framed_frames];
+    while line.iterate() {
+        frames.push(line.app.counters().framed_frames);
+    }
+    assert!(frames.windows(2).all(|pair| pair[1] - pair[0] <= 512), "{frames:?}");
+    assert!(frames[0] <= 512 && frames.last() == Some(&3000), "{frames:?}");
+}

@@ -9,6 +9,7 @@ use crate::app::http::conn::{Deadline, Idle, Waiting};
 use crate::app::router::Peer;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
+use crate::work::Share;
 use simoom_io::input::OVERFULL_BYTES;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
@@ -74,6 +75,7 @@ pub struct Connection<Scan, Session> {
     /// The number of bytes before the next call of the codec.
     wanted: u32,
     closing: bool,
+    share: Share,
     deadline: Deadline,
     /// Present only while a long frame arrives, or while frames wait for a long answer.
     gathered: Option<Box<Gathered>>,
@@ -89,6 +91,7 @@ impl<Scan: Default, Session: Default> Default for Connection<Scan, Session> {
             session: Session::default(),
             wanted: 0,
             closing: false,
+            share: Share::default(),
             deadline: Deadline::default(),
             gathered: None,
             rest: None,
@@ -181,14 +184,16 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                 at = bytes.len();
                 break Waiting::Idle;
             }
-            if !reply.has_capacity() {
+            if conn.share.is_used_up() || !reply.has_capacity() {
                 break Waiting::Idle;
             }
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
                 Step::Wait(waiting) => break waiting,
             }
+            conn.share.count();
         };
+        conn.share.settle(reply);
         self.wait(conn, waiting, reply);
         at
     }

@@ -5,6 +5,7 @@ use super::upload::Pending;
 use crate::app::http;
 use crate::app::http::conn::Deadline;
 use crate::app::http::head::Search;
+use crate::work::Share;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The state of one connection. It allocates only to gather or pass on a body, or to send a
@@ -13,13 +14,19 @@ pub struct Connection<S> {
     pub(super) phase: Phase<S>,
     pub(super) deadline: Deadline,
     pub(super) peer: Peer,
+    pub(super) share: Share,
 }
 
 const _: () = assert!(size_of::<Connection<()>>() <= 64);
 
 impl<S> Default for Connection<S> {
     fn default() -> Connection<S> {
-        Connection { phase: Phase::default(), deadline: Deadline::default(), peer: Peer::default() }
+        Connection {
+            phase: Phase::default(),
+            deadline: Deadline::default(),
+            peer: Peer::default(),
+            share: Share::default(),
+        }
     }
 }
 

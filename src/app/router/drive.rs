@@ -47,7 +47,7 @@ impl<S> Router<S> {
                 let is_body = matches!(conn.phase, Phase::Body(_) | Phase::Files(_));
                 break if is_body { Waiting::Body } else { Waiting::Idle };
             }
-            if !reply.has_capacity() {
+            if conn.share.is_used_up() || !reply.has_capacity() {
                 break Waiting::Idle;
             }
             self.whole = reply.queued();
@@ -55,7 +55,9 @@ impl<S> Router<S> {
                 Step::Took(n) => at += n,
                 Step::Wait(waiting) => break waiting,
             }
+            conn.share.count();
         };
+        conn.share.settle(reply);
         self.wait(conn, waiting, reply);
         self.whole = 0;
         at

@@ -612,3 +612,21 @@ const WORDS: &[&str] = &[
     "Connection: keep-alive\r\n", "\r\n", "abc", "{}", "3\r\nabc\r\n", "0\r\n\r\n", "!",
     "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n", "POST /stream HTTP/1.1\r\nHost: a\r\n",
 ];
+
+#[test]
+fn costly_requests_go_on_in_the_next_iterations() {
+    let costly = |_: &Request<'_>, (): &()| {
+        crate::work::add(1 << 20);
+        "done"
+    };
+    let routes = Routes::<()>::new().get("/", costly);
+    let mut line = Line::open(Router::new(Arc::new(routes), ()), 80);
+    line.offer(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3));
+    let mut requests = vec![line.app.counters().router_requests];
+    while line.iterate() {
+        requests.push(line.app.counters().router_requests);
+    }
+    assert_eq!(requests[..3], [1, 2, 3]);
+    let answers = String::from_utf8(line.take()).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3);
+}
