@@ -2,6 +2,7 @@
 //! changed. Never wakes a thread.
 
 use crate::handler::Seconds;
+use rustix::event::Timespec;
 use simoom_io::timer::Tick;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -51,6 +52,11 @@ impl Clock {
         self.next_second_ms = now_ms + 1000 - soonest;
         Some(Seconds { unix: unix.as_secs(), steady: steady.as_secs() })
     }
+}
+
+/// A timeout for poll(2) and epoll_pwait2(2).
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos().into() }
 }
 
 /// Time since the Unix epoch; zero before it.

@@ -14,6 +14,7 @@ mod connection;
 mod exposition;
 mod respond;
 
+use crate::clock::timespec;
 use crate::control::{CommandReceiver, CommandSender, command_channel};
 use crate::listening::Listeners;
 use crate::metrics::Registry;
@@ -21,7 +22,7 @@ use crate::panics::{self, Panic};
 use crate::readiness::Readiness;
 use connection::Connection;
 pub(crate) use exposition::METRICS;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -181,7 +182,7 @@ impl Endpoint {
         let timeout = deadlines.min().map(|at| {
             // Round up: a wait that ends just before the deadline would be repeated.
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+            timespec(left)
         });
         // The only error is EINTR. The loop then checks everything again.
         let _ = poll(&mut fds, timeout.as_ref());

@@ -4,9 +4,10 @@
 //! It takes a [`Load`] and returns an [`Outcome`]. Any other than the expected answer is counted as
 //! an error by kind, and the connection is replaced. One thread; not a benchmark tool.
 
+use crate::clock::timespec;
 use crate::thread;
 use hdrhistogram::Histogram;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -228,8 +229,7 @@ impl<'a> Client<'a> {
             if left.is_zero() {
                 break;
             }
-            let left =
-                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let left = timespec(left);
             epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&left))?;
             for event in events.drain(..) {
                 self.readable(event.data.u64() as usize, until)?;

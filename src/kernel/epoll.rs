@@ -9,15 +9,15 @@ use super::server::{Driver, Readiness, Server};
 use super::session::Session;
 use super::socket::{Part, Socket};
 use super::table::Key;
+use crate::clock::timespec;
 use crate::control::CommandReceiver;
 use crate::handler::Handler;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::io::Errno;
 use simoom_io::Application;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 /// Events returned by one call of epoll_wait(2).
 const EVENTS: usize = 256;
@@ -165,8 +165,4 @@ fn readiness(flags: epoll::EventFlags) -> Readiness {
         peer_done: flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP),
         error: flags.contains(epoll::EventFlags::ERR),
     }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
 }

@@ -58,7 +58,7 @@ pub(super) struct VisitContext<'a, P: Part> {
     /// Buffer of [`INPUT_BYTES`] to read into.
     pub(super) scratch: &'a mut [u8],
     pub(super) shared: &'a mut P::Shared,
-    /// Whether more than `CROWD` connections are queued.
+    /// Whether more than `CROWD` connections are queued or have events not handled yet.
     pub(super) is_crowded: bool,
     /// Maximum of bytes for the next read.
     read_max: usize,
@@ -205,15 +205,11 @@ fn send<B: Blob>(
     if first.len() as u64 == queue.len() {
         return rustix::net::send(fd, first, flags);
     }
-    let slices = std::iter::once(first).chain(slices);
     if queue.len() <= GATHER_BYTES as u64 {
-        let mut filled = 0;
-        for slice in slices {
-            scratch[filled..filled + slice.len()].copy_from_slice(slice);
-            filled += slice.len();
-        }
+        let filled = queue.read_at(pool, 0, &mut scratch[..queue.len() as usize]);
         return rustix::net::send(fd, &scratch[..filled], flags);
     }
+    let slices = std::iter::once(first).chain(slices);
     let mut ranges = [IoSlice::new(&[]); QUEUE_ENTRIES as usize];
     let mut count = 0;
     for (range, slice) in ranges.iter_mut().zip(slices) {

@@ -13,7 +13,7 @@ use crate::metrics::Snapshot;
 use crate::steer::Device;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
-use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
+use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, drivers, rx_queues};
 use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
 use std::collections::BTreeSet;
 use std::io;
@@ -309,7 +309,7 @@ pub(super) fn secret() -> Result<[u64; 4]> {
 /// Sets the options that depend on the device: the MTU and checksum offloads.
 pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
     stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), stack);
-    if device.driver() == "veth" {
+    if drivers::leaves_checksums_partial(device.driver()) {
         stack.checksums = ChecksumPolicy::AcceptPartial;
     }
 }

@@ -5,13 +5,11 @@
 //! It changes only the filter of the NIC. No frame passes through here.
 
 use super::sys;
+use simoom_tcp::Address;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
-
-/// All nodes (RFC 4291 §2.7.1): unsolicited advertisements are sent there.
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// The joined groups of an interface, until this value is dropped or the process ends.
 #[derive(Debug)]
@@ -53,23 +51,13 @@ impl Groups {
     /// Joins or leaves a group. The kernel counts: a group that several addresses share is left
     /// with the last.
     fn change(&self, address: Ipv6Addr, join: bool) -> io::Result<()> {
-        let membership =
-            |group| sys::membership(self.socket.as_fd(), self.ifindex, ethernet(group), join);
-        membership(solicited_node(address))?;
-        membership(ALL_NODES)
+        let membership = |group: Address| {
+            sys::membership(self.socket.as_fd(), self.ifindex, group.multicast_mac(), join)
+        };
+        membership(Address::from(IpAddr::V6(address)).solicited_node())?;
+        // Unsolicited advertisements are sent to all nodes.
+        membership(Address::ALL_NODES)
     }
-}
-
-/// RFC 4291 §2.7.1.
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
-    let [.., a, b, c] = address.octets();
-    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
-}
-
-/// RFC 2464 §7.
-fn ethernet(group: Ipv6Addr) -> [u8; 6] {
-    let [.., a, b, c, d] = group.octets();
-    [0x33, 0x33, a, b, c, d]
 }
 
 #[cfg(test)]
@@ -78,8 +66,10 @@ mod tests {
 
     #[test]
     fn rfc_4291_section_2_7_1_and_rfc_2464_section_7_the_groups_example() {
-        let address: Ipv6Addr = "4037::1:800:200e:8c6c".parse().unwrap();
-        assert_eq!(solicited_node(address), "ff02::1:ff0e:8c6c".parse::<Ipv6Addr>().unwrap());
-        assert_eq!(ethernet(solicited_node(address)), [0x33, 0x33, 0xff, 0x0e, 0x8c, 0x6c]);
+        let [address, group] = ["4037::1:800:200e:8c6c", "ff02::1:ff0e:8c6c"]
+            .map(|text| text.parse::<IpAddr>().unwrap());
+        let joined = Address::from(address).solicited_node();
+        assert_eq!(joined, Address::from(group));
+        assert_eq!(joined.multicast_mac(), [0x33, 0x33, 0xff, 0x0e, 0x8c, 0x6c]);
     }
 }

@@ -1,12 +1,14 @@
 //! Idle policy of a worker: spins for 50 µs, because the next packet is often near, then sleeps in
 //! poll(2). An idle worker uses no CPU.
 
+use crate::clock::timespec;
 use crate::control::CommandReceiver;
 use af_xdp::FrameIo;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// Time that a worker spins after its last work. Longer than the gap between packets of a steady
 /// load. Short beside the time to wake, so that an unsteady load wastes little.
@@ -72,10 +74,7 @@ impl Idle {
         let mut all: [PollFd<'_>; MAX_QUEUES + 1] = std::array::from_fn(watched);
         let fds = &mut all[..=queues.len()];
         let left_us = until_us.min(self.check_at_us).saturating_sub(now_us);
-        let left = Timespec {
-            tv_sec: (left_us / 1_000_000) as i64,
-            tv_nsec: (left_us % 1_000_000 * 1000) as i64,
-        };
+        let left = timespec(Duration::from_micros(left_us));
         match poll(fds, Some(&left)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

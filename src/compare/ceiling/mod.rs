@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::steer::{self, Claim, Device};
 use crate::worker::Outbound;
 use crate::{netns, thread};
-use af_xdp::{BURST, Frame, FramePool, OpenOptions, Queue, rx_queues};
+use af_xdp::{BURST, Frame, FramePool, OpenOptions, Queue, drivers, rx_queues};
 use answer::{Answers, Http, Memcached};
 use clap::Args;
 use responder::Responder;
@@ -77,7 +77,7 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
         Device::open(&OpenOptions { busy_poll: true, ..OpenOptions::new(interface) })
             .map_err(cannot)?;
     let packet_bytes = (facts.mtu_bytes as usize).min(device.umem().chunk_bytes() - LINK_BYTES);
-    let checksums = if device.driver() == "veth" {
+    let checksums = if drivers::leaves_checksums_partial(device.driver()) {
         ChecksumPolicy::AcceptPartial
     } else {
         ChecksumPolicy::Verify

@@ -9,12 +9,12 @@ mod credit;
 use crate::app::contained::Containment;
 use crate::app::memcached::Memcached;
 use crate::app::memcached::datagram::{DatagramHandler, Datagrams, Fate};
-use crate::clock::Clock;
+use crate::clock::{Clock, timespec};
 use crate::control::CommandReceiver;
 use crate::kernel::listener::{Presence, set_freebind};
 use crate::metrics::{Exporter, Snapshot};
 use credit::{Credits, Exchange, UsedUp};
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use std::fmt;
@@ -23,6 +23,7 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The longest datagram that IP carries.
 const RECEIVED_MAX_BYTES: usize = 65_535;
@@ -227,10 +228,7 @@ impl<H: DatagramHandler> Udp<H> {
     fn sleep(&self, epoll: &OwnedFd) -> io::Result<[Option<usize>; EVENTS]> {
         let timeout = self.exporter.next_ms().map(|next_ms| {
             let left_ms = next_ms.saturating_sub(self.clock.now_ms());
-            Timespec {
-                tv_sec: (left_ms / 1000) as i64,
-                tv_nsec: (left_ms % 1000 * 1_000_000) as i64,
-            }
+            timespec(Duration::from_millis(left_ms))
         });
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let events = match epoll::wait(epoll, &mut events, timeout.as_ref()) {

@@ -2,7 +2,8 @@
 
 use super::super::client::ClientConnection;
 use super::super::protocol::Protocol;
-use super::{Kernel, NEVER};
+use super::Kernel;
+use crate::clock::NEVER;
 use crate::error::{Error, Result};
 use rustix::event::epoll;
 use rustix::io::Errno;

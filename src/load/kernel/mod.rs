@@ -10,7 +10,7 @@ mod transfer;
 use super::client::{Client, Plan, ReadThrottle};
 use super::protocol::{Protocol, Text};
 use super::watch::Watch;
-use crate::clock::Clock;
+use crate::clock::{Clock, NEVER};
 use crate::error::{Error, Result};
 use connect::allow_descriptors;
 use rustix::event::{Timespec, epoll};
@@ -36,7 +36,6 @@ const SLEEP_US: u64 = 5_000;
 const SPIN_US: u64 = 100;
 /// Deadlines that are looked at in one go.
 const DUE: usize = 64;
-const NEVER: u64 = u64::MAX;
 
 /// One connection, or the place for it.
 struct Session<P: Protocol> {

@@ -3,7 +3,8 @@
 use super::super::client::Client;
 use super::super::protocol::{Protocol, Text};
 use super::connect::ending;
-use super::{Kernel, NEVER, Session, tick_of};
+use super::{Kernel, Session, tick_of};
+use crate::clock::NEVER;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};

@@ -348,15 +348,7 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
     where
         A: Application<Conn = C, Blob = B>,
     {
-        if self.handler.flow.is_closing() {
-            return;
-        }
-        let put_off = self.handler.flow.reads_later();
-        self.handler.flow.read_again();
-        self.act(|conn, reply| app.timeout(conn, reply));
-        if put_off {
-            self.go_on(app);
-        }
+        self.complete(app, |app, conn, reply| app.timeout(conn, reply));
     }
 
     /// What the handler waited for has come from elsewhere: lets it act, then delivers what is held

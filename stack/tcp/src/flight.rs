@@ -126,9 +126,7 @@ impl AckSample {
         if !run.retransmitted {
             let (first, last) = self.sent_once.unwrap_or((run.sent_at_us, run.sent_at_us));
             self.sent_once = Some((earlier(first, run.sent_at_us), later(last, run.sent_at_us)));
-            self.sent_once_end = Some(
-                self.sent_once_end.map_or(end, |first| if end.before(first) { end } else { first }),
-            );
+            self.sent_once_end = Some(self.sent_once_end.map_or(end, |first| end.min(first)));
             self.reordered |= end.before(self.fack);
         }
         self.fack = self.fack.max(end);

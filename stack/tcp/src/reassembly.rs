@@ -297,8 +297,7 @@ impl Reassembly {
 
     /// The first part between `left` and `right` that is stored already.
     pub fn held_of(&self, pool: &Pool, left: Seq, right: Seq) -> Option<(Seq, Seq)> {
-        let overlap =
-            |run: (Seq, Seq)| (run.0.max(left), if run.1.before(right) { run.1 } else { right });
+        let overlap = |run: (Seq, Seq)| (run.0.max(left), run.1.min(right));
         self.runs(pool).map(overlap).find(|(left, right)| left.before(*right))
     }
 

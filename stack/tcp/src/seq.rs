@@ -37,6 +37,11 @@ impl Seq {
     pub const fn max(self, other: Seq) -> Seq {
         if self.before(other) { other } else { self }
     }
+
+    /// The earlier of two.
+    pub const fn min(self, other: Seq) -> Seq {
+        if self.before(other) { self } else { other }
+    }
 }
 
 impl Add<u32> for Seq {

@@ -153,9 +153,9 @@ fn credited(stalled_since: Tick, acked: u32, now: Tick) -> Tick {
 }
 
 /// Whether the peer acknowledges too slowly. A peer that acknowledges a byte now and then never
-/// lets the timer expire, so acknowledgements check this.
+/// lets the timer expire, so acknowledgements check this too.
 #[inline]
-fn is_stalled<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
+pub(super) fn is_stalled<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
     tcb.cold.stalled_since != Tick::NEVER
         && tcb.cold.stalled_since.until(shared.tick) >= shared.config.send_timeout_ms as i32
 }

@@ -6,6 +6,7 @@ use super::held::{Backlog, Held};
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::{ConnFlags, Phase, Shared, State, ecn, window};
+use crate::config::Config;
 use crate::demux::Tuple;
 use crate::flight::Flight;
 use crate::reassembly::Reassembly;
@@ -300,15 +301,20 @@ impl<C> Tcb<C> {
     /// The next deadline that a connection mostly postpones: seconds to hours ahead.
     #[inline]
     fn far_deadline<B>(&self, shared: &Shared<B>) -> Tick {
-        let config = &shared.config;
-        let keep_alive = if config.keep_alive_ms == 0 || self.in_flight() > 0 {
-            Tick::NEVER
-        } else {
-            self.warm.last_received_at.plus(
-                config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms,
-            )
-        };
+        let keep_alive = self.keep_alive_at(&shared.config);
         self.warm.app_at.sooner(keep_alive).sooner(window::shrink_at(self))
+    }
+
+    /// When the next keep-alive probe is due, or the peer is given up. [`Tick::NEVER`] if
+    /// keep-alive is off, or while segments are in flight (RFC 9293 §3.8.4).
+    #[inline]
+    pub(super) fn keep_alive_at(&self, config: &Config) -> Tick {
+        if config.keep_alive_ms == 0 || self.in_flight() > 0 {
+            return Tick::NEVER;
+        }
+        let idle_ms =
+            config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms;
+        self.warm.last_received_at.plus(idle_ms)
     }
 
     /// Schedules this connection's timers. A deadline that moved away leaves the wheel alone: the

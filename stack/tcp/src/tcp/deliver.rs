@@ -138,11 +138,7 @@ fn take_what_fits<A: Application, T: Transmit>(
 fn note_received_before<C, B>(tcb: &mut Tcb<C>, seq: Seq, text: Payload<'_>, shared: &Shared<B>) {
     let end = seq + text.len() as u32;
     if seq.before(tcb.hot.rcv.nxt) {
-        sack::note_duplicate(
-            tcb,
-            seq,
-            if end.before(tcb.hot.rcv.nxt) { end } else { tcb.hot.rcv.nxt },
-        );
+        sack::note_duplicate(tcb, seq, end.min(tcb.hot.rcv.nxt));
     } else if let Some((left, right)) =
         tcb.cold.reassembly.held_of(&shared.inputs.reassembly, seq, end)
     {

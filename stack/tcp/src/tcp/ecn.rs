@@ -78,7 +78,7 @@ fn take<C, B>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
 
 /// §6.1.2: the peer reports an ECN mark. Reduces the window, once for each window of data.
 fn echoed<C, B>(tcb: &mut Tcb<C>, ack: Seq, shared: &mut Shared<B>) {
-    let acked = if ack.after(tcb.hot.snd.una) { ack.since(tcb.hot.snd.una) } else { 0 };
+    let acked = ack.since(tcb.hot.snd.una);
     shared.counters.delivered_marked += u64::from(acked.div_ceil(u32::from(tcb.hot.mss)));
     // The peer repeats ECE until it receives CWR.
     let is_news = !tcb.cold.ecn.owes_cwr && tcb.cold.ecn.reduced_at.is_none_or(|at| ack.after(at));

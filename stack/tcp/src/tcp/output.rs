@@ -327,8 +327,7 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
 /// acknowledgement (RFC 9293 §3.10.7.4, first check).
 #[inline]
 fn acceptable_seq(hot: &Hot) -> Seq {
-    let edge = hot.snd.una + hot.snd.wnd;
-    if edge.before(hot.snd.nxt) { edge } else { hot.snd.nxt }
+    (hot.snd.una + hot.snd.wnd).min(hot.snd.nxt)
 }
 
 /// Sends a probe: a segment without text just before the peer's window, which the peer must

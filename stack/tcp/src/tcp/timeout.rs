@@ -2,7 +2,7 @@
 //! deadline, and the send timeout.
 
 use super::{
-    ConnFlags, Context, Outcome, Shared, State, Tcb, TimerEvent, Transmit, deliver, handshake,
+    ConnFlags, Context, Outcome, Shared, State, Tcb, TimerEvent, Transmit, ack, deliver, handshake,
     output, path, probe, recovery, window,
 };
 use simoom_io::application::{Application, Closed};
@@ -59,13 +59,9 @@ fn retransmission_timeout<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     cx: &mut Context<'_, A, T>,
 ) -> Outcome {
-    let stalled_ms = tcb.cold.stalled_since.until(cx.shared.tick).max(0) as u32;
     // A SYN has a limit of its own (RFC 9293 §3.8.3 MUST-23).
     let is_opening = matches!(tcb.hot.state, State::SynSent | State::SynReceived);
-    if !is_opening
-        && tcb.cold.stalled_since != Tick::NEVER
-        && stalled_ms >= cx.shared.config.send_timeout_ms
-    {
+    if !is_opening && ack::is_stalled(tcb, cx.shared) {
         output::reset(&tcb.hot, tcb.hot.snd.nxt, cx.shared, cx.tx);
         return Outcome::Closed(Closed::TimedOut);
     }
@@ -155,15 +151,10 @@ fn keep_alive<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     cx: &mut Context<'_, A, T>,
 ) -> Outcome {
-    let config = &cx.shared.config;
-    if config.keep_alive_ms == 0 || tcb.in_flight() > 0 {
+    if !tcb.keep_alive_at(&cx.shared.config).is_due(cx.shared.tick) {
         return Outcome::Continue;
     }
-    let idle_ms = config.keep_alive_ms + u32::from(tcb.cold.probes) * config.keep_alive_interval_ms;
-    if !tcb.warm.last_received_at.plus(idle_ms).is_due(cx.shared.tick) {
-        return Outcome::Continue;
-    }
-    if tcb.cold.probes >= config.keep_alive_probes {
+    if tcb.cold.probes >= cx.shared.config.keep_alive_probes {
         output::reset(&tcb.hot, tcb.hot.snd.nxt, cx.shared, cx.tx);
         return Outcome::Closed(Closed::TimedOut);
     }

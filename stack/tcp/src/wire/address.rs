@@ -54,7 +54,7 @@ impl Address {
         Address((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
     }
 
-    /// The halves of an address that is known to be IPv4.
+    /// [`Address::is_unicast`] of an address that is known to be IPv4.
     #[inline(always)]
     pub(super) fn is_unicast_v4(&self) -> bool {
         let [first, ..] = self.v4();
