@@ -1,7 +1,7 @@
 //! Work outside of requests: expiry, flush_all, statistics, dumps.
 
 use super::arena::Offset;
-use super::layout::{self, Layout};
+use super::layout;
 use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
 use super::statistics::RefusedValues;
@@ -30,7 +30,10 @@ impl Store {
         let mut space = self.space();
         self.free_deferred(&mut space);
         self.free_empty_incoming(&mut space);
-        (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now))
+        let is_waiting = (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now));
+        // No connection has asked for this work.
+        work::forget();
+        is_waiting
     }
 
     /// Sweeps the next segment that is likely to hold dead items. Returns whether there was one.
@@ -129,28 +132,24 @@ impl Store {
     pub fn statistics(&self) -> Statistics {
         work::add(self.shards.len() * size_of::<ShardStats>());
         let space = self.space();
-        let sum = |of: fn(&ShardStats) -> &AtomicU64| {
-            let values = self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed));
-            values.fold(0, u64::wrapping_add)
-        };
         Statistics {
-            curr_items: sum(|stats| &stats.items),
-            total_items: sum(|stats| &stats.stored)
+            curr_items: self.sum(|stats| &stats.items),
+            total_items: self.sum(|stats| &stats.stored)
                 + self.class_counts().map(|counts| counts[0]).iter().sum::<u64>(),
-            bytes: sum(|stats| &stats.bytes),
+            bytes: self.sum(|stats| &stats.bytes),
             limit_maxbytes: self.memory_bytes as u64,
-            evictions: sum(|stats| &stats.evictions),
-            reclaimed: sum(|stats| &stats.reclaimed),
-            expired_unfetched: sum(|stats| &stats.expired_unfetched),
-            evicted_unfetched: sum(|stats| &stats.evicted_unfetched),
-            pin_copied: sum(|stats| &stats.pin_copied),
+            evictions: self.sum(|stats| &stats.evictions),
+            reclaimed: self.sum(|stats| &stats.reclaimed),
+            expired_unfetched: self.sum(|stats| &stats.expired_unfetched),
+            evicted_unfetched: self.sum(|stats| &stats.evicted_unfetched),
+            pin_copied: self.sum(|stats| &stats.pin_copied),
             frames_pinned: self.shards.iter().map(|shard| u64::from(shard.pinned())).sum(),
             frames: space.segments.len() as u64,
             frames_free: space.free_frames.into(),
             frames_table: space.table_frames.into(),
             frames_limbo: space.frames(Queue::Deferred).into(),
             segments_expired: space.segments_expired,
-            items_moved: sum(|stats| &stats.moved),
+            items_moved: self.sum(|stats| &stats.moved),
             hash_places: self.table.slot_count() as u64,
             flushes: self.flushes.load(Relaxed),
             reserved_bytes: self.shards.iter().map(|shard| shard.incoming()).sum::<u64>()
@@ -160,12 +159,9 @@ impl Store {
 
     /// Values refused since the start.
     pub fn refused_values(&self) -> RefusedValues {
-        let sum = |of: fn(&ShardStats) -> &AtomicU64| {
-            self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed)).sum()
-        };
         RefusedValues {
-            too_large: sum(|stats| &stats.too_large),
-            no_memory: sum(|stats| &stats.no_memory),
+            too_large: self.sum(|stats| &stats.too_large),
+            no_memory: self.sum(|stats| &stats.no_memory),
         }
     }
 
@@ -253,13 +249,7 @@ impl Store {
 
     fn visit_of<'a>(&self, item: &'a Item, now: u32) -> Visit<'a> {
         let meta = item.meta();
-        let ttl = (meta.exptime != 0).then(|| meta.exptime.saturating_sub(now));
-        let class = space::class(ttl, space::classes(self.memory.frames() as u32)) as u32 + 1;
-        Visit {
-            key: item.key(),
-            meta,
-            size_bytes: Layout::read(item.header()).total_bytes(),
-            class,
-        }
+        let class = self.class(meta.exptime, now) as u32 + 1;
+        Visit { key: item.key(), meta, size_bytes: item.size_bytes(), class }
     }
 }

@@ -44,7 +44,7 @@ simoom_io::counters! {
     }
 }
 
-/// Values that the store refused. Handlers export their numbers, for each worker.
+/// Values that the store refused. The handlers count and export what they were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedValues {
     /// Values larger than [`super::Settings::item_max_bytes`].

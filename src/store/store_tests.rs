@@ -255,6 +255,31 @@ fn an_item_expires_at_its_exptime_and_is_freed_without_a_get() {
     );
 }
 
+/// Requests that a connection makes before it yields: fewer if work is left to be charged.
+fn requests_of_a_share() -> usize {
+    let mut share = crate::work::Share::default();
+    let mut requests = 0;
+    while !share.is_used_up() {
+        share.count();
+        requests += 1;
+    }
+    requests
+}
+
+#[test]
+fn maintenance_is_charged_to_no_connection() {
+    let store = small();
+    crate::work::forget();
+    let undisturbed = requests_of_a_share();
+    for n in 0..200 {
+        put(&store, format!("k{n}").as_bytes(), b"v", NOW + 1, Commit::default(), NOW);
+    }
+    crate::work::forget();
+    while store.maintain(NOW + 2) {}
+    assert_eq!(requests_of_a_share(), undisturbed);
+    assert_eq!(store.statistics().curr_items, 0, "all have expired");
+}
+
 #[test]
 fn a_flush_forgets_what_was_stored_before_its_time() {
     let store = small();

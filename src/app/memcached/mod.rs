@@ -91,7 +91,6 @@ use super::Blob;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use crate::store::{Item, Store};
-use crate::work;
 use conn::{Activity, Phase, Protocol, Wide};
 use connection_table::TableWriter;
 use counters::Count;
@@ -425,7 +424,6 @@ impl Handler for Memcached {
             [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
         (self.now, self.time_of_day) = (steady, unix);
         self.store.maintain(self.now);
-        work::forget();
     }
 
     /// Starts draining: every connection closes after its current request.
