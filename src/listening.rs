@@ -16,7 +16,7 @@ pub enum Via {
 /// A service at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// Name of the service: "HTTP", "memcached" or "admin".
+    /// Name of the service: "HTTP", "memcached", "admin", or the name of another handler.
     pub service: &'static str,
     /// "tcp" or "udp".
     pub protocol: &'static str,

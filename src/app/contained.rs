@@ -2,8 +2,8 @@
 //!
 //! [`Contained`] wraps the application and forwards all calls from the transport. It counts and
 //! logs each panic ([`crate::panics`]). Then it calls `closed` to release the connection's state,
-//! and replaces that state with the default, which no service serves. HTTP sends a 500 if no byte
-//! of a response is queued. Otherwise Contained resets the connection.
+//! and replaces that state with the default, which no service serves. HTTP and the router send
+//! a 500 if no byte of a response is queued. Otherwise Contained resets the connection.
 //!
 //! # When the process ends nevertheless
 //!

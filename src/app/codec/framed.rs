@@ -102,16 +102,31 @@ impl<Scan: Default, Session: Default> Default for Connection<Scan, Session> {
 
 /// An application made of a codec and a service. See [`super`].
 pub struct Framed<C, S> {
-    codec: C,
+    encoder: Encoder<C>,
     service: S,
     options: Options,
-    /// The answers of the current call.
-    output: Output,
     /// Bytes in gathered frames.
     held: usize,
     draining: bool,
-    seconds: Seconds,
     counters: Counters,
+}
+
+/// What a call of the service is made of.
+struct Encoder<C> {
+    codec: C,
+    /// The answers of the current call.
+    output: Output,
+    seconds: Seconds,
+}
+
+impl<C> Encoder<C> {
+    /// The next call of the service.
+    fn call(&mut self, close: bool, peer: Peer) -> Call<'_, C> {
+        // A panic may have left half an answer to another connection.
+        self.output.clear();
+        let Encoder { codec, output, seconds } = self;
+        Call { codec, output, close, seconds: *seconds, peer: peer.get() }
+    }
 }
 
 type ConnectionOf<C, S> = Connection<<C as Codec>::Scan, <S as Service<C>>::Session>;
@@ -137,13 +152,11 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
     /// worker.
     pub fn new(codec: C, service: S) -> Framed<C, S> {
         Framed {
-            codec,
+            encoder: Encoder { codec, output: Output::default(), seconds: Seconds::of(0) },
             service,
             options: Options::default(),
-            output: Output::default(),
             held: 0,
             draining: false,
-            seconds: Seconds::of(0),
             counters: Counters::default(),
         }
     }
@@ -209,10 +222,10 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         if input.is_empty() {
             return Step::Wait(Waiting::Idle);
         }
-        let (available, max) = (input.len(), self.codec.max_frame_bytes());
+        let (available, max) = (input.len(), self.encoder.codec.max_frame_bytes());
         let answered = {
             let decoded = match (conn.wanted as usize).saturating_sub(available) {
-                0 => self.codec.decode(&input[..available.min(max)], &mut conn.scan),
+                0 => self.encoder.codec.decode(&input[..available.min(max)], &mut conn.scan),
                 missing => Decoded::Missing(missing),
             };
             match decoded {
@@ -221,15 +234,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                         (1..=available).contains(&len),
                         "frame length {len}: must be between 1 and {available}"
                     );
-                    // A panic may have left half an answer to another connection.
-                    self.output.clear();
-                    let mut call = Call {
-                        codec: &self.codec,
-                        output: &mut self.output,
-                        close: self.draining,
-                        seconds: self.seconds,
-                        peer: conn.peer.get(),
-                    };
+                    let mut call = self.encoder.call(self.draining, conn.peer);
                     self.service.call(&mut conn.session, frame, &mut call);
                     conn.closing |= call.close;
                     Ok(len)
@@ -311,14 +316,15 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
 
     /// Queues the service's answers. Stores the part without capacity.
     fn deliver(&mut self, conn: &mut ConnectionOf<C, S>, reply: &mut Reply<'_, Blob>) {
-        if self.output.send(reply) {
-            self.output.clear();
+        let output = &mut self.encoder.output;
+        if output.send(reply) {
+            output.clear();
             if conn.closing {
                 reply.close();
             }
         } else {
             self.counters.framed_held_answers += 1;
-            conn.rest = Some(Box::new(std::mem::take(&mut self.output)));
+            conn.rest = Some(Box::new(std::mem::take(output)));
         }
     }
 
@@ -350,14 +356,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         self.counters.framed_malformed += 1;
-        self.output.clear();
-        let mut call = Call {
-            codec: &self.codec,
-            output: &mut self.output,
-            close: true,
-            seconds: self.seconds,
-            peer: conn.peer.get(),
-        };
+        let mut call = self.encoder.call(true, conn.peer);
         self.service.malformed(&mut conn.session, reason, &mut call);
         conn.closing = true;
         conn.deadline.waiting = Waiting::Unset;
@@ -389,14 +388,7 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
     fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.counters.framed_connections += 1;
         conn.peer = opened.ends.map_or_else(Peer::default, |ends| Peer::new(ends.remote));
-        self.output.clear();
-        let mut call = Call {
-            codec: &self.codec,
-            output: &mut self.output,
-            close: false,
-            seconds: self.seconds,
-            peer: conn.peer.get(),
-        };
+        let mut call = self.encoder.call(false, conn.peer);
         self.service.opened(&mut conn.session, &mut call);
         conn.closing = call.close;
         self.deliver(conn, reply);
@@ -452,7 +444,7 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
 
 impl<C: Codec, S: Service<C>> Handler for Framed<C, S> {
     fn clock(&mut self, seconds: Seconds) {
-        self.seconds = seconds;
+        self.encoder.seconds = seconds;
         self.service.clock(seconds);
     }
 
