@@ -348,7 +348,7 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
     where
         A: Application<Conn = C, Blob = B>,
     {
-        self.complete(app, |app, conn, reply| app.timeout(conn, reply));
+        self.complete(app, A::timeout);
     }
 
     /// What the handler waited for has come from elsewhere: lets it act, then delivers what is held
