@@ -59,7 +59,7 @@ pub use request::{
     Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, NewItem, ReserveError, Visit,
 };
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
-pub use statistics::{ClassStatistics, RefusedValues, Statistics};
+pub use statistics::{ClassStatistics, Statistics};
 
 use crate::error::{Error, Result};
 use crate::limits::Bytes;

@@ -28,8 +28,6 @@ pub(super) struct ShardStats {
     pub(super) reclaimed: AtomicU64,
     pub(super) expired_unfetched: AtomicU64,
     pub(super) evicted_unfetched: AtomicU64,
-    pub(super) too_large: AtomicU64,
-    pub(super) no_memory: AtomicU64,
     pub(super) pin_copied: AtomicU64,
     pub(super) moved: AtomicU64,
 }

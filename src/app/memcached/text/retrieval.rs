@@ -1,7 +1,7 @@
 //! `get`, `gets`, `gat` and `gats`: sends the items under the keys, one by one. A line of keys may
 //! exceed the limit of other lines, and the handler answers it as it arrives.
 
-use super::super::conn::{Conn, Keys, Phase};
+use super::super::connection::{Connection, Keys, Phase};
 use super::super::counters::Count;
 use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
@@ -15,7 +15,7 @@ impl Memcached {
     #[cold]
     pub(super) fn long_line(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
@@ -35,7 +35,7 @@ impl Memcached {
     #[inline]
     pub(super) fn get(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         line: &[u8],
         get: &Get<'_>,
         bytes: &[u8],
@@ -65,7 +65,7 @@ impl Memcached {
     /// capacity.
     pub(in crate::app::memcached) fn keys(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         keys: Keys,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -104,7 +104,7 @@ impl Memcached {
     #[cold]
     fn key_without_end(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         at: usize,
         key: &[u8],
         reply: &mut Reply<'_, Blob>,
