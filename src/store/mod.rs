@@ -208,7 +208,7 @@ impl Store {
 
     #[inline]
     fn shard_index(&self) -> usize {
-        shard::thread_number() % self.shards.len()
+        shard::thread_number(self.shards.len())
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {

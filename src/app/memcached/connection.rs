@@ -97,7 +97,8 @@ pub(super) struct Stats {
     pub(super) opaque: Option<[u8; 4]>,
 }
 
-/// The activity of a connection and the time of its last input. Packed: saves bytes in [`Connection`].
+/// The activity of a connection and the time of its last input. Packed: saves bytes in
+/// [`Connection`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(Rust, packed)]
 pub(super) struct Activity {

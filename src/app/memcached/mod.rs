@@ -73,6 +73,7 @@ mod out;
 mod peers;
 mod prefetch;
 mod proven;
+mod scan;
 mod stats;
 mod text;
 mod time;
@@ -93,7 +94,7 @@ use crate::metrics::Metric;
 use crate::store::{Item, Store};
 use connection::{Activity, Phase, Protocol, Wide};
 use connection_table::TableWriter;
-use counters::Count;
+use counters::{Count, Numbers};
 use out::Out;
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
@@ -121,8 +122,8 @@ const COPY_MAX_BYTES: usize = simoom_io::send::CHUNK_BYTES;
 pub struct Memcached {
     store: Arc<Store>,
     shared: Arc<Shared>,
-    /// The worker's number.
-    worker: usize,
+    /// The worker's counters.
+    counters: Arc<Numbers>,
     /// Unix seconds of a clock that nobody sets ([`Seconds::steady`]): the store's clock.
     now: u32,
     /// Unix seconds of the system's clock.
@@ -163,7 +164,7 @@ impl Memcached {
         shared.register(table_writer.connection_table());
         Memcached {
             store: shared.store().clone(),
-            worker,
+            counters: shared.counters().worker(worker),
             now: shared.started(),
             time_of_day: shared.started(),
             out: Out::new(),
@@ -201,8 +202,13 @@ impl Memcached {
     }
 
     #[inline]
+    fn add(&self, count: Count, n: u64) {
+        self.counters.add(count, n);
+    }
+
+    #[inline]
     fn count(&self, count: Count) {
-        self.shared.counters().add(self.worker, count, 1);
+        self.add(count, 1);
     }
 
     /// As [`Application::prefetch`], for the first request of each input. The caller selects the
@@ -258,7 +264,7 @@ impl Memcached {
 
     fn skip(&mut self, conn: &mut Connection, left: u64, bytes: &[u8]) -> usize {
         let n = left.min(bytes.len() as u64);
-        self.shared.counters().add(self.worker, Count::Skipped, n);
+        self.add(Count::Skipped, n);
         conn.phase = if n == left { Phase::Command } else { Phase::Skip(Wide(left - n)) };
         n as usize
     }
@@ -380,10 +386,9 @@ impl Application for Memcached {
         {
             at += self.hold_keys(conn, keys, &bytes[at..], reply);
         }
-        let counters = self.shared.counters();
-        counters.add(self.worker, Count::BytesRead, at as u64);
         let added = reply.queued() - queued;
-        counters.add(self.worker, Count::BytesWritten, added);
+        self.add(Count::BytesRead, at as u64);
+        self.add(Count::BytesWritten, added);
         // A line can be without an end after all its keys were answered.
         is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
@@ -452,7 +457,7 @@ impl Handler for Memcached {
     }
 
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
-        self.shared.counters().of(self.worker).for_each(|(metric, value)| sink(metric, value));
+        self.counters.of().for_each(|(metric, value)| sink(metric, value));
     }
 
     fn memory_bytes(connections: usize) -> usize {

@@ -85,7 +85,7 @@ impl Memcached {
             displaced += u64::from(found);
             found
         });
-        self.shared.counters().add(self.worker, Count::Displaced, displaced);
+        self.add(Count::Displaced, displaced);
         reserved
     }
 

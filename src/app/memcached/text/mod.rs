@@ -29,6 +29,11 @@ impl Memcached {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
+        if let Some((key, wire_len)) = request::single_get(bytes)
+            && self.get_one(key, &bytes[wire_len..], reply)
+        {
+            return Step::Took(wire_len);
+        }
         let window = &bytes[..bytes.len().min(LINE_MAX_BYTES + 1)];
         let Some(lf) = memchr::memchr(b'\n', window) else {
             return if window.len() > LINE_MAX_BYTES {
