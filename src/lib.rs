@@ -33,6 +33,7 @@ pub mod config;
 pub mod control;
 #[cfg(feature = "cli")]
 pub mod demo;
+mod digits;
 pub mod error;
 pub mod guide;
 pub mod handler;

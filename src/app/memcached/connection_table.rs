@@ -5,7 +5,7 @@
 //! A version protects each record; it is odd while the record is being written. A reader checks it
 //! before and after reading, and discards a record that changed (a sequence lock of atomics).
 
-use super::conn::Activity;
+use super::connection::Activity;
 use simoom_io::Ends;
 use simoom_tcp::Address;
 use std::net::SocketAddr;
