@@ -4,7 +4,7 @@ use super::charset;
 use super::hash::fnv1a;
 use crate::app::http::Validators;
 use crate::app::http::date::imf_fixdate;
-use crate::app::http::response::Rendered;
+use crate::app::http::response::{Rendered, Shared};
 use mime_guess::Mime;
 use std::fmt::Write;
 use std::path::Path;
@@ -16,20 +16,27 @@ pub(crate) struct File {
     not_modified: Rendered,
     etag: Box<[u8]>,
     modified: Option<u64>,
+    /// Offset of the Content-Length field in `ok`.
+    length_at: usize,
 }
 
 impl File {
     /// Renders the responses for `content`. `modified` is in unix seconds.
+    ///
+    /// Content-Type is the first field and Content-Length the last. So a response with a part of
+    /// the file can send the fields between them, or all before Content-Length.
     pub(super) fn new(mime: &Mime, content: &[u8], modified: Option<u64>) -> File {
         let etag = format!("\"{:016x}-{:x}\"", fnv1a(content), content.len());
-        let mut fields = String::new();
+        let mut fields = format!("Content-Type: {}\r\n", content_type(mime, content));
         // Writing to a string cannot fail.
-        let _ = write!(fields, "Content-Type: {}\r\n", content_type(mime, content));
-        let _ = write!(fields, "Content-Length: {}\r\nETag: {etag}\r\n", content.len());
+        let _ = write!(fields, "ETag: {etag}\r\n");
         if let Some(modified) = modified {
             let date = imf_fixdate(modified);
             let _ = write!(fields, "Last-Modified: {}\r\n", String::from_utf8_lossy(&date));
         }
+        fields.push_str("Accept-Ranges: bytes\r\n");
+        let length_at = fields.len();
+        let _ = write!(fields, "Content-Length: {}\r\n", content.len());
         File {
             ok: Rendered::new(&fields, content),
             // RFC 9110 §15.4.5: send Date and the validator, and no other description of the
@@ -37,7 +44,18 @@ impl File {
             not_modified: Rendered::new(&format!("ETag: {etag}\r\n"), b""),
             etag: etag.into_bytes().into(),
             modified,
+            length_at,
         }
+    }
+
+    /// The fields, as whole lines, without Content-Length. Content-Type is the first.
+    pub(crate) fn fields(&self) -> Shared<'_> {
+        self.ok.fields(self.length_at)
+    }
+
+    /// The content.
+    pub(crate) fn content(&self) -> Shared<'_> {
+        self.ok.content()
     }
 
     #[inline]

@@ -59,8 +59,10 @@ pub(in crate::app) struct Request<'h, 'b> {
     pub(in crate::app) framing: Framing,
     /// Whether the client waits for 100 (Continue) before it sends the content.
     pub(in crate::app) expects_continue: bool,
-    /// Whether any field is a precondition.
+    /// Whether any field is a precondition, besides If-Range.
     pub(in crate::app) conditional: bool,
+    /// Whether the request is a GET with a Range. RFC 9110 §14.2: ignore Range in other requests.
+    pub(in crate::app) ranged: bool,
     pub(in crate::app) fields: &'h [Header<'b>],
 }
 
@@ -112,6 +114,7 @@ impl<'h, 'b> Request<'h, 'b> {
             // RFC 9110 §10.1.1: ignore it in a request of HTTP/1.0.
             expects_continue: noted.expects_continue && minor == 1,
             conditional: noted.conditional,
+            ranged: noted.ranged && method == Method::Get,
             fields,
         })
     }
@@ -173,6 +176,7 @@ struct Noted {
     keep_alive: bool,
     expects_continue: bool,
     conditional: bool,
+    ranged: bool,
 }
 
 /// The transfer codings so far.
@@ -214,7 +218,9 @@ impl Noted {
             | Field::IfModifiedSince
             | Field::IfNoneMatch
             | Field::IfUnmodifiedSince => self.conditional = true,
-            Field::IfRange | Field::Range => {}
+            Field::Range => self.ranged = true,
+            // Without Range it has no meaning (RFC 9110 §13.1.5).
+            Field::IfRange => {}
         }
         Ok(())
     }
@@ -225,10 +231,7 @@ impl Noted {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(HttpError::BadFraming);
         }
-        let length = value.iter().fold(0u64, |sum, digit| {
-            sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-        });
-        match self.content_length.replace(length) {
+        match self.content_length.replace(saturating_number(value)) {
             None => Ok(()),
             Some(_) => Err(HttpError::BadFraming),
         }
@@ -268,6 +271,13 @@ impl Noted {
             (false, _) => Persistence::Keep,
         }
     }
+}
+
+/// The value of decimal digits, or the largest number.
+pub(super) fn saturating_number(digits: &[u8]) -> u64 {
+    digits
+        .iter()
+        .fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
 /// The non-empty members of a comma-separated list (RFC 9110 §5.6.1).

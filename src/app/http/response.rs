@@ -10,6 +10,7 @@ use crate::app::Blob;
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A tail up to this size is copied, head and content together. So a small response is one entry of
@@ -37,6 +38,7 @@ pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive
 pub(crate) enum Status {
     Ok,
     NoContent,
+    PartialContent,
     MovedPermanently,
     NotModified,
     BadRequest,
@@ -46,6 +48,7 @@ pub(crate) enum Status {
     PreconditionFailed,
     ContentTooLarge,
     UriTooLong,
+    RangeNotSatisfiable,
     ExpectationFailed,
     FieldsTooLarge,
     InternalServerError,
@@ -55,9 +58,10 @@ pub(crate) enum Status {
 
 /// The statuses in the order of the enum: code, reason phrase (RFC 9110 §15, RFC 6585 §5), and the
 /// text of the error page.
-const STATUSES: [(Status, &str, &str); 16] = [
+const STATUSES: [(Status, &str, &str); 18] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
+    (Status::PartialContent, "206 Partial Content", ""),
     (
         Status::MovedPermanently,
         "301 Moved Permanently",
@@ -82,6 +86,11 @@ const STATUSES: [(Status, &str, &str); 16] = [
         Status::UriTooLong,
         "414 URI Too Long",
         "The request line is longer than 8 KiB, or its query is longer than the 896 bytes that a redirect keeps.",
+    ),
+    (
+        Status::RangeNotSatisfiable,
+        "416 Range Not Satisfiable",
+        "The requested range begins past the end of the file.",
     ),
     (
         Status::ExpectationFailed,
@@ -163,7 +172,17 @@ impl Rendered {
         self.bytes.len() + 2 * size_of::<usize>()
     }
 
-    fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
+    /// The bytes of the fields before the field that begins at `end`, which responses may share.
+    pub(crate) fn fields(&self, end: usize) -> Shared<'_> {
+        Shared { bytes: &self.bytes, range: 0..end }
+    }
+
+    /// The content, which responses may share.
+    pub(crate) fn content(&self) -> Shared<'_> {
+        Shared { bytes: &self.bytes, range: self.content_start..self.bytes.len() }
+    }
+
+    pub(super) fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
         let len = self.len(with_content);
         if len <= COPY_MAX_BYTES {
             reply.copy(&self.bytes[..len]);
@@ -189,6 +208,28 @@ impl Rendered {
 
     fn len(&self, with_content: bool) -> usize {
         if with_content { self.bytes.len() } else { self.content_start }
+    }
+}
+
+/// Bytes that responses share without a copy.
+pub(crate) struct Shared<'a> {
+    bytes: &'a Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Shared<'_> {
+    pub(super) fn len(&self) -> u64 {
+        self.range.len() as u64
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+
+    /// Shares the bytes from `start` to `end`, which lie within these bytes.
+    pub(super) fn send(&self, start: u64, end: u64, reply: &mut Reply<'_, Blob>) {
+        let range = self.range.start + start as usize..self.range.start + end as usize;
+        reply.share(Blob::Shared(self.bytes.clone()), range);
     }
 }
 
@@ -325,7 +366,12 @@ impl Answers {
     }
 
     #[inline]
-    fn begin(&self, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn begin(
+        &self,
+        status: Status,
+        persistence: Persistence,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let head = &self.heads[status as usize];
         reply.copy(head.bytes());
         match persistence {
