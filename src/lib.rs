@@ -47,6 +47,7 @@ pub mod log;
 pub mod metrics;
 pub mod netns;
 pub mod panics;
+mod print;
 pub mod probe;
 pub mod readiness;
 #[cfg(feature = "cli")]
