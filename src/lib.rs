@@ -65,3 +65,4 @@ pub use handler::Handler;
 pub use later::{Completed, Later, Token};
 pub use server::{Builder, Factories, Server, Signals, Stopper, WorkerInfo};
 pub use simoom_io as io;
+pub use simoom_tcp::{Congestion, congestion};
