@@ -141,6 +141,32 @@ pub(super) fn meta(arena: &Arena, at: Offset) -> Meta {
     }
 }
 
+/// Whether `key` is the key of an item.
+#[inline]
+pub(super) fn is_key(arena: &Arena, at: Offset, key: &[u8]) -> bool {
+    usize::from(arena.header(at).key_bytes.load(Relaxed)) == key.len()
+        && equal(arena.line(at, KEY_AT..KEY_AT + key.len()), key)
+}
+
+/// Whether two keys of equal length are equal. Compares words: keys are short, so a call to compare
+/// memory would cost more than it saves.
+#[inline]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    let (mut a, mut b) = (a, b);
+    if let (Some(last_a), Some(last_b)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        while let (Some((word_a, rest_a)), Some((word_b, rest_b))) =
+            (a.split_first_chunk::<8>(), b.split_first_chunk::<8>())
+        {
+            if word_a != word_b {
+                return false;
+            }
+            (a, b) = (rest_a, rest_b);
+        }
+        return last_a == last_b;
+    }
+    a == b
+}
+
 #[inline]
 pub(super) fn key(arena: &Arena, at: Offset) -> &[u8] {
     let header = arena.header(at);

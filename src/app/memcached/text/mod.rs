@@ -34,6 +34,17 @@ impl Memcached {
         {
             return Step::Took(wire_len);
         }
+        self.other_line(conn, bytes, reply)
+    }
+
+    /// Handles a line that is not a get of one key.
+    #[inline(never)]
+    fn other_line(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         let window = &bytes[..bytes.len().min(LINE_MAX_BYTES + 1)];
         let Some(lf) = memchr::memchr(b'\n', window) else {
             return if window.len() > LINE_MAX_BYTES {
