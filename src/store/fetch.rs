@@ -164,6 +164,7 @@ impl Store {
 
     /// The slot and offset of the item under `key`. Removes the item if it is dead. The caller
     /// holds the lock of the chain.
+    #[inline]
     pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
         let is_it = |slot: &&Slot| {
@@ -206,6 +207,7 @@ impl Store {
     }
 
     /// Subtracts an item whose entry was removed or replaced from the counters.
+    #[inline]
     pub(super) fn forget(&self, at: Offset) {
         let header = self.memory.arena.header(at);
         let layout = Layout::read(header);

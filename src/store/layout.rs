@@ -4,7 +4,7 @@
 
 use super::arena::{Arena, HEADER_BYTES, Header, Offset, UNIT_BYTES};
 use super::{Meta, NewItem};
-use crate::digits::{self, Digits};
+use crate::digits;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -37,6 +37,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    #[inline]
     pub(super) fn of(new: &NewItem<'_>) -> Layout {
         let digits = digits::count(new.flags.into()) + digits::count(new.value_bytes as u64);
         let overhead_bytes = KEY_AT + b" ".len() + b" ".len() + END.len() + digits;
@@ -87,19 +88,15 @@ impl Layout {
 }
 
 /// Writes the line of a new item, except the value.
+#[inline]
 pub(super) fn render(arena: &Arena, at: Offset, layout: Layout, new: &NewItem<'_>) {
-    let mut offset = 0;
-    let mut put = |bytes: &[u8]| {
-        arena.write_line(at, offset, bytes);
-        offset += bytes.len();
-    };
-    put(b"VALUE ");
-    put(new.key);
-    put(b" ");
-    put(Digits::of(new.flags.into()).bytes());
-    put(b" ");
-    put(Digits::of(new.value_bytes as u64).bytes());
-    put(b"\r\n");
+    arena.write_line(at, 0, b"VALUE ");
+    arena.write_line(at, KEY_AT, new.key);
+    let mut numbers = *b"                      \r\n";
+    let end = numbers.len() - END.len();
+    let value_bytes = digits::write_before(&mut numbers, end, new.value_bytes as u64);
+    let flags = digits::write_before(&mut numbers, value_bytes - 1, new.flags.into());
+    arena.write_line(at, layout.key().end, &numbers[flags - 1..]);
     arena.write_line(at, layout.value().end, END);
 }
 
