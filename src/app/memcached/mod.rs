@@ -229,7 +229,7 @@ impl Memcached {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn step(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match conn.phase {
             Phase::Command => self.command(conn, bytes, reply),
@@ -368,7 +368,11 @@ impl Application for Memcached {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
         }
         while at < bytes.len() && !conn.share.is_used_up() && reply.has_capacity() {
-            match self.step(conn, &bytes[at..], reply) {
+            let step = match (conn.phase, conn.protocol) {
+                (Phase::Command, Protocol::Text) => self.line(conn, &bytes[at..], reply),
+                _ => self.step(conn, &bytes[at..], reply),
+            };
+            match step {
                 Step::Took(n) => at += n,
                 Step::Wait => {
                     is_partial = true;

@@ -67,7 +67,7 @@ impl Memcached {
 
     /// Answers a plain `get` of one key. `behind` follows its line. Returns false, and has done
     /// nothing, if the answer must wait.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get_one(
         &mut self,
         key: &[u8],
@@ -75,7 +75,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> bool {
         self.prefetch_next(behind, false);
-        let Some(hit) = self.answer_plain(key, END, reply) else { return false };
+        let Some(hit) = self.answer_plain(key, true, reply) else { return false };
         self.count_fetch(false, hit);
         true
     }
@@ -140,7 +140,7 @@ impl Memcached {
     #[inline]
     fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) -> bool {
         let hit = match keys.touch() {
-            None if !keys.with_cas => match self.answer_plain(key, b"", reply) {
+            None if !keys.with_cas => match self.answer_plain(key, false, reply) {
                 Some(hit) => hit,
                 None => return false,
             },
@@ -165,18 +165,18 @@ impl Memcached {
         true
     }
 
-    /// Answers a plain `get` of one key, and sends `end` after it. Returns whether it was a hit, or
+    /// Answers a plain `get` of one key, and ends the answer if the key is the last. Returns whether it was a hit, or
     /// `None` if it must wait. A copy needs a guard only, not a pin.
-    #[inline]
+    #[inline(always)]
     fn answer_plain(
         &mut self,
         key: &[u8],
-        end: &[u8],
+        is_last: bool,
         reply: &mut Reply<'_, Blob>,
     ) -> Option<bool> {
         let Some(guard) = self.store.guard(key, self.now) else {
-            if !end.is_empty() {
-                reply.copy(end);
+            if is_last {
+                reply.copy_all([END]);
             }
             return Some(false);
         };
@@ -186,9 +186,16 @@ impl Memcached {
             let item = self.store.pin(guard, self.now);
             self.shares_items = true;
             reply.share(Blob::Item(item), 0..len);
-            reply.copy(end);
+            if is_last {
+                reply.copy(END);
+            }
         } else if is_small || len <= reply.copyable() {
-            reply.copy_all([guard.line(), end]);
+            let line = guard.line();
+            if is_last {
+                reply.copy_all([line, END]);
+            } else {
+                reply.copy_all([line]);
+            }
         } else {
             return None;
         }
