@@ -4,6 +4,7 @@
 //! No flag has a default here: a flag that was not given must stay recognisable, so that flags win
 //! over the file. [`super::Serve`] fills in the defaults.
 
+use super::http_limits::HttpLimitOptions;
 use super::values::{
     self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
 };
@@ -188,13 +189,17 @@ pub struct ServeOptions {
     )]
     pub busy_poll: Option<bool>,
 
+    /// The limits of HTTP.
+    #[command(flatten)]
+    pub http_limits: HttpLimitOptions,
+
     /// Time for a whole HTTP request head [default: 10s]
     ///
     /// A slower client is answered with 408.
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub header_timeout: Option<Duration>,
 
-    /// Time between HTTP requests before a connection is closed [default: 60s]
+    /// Time between HTTP requests before a connection is closed [default: 75s]
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub idle_timeout: Option<Duration>,
 

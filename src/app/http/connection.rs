@@ -13,6 +13,8 @@ use simoom_io::Reply;
 pub struct Connection {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
+    /// The number of answered requests.
+    pub(super) requests: u32,
 }
 
 /// The deadline of a connection: its purpose, and the length of the send queue when it was set.
@@ -64,7 +66,7 @@ impl Deadline {
     }
 }
 
-const _: () = assert!(size_of::<Connection>() <= 32);
+const _: () = assert!(size_of::<Connection>() <= 36);
 /// With this unit, 32 bits hold the length of a full queue with blobs of 4 GiB. Less progress than
 /// one unit in an idle period counts as none.
 const QUEUED_UNIT_BYTES: u64 = 64;
@@ -110,8 +112,8 @@ pub(in crate::app) struct Answer {
 /// The position within a multipart response.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Parts {
-    /// Identifies the version of the file ([`super::partial::boundary`]).
-    pub(super) boundary: u64,
+    /// Identifies the version of the file.
+    pub(super) version: u32,
     /// The number of queued parts.
     pub(super) queued: u16,
 }

@@ -86,7 +86,7 @@ use super::content::Content;
 use super::http::Http;
 use super::http::connection::{Idle, Waiting};
 use super::http::error::HttpError;
-use super::http::head::REQUEST_LINE_MAX_BYTES;
+use super::http::head::LINE_MAX_BYTES;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use conn::Phase;
@@ -124,7 +124,7 @@ impl<S> Router<S> {
             files: None,
             options: Options::default(),
             heads: ResponseHeads::new(),
-            path: Path::new(REQUEST_LINE_MAX_BYTES),
+            path: Path::new(LINE_MAX_BYTES),
             head: Vec::with_capacity(simoom_io::send::CAPACITY_COPY_BYTES),
             held: 0,
             whole: 0,
