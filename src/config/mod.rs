@@ -37,6 +37,8 @@ use clap::{ArgMatches, FromArgMatches, ValueEnum};
 pub(crate) use cores::chosen_cores;
 #[cfg(feature = "cli")]
 use endpoints::Endpoints;
+#[cfg(feature = "cli")]
+use simoom_tcp::Congestion;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,6 +111,12 @@ pub struct Serve {
     pub xdp_mode: XdpMode,
     /// Whether connections use explicit congestion notification.
     pub ecn: Ecn,
+    /// The congestion control of services without one of their own.
+    pub congestion: Congestion,
+    /// The congestion control of HTTP.
+    pub http_congestion: Option<Congestion>,
+    /// The congestion control of memcached.
+    pub memcached_congestion: Option<Congestion>,
     /// The reaction to a change of the interface.
     pub on_interface_change: InterfaceChange,
     /// Whether workers spin when idle.
@@ -215,6 +223,9 @@ impl Serve {
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
             ecn: options.ecn.unwrap_or_default(),
+            congestion: options.congestion.unwrap_or_default(),
+            http_congestion: options.http_congestion,
+            memcached_congestion: options.memcached_congestion,
             on_interface_change: options.on_interface_change.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
             memory_limit_bytes: options.memory_limit,
@@ -259,6 +270,7 @@ impl Serve {
             transport: self.transport,
             xdp_mode: self.xdp_mode,
             ecn: self.ecn,
+            congestion: self.congestion,
             on_interface_change: self.on_interface_change,
             busy_poll: self.busy_poll,
             memory_limit_bytes: self.memory_limit_bytes,
@@ -279,6 +291,8 @@ impl Serve {
             port_names: PortNames::of(HTTP),
             endpoints: vec![endpoint],
             connections: self.http_connections,
+            congestion_option: "--http-congestion".into(),
+            congestion: self.http_congestion,
             optional: false,
         }
     }
@@ -291,6 +305,8 @@ impl Serve {
             port_names: PortNames::of(MEMCACHED),
             endpoints: vec![memcached.endpoint],
             connections: self.memcached_connections,
+            congestion_option: "--memcached-congestion".into(),
+            congestion: self.memcached_congestion,
             optional: memcached.optional,
         }
     }

@@ -9,6 +9,7 @@ use super::values::{
     self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
 };
 use clap::Args;
+use simoom_tcp::Congestion;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -114,6 +115,26 @@ pub struct ServeOptions {
     /// Over AF_XDP only. For kernel sockets, sysctl net.ipv4.tcp_ecn decides.
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Interface and transport")]
     pub ecn: Option<Ecn>,
+
+    /// Congestion control of connections [default: cubic]
+    ///
+    /// Over AF_XDP only. For kernel sockets, sysctl net.ipv4.tcp_congestion_control decides.
+    #[arg(long, value_name = "NAME", value_parser = values::congestion(), help_heading = "Interface and transport")]
+    pub congestion: Option<Congestion>,
+
+    /// Congestion control of HTTP connections [default: --congestion]
+    #[arg(
+        long, value_name = "NAME", value_parser = values::congestion(), hide_possible_values = true,
+        help_heading = "Interface and transport"
+    )]
+    pub http_congestion: Option<Congestion>,
+
+    /// Congestion control of memcached connections [default: --congestion]
+    #[arg(
+        long, value_name = "NAME", value_parser = values::congestion(), hide_possible_values = true,
+        help_heading = "Interface and transport"
+    )]
+    pub memcached_congestion: Option<Congestion>,
 
     /// Cores to use, one worker on each [default: all that the process may use]
     ///

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::kernel::udp::{self, Udp};
 use crate::log;
 use crate::metrics::{Registry, Snapshot};
+use crate::server::setup::Setup;
 use crate::server::{Builder, Factories, Server, Signals, UdpFactory, WorkerInfo};
 use crate::store::Store;
 use simoom_io::Duration;
@@ -36,7 +37,7 @@ fn builder(config: &config::Serve) -> Builder<impl Factories> {
     let (http, memcached) = (named(config::HTTP), named(config::MEMCACHED));
     let datagrams = setup.datagrams.clone();
     let content = Arc::new(OnceLock::new());
-    let items = Arc::new(Items::new(config));
+    let items = Arc::new(Items::new(config, &setup));
     let builder = Builder::of_flags(setup)
         .prepare("content", load_content(config, content.clone()))
         .memory("log queue", log::MEMORY_BYTES)
@@ -98,8 +99,7 @@ struct Items {
 }
 
 impl Items {
-    fn new(config: &config::Serve) -> Items {
-        let setup = config.setup();
+    fn new(config: &config::Serve, setup: &Setup) -> Items {
         let service = setup.services.iter().find(|service| service.name == config::MEMCACHED);
         let limit = |service| setup.connection_limit(service, setup.connections, 1);
         let threads = config.cores.len();

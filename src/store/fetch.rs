@@ -24,7 +24,7 @@ impl Store {
     }
 
     /// As [`Store::get`], for callers that copy the bytes at once. Not subject to the pin limit.
-    #[inline]
+    #[inline(always)]
     pub fn guard(&self, key: &[u8], now: u32) -> Option<ItemGuard<'_>> {
         let guard = self.find_alive(key, now)?;
         note_use(guard.header(), now);
@@ -127,21 +127,23 @@ impl Store {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_alive(&self, key: &[u8], now: u32) -> Option<ItemGuard<'_>> {
         self.tick(now);
-        self.find(key, self.hash_key.hash(key)).filter(|guard| self.is_alive(guard.header(), now))
+        let guard = self.find(key, self.hash_key.hash(key))?;
+        self.is_alive(guard.header(), now).then_some(guard)
     }
 
     /// The item under `key`, live or dead.
     ///
     /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
     /// its removal, and the thread that reuses the frame sees the pin.
-    #[inline]
+    #[inline(always)]
     fn find(&self, key: &[u8], hash: u64) -> Option<ItemGuard<'_>> {
-        let (shard, chain) = (self.shard(), self.table.chain(hash));
-        'again: loop {
-            for slot in self.table.slots(chain) {
+        let shard = self.shard();
+        let mut bucket = self.table.first(hash);
+        'buckets: loop {
+            for slot in bucket.slots() {
                 let entry = slot.load();
                 if !entry.may_be(hash) {
                     continue;
@@ -149,25 +151,33 @@ impl Store {
                 self.memory.arena.prefetch(entry.offset());
                 let guard = ItemGuard::at(shard, entry.offset());
                 if !slot.confirm(entry) {
-                    continue 'again;
+                    bucket = self.table.first(hash);
+                    continue 'buckets;
                 }
-                if layout::key(&self.memory.arena, guard.offset()) == key {
+                if layout::is_key(&self.memory.arena, guard.offset(), key) {
                     return Some(guard);
                 }
             }
-            return None;
+            bucket = self.table.next(bucket)?;
         }
     }
 
     /// The slot and offset of the item under `key`. Removes the item if it is dead. The caller
     /// holds the lock of the chain.
+    #[inline]
     pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
         let is_it = |slot: &&Slot| {
             let entry = slot.load();
-            entry.may_be(hash) && layout::key(arena, entry.offset()) == key
+            entry.may_be(hash) && layout::is_key(arena, entry.offset(), key)
         };
-        let slot = self.table.slots(self.table.chain(hash)).find(is_it)?;
+        let mut bucket = self.table.first(hash);
+        let slot = loop {
+            match bucket.slots().iter().find(is_it) {
+                Some(slot) => break slot,
+                None => bucket = self.table.next(bucket)?,
+            }
+        };
         let at = slot.load().offset();
         if self.is_alive(arena.header(at), now) {
             return Some((slot, at));
@@ -197,6 +207,7 @@ impl Store {
     }
 
     /// Subtracts an item whose entry was removed or replaced from the counters.
+    #[inline]
     pub(super) fn forget(&self, at: Offset) {
         let header = self.memory.arena.header(at);
         let layout = Layout::read(header);

@@ -3,8 +3,9 @@
 //! other effect.
 
 use super::binary::{HEADER_BYTES, REQUEST};
+use super::scan;
 use super::text::KEY_MAX_BYTES;
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 /// An iterator over the keys of complete requests. Ends at a request with a value.
 pub(super) struct Keys<'a> {
@@ -27,7 +28,7 @@ impl<'a> Keys<'a> {
     /// The next key of a line; `None` at the end of the input.
     #[inline]
     fn next_of_line(&mut self) -> Option<&'a [u8]> {
-        let len = memchr2(b' ', b'\n', self.rest)?;
+        let len = scan::space_or_line_feed(self.rest, 0)?;
         let (key, behind) = self.rest.split_at(len);
         self.in_line = behind[0] == b' ';
         self.rest = &behind[1..];
