@@ -55,9 +55,9 @@ pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
 pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
 pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
-/// Default timeouts. 75 seconds of idle time are the default of nginx, and exceed the time for which
-/// load balancers reuse a connection. Ten seconds are enough for the request head of any ordinary
-/// client.
+/// Default timeouts. An idle time of 75 seconds is the default of nginx, and exceeds the time for
+/// which load balancers reuse a connection. Ten seconds are enough for the request head of any
+/// ordinary client.
 pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     header: Duration::from_secs(10),
     idle: Duration::from_secs(75),

@@ -72,8 +72,6 @@ simoom_io::counters! {
         http_pipeline_limits,
         /// Connections closed because no HTTP request arrived.
         http_idle_timeouts,
-        /// Connections reset because the HTTP client stopped reading.
-        http_stalled,
     }
 }
 

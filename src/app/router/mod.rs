@@ -163,20 +163,17 @@ impl<S> Router<S> {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
+    /// Ends the connection after an idle period, unless a response is not complete.
     fn idle_timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
-        match conn.deadline.idle(reply) {
-            Idle::Over => {
-                let is_open = !matches!(conn.phase, Phase::Closing);
-                self.counters.router_idle_timeouts += u64::from(is_open);
-                reply.close();
-            }
-            Idle::Stalled => {
-                self.counters.router_stalled += 1;
-                reply.abort();
-            }
-            Idle::Sending => {
+        match (conn.deadline.idle(reply), &conn.phase) {
+            (Idle::Sending, _) | (_, Phase::Sending(_)) => {
                 conn.deadline.waiting = Waiting::Unset;
                 return self.wait(conn, Waiting::Idle, reply);
+            }
+            (Idle::Over, phase) => {
+                let is_open = !matches!(phase, Phase::Closing);
+                self.counters.router_idle_timeouts += u64::from(is_open);
+                reply.close();
             }
         }
         self.release(conn);
