@@ -128,6 +128,8 @@ pub(super) struct Bbr {
     idle_restart: bool,
 
     prior_cwnd: u32,
+    /// Whether the state before this loss episode is saved.
+    is_saved: bool,
     undo_state: Option<State>,
     undo_bw_shortterm: u64,
     undo_inflight_shortterm: u32,
@@ -185,6 +187,7 @@ impl Default for Bbr {
             probe_rtt_round_done: false,
             idle_restart: false,
             prior_cwnd: 0,
+            is_saved: false,
             undo_state: None,
             undo_bw_shortterm: 0,
             undo_inflight_shortterm: 0,
@@ -222,10 +225,8 @@ impl Controller for Bbr {
     fn on_congestion(&mut self, signal: Signal, path: &Path, window: &mut Window) {
         self.begin(path);
         match signal {
-            Signal::Timeout => self.save_state_upon_loss(path, window.cwnd),
-            // Otherwise the first lost packet has saved it, before the model has changed.
-            Signal::Loss if !self.is_loss_in_round => self.save_state_upon_loss(path, window.cwnd),
-            Signal::Loss => {}
+            // Before fast recovery the first lost packet has saved it.
+            Signal::Loss | Signal::Timeout => self.save_state_upon_loss(path, window.cwnd),
             Signal::ProbeRepaired => self.note_loss(path, window.cwnd),
             Signal::Mark => {
                 self.note_loss(path, window.cwnd);
@@ -237,12 +238,13 @@ impl Controller for Bbr {
     /// §5.6.4.4: RestoreCwnd. The model bounds the window at the end of the acknowledgement.
     fn on_recovered(&mut self, _: Signal, _: &Path, window: &mut Window) {
         window.cwnd = window.cwnd.max(self.prior_cwnd);
+        self.is_saved = false;
     }
 
     /// §5.5.11.2, HandleSpuriousLossDetection.
-    fn on_undo(&mut self, before: &Window, path: &Path, window: &mut Window) {
+    fn on_undo(&mut self, before: &Window, _: &Path, window: &mut Window) {
         window.cwnd = window.cwnd.max(self.prior_cwnd).max(before.cwnd);
-        self.undo_model(path);
+        self.undo_model();
     }
 
     /// §5.4.1, HandleRestartFromIdle.
@@ -323,9 +325,13 @@ impl Bbr {
         self.bw = self.max_bw().min(self.bw_shortterm);
     }
 
-    /// §5.6.4.4, SaveCwnd and SaveStateUponLoss.
+    /// §5.5.11.1, SaveStateUponLoss: once for each loss episode. A later call, after the episode
+    /// has changed the model, would save what undo must not restore.
     fn save_state_upon_loss(&mut self, path: &Path, cwnd: u32) {
         self.save_cwnd(path, cwnd);
+        if std::mem::replace(&mut self.is_saved, true) {
+            return;
+        }
         self.undo_state = None;
         self.undo_bw_shortterm = self.bw_shortterm;
         self.undo_inflight_shortterm = self.inflight_shortterm;
@@ -337,8 +343,8 @@ impl Bbr {
         self.prior_cwnd = if is_modulated { self.prior_cwnd.max(cwnd) } else { cwnd };
     }
 
-    fn undo_model(&mut self, path: &Path) {
-        self.is_loss_in_round = false;
+    fn undo_model(&mut self) {
+        (self.is_loss_in_round, self.is_saved) = (false, false);
         self.reset_full_bw(0);
         self.bw_shortterm = self.bw_shortterm.max(self.undo_bw_shortterm);
         self.inflight_shortterm = self.inflight_shortterm.max(self.undo_inflight_shortterm);
@@ -355,7 +361,6 @@ impl Bbr {
             }
             _ => {}
         }
-        let _ = path;
     }
 
     /// §3.8: the draft leaves the response to ECN marks open, but that they are congestion. A mark
