@@ -284,6 +284,18 @@ impl Controller for Bbr {
         (per_tick.min(64 << 10) as u32).max(2 * path.mss)
     }
 
+    fn state(&self) -> &'static str {
+        match self.state {
+            State::Startup => "Startup",
+            State::Drain => "Drain",
+            State::ProbeBwDown => "ProbeBW_DOWN",
+            State::ProbeBwCruise => "ProbeBW_CRUISE",
+            State::ProbeBwRefill => "ProbeBW_REFILL",
+            State::ProbeBwUp => "ProbeBW_UP",
+            State::ProbeRtt => "ProbeRTT",
+        }
+    }
+
     fn is_rate_based(&self) -> bool {
         true
     }
