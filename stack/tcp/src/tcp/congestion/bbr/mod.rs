@@ -4,8 +4,8 @@
 //! The model has the rate that the path delivers ([`model`]), its shortest round trip
 //! ([`probe_rtt`]), and the data in flight that it carries without loss above 2 %. The connection
 //! is paced at that rate. [`startup`] finds it, [`probe_bw`] probes for more now and then, and
-//! [`window`] computes pacing rate and window from the model. Section numbers are the draft's, names
-//! too: `C` of the draft is [`Path`] and [`Window`], `RS` is [`RateSample`].
+//! [`window`] computes pacing rate and window from the model. Section numbers are the draft's,
+//! names too: `C` of the draft is [`Path`] and [`Window`], `RS` is [`RateSample`].
 //!
 //! Rates are in bytes a second, data in bytes; `u64::MAX` and `u32::MAX` stand for the draft's
 //! infinity. Gains are in percent.
