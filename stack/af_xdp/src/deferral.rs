@@ -1,8 +1,9 @@
 //! Keeps the interrupts of a NIC masked while a packet loop polls it.
 //!
-//! In: an interface. Out: its settings `napi_defer_hard_irqs` and `gro_flush_timeout`, changed until
-//! the value is restored or dropped. With SO_PREFER_BUSY_POLL alone the kernel unmasks the
-//! interrupts after each poll (kernel documentation, networking/napi). No frame passes through here.
+//! In: an interface. Out: its settings `napi_defer_hard_irqs` and `gro_flush_timeout`, changed
+//! until the value is restored or dropped. With SO_PREFER_BUSY_POLL alone the kernel unmasks the
+//! interrupts after each poll (kernel documentation, networking/napi). No frame passes through
+//! here.
 
 use std::io;
 use std::path::{Path, PathBuf};

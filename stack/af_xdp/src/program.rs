@@ -100,8 +100,8 @@ impl Program {
         })
     }
 
-    /// Names a second program of the object, in a section `xdp`. [`super::Device::open`] attaches it
-    /// in generic mode on devices whose packets come in one buffer: for a program of the section
+    /// Names a second program of the object, in a section `xdp`. [`super::Device::open`] attaches
+    /// it in generic mode on devices whose packets come in one buffer: for a program of the section
     /// `xdp.frags` the kernel rebuilds each packet that the program passes on. Linux 6.3 to 7.1 may
     /// misalign the rebuilt packet, which is fatal on processors with split-lock detection.
     #[must_use]
