@@ -8,6 +8,7 @@ use crate::app::http::response::Rendered;
 use mime_guess::Mime;
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A file in memory, ready to send.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct File {
 
 impl File {
     /// Renders the responses for `content`. `modified` is in unix seconds.
-    pub(super) fn new(mime: &Mime, content: &[u8], modified: Option<u64>) -> File {
+    pub(super) fn new(mime: &Mime, content: &Arc<[u8]>, modified: Option<u64>) -> File {
         let etag = format!("\"{:016x}-{:x}\"", fnv1a(content), content.len());
         let mut fields = String::new();
         // Writing to a string cannot fail.
@@ -31,7 +32,7 @@ impl File {
             let _ = write!(fields, "Last-Modified: {}\r\n", String::from_utf8_lossy(&date));
         }
         File {
-            ok: Rendered::new(&fields, content),
+            ok: Rendered::sharing(&fields, content),
             // RFC 9110 §15.4.5: send Date and the validator, and no other description of the
             // content.
             not_modified: Rendered::new(&format!("ETag: {etag}\r\n"), b""),
@@ -97,8 +98,9 @@ mod tests {
 
     #[test]
     fn the_entity_tag_follows_the_content_alone() {
-        let tag =
-            |content: &[u8], modified| File::new(&mime_of(Path::new("a")), content, modified).etag;
+        let tag = |content: &[u8], modified| {
+            File::new(&mime_of(Path::new("a")), &content.into(), modified).etag
+        };
         assert_eq!(tag(b"one", None), tag(b"one", Some(7)));
         assert_ne!(tag(b"one", None), tag(b"two", None));
         assert_eq!(&*tag(b"", None), b"\"cbf29ce484222325-0\"");

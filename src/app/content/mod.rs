@@ -120,8 +120,8 @@ impl Content {
 
     /// Adds a file without a path. Returns its index.
     fn add_file(&mut self, mime: &Mime, content: &[u8], modified: Option<u64>) -> u32 {
-        let file = File::new(mime, content, modified);
-        self.memory_bytes += file.memory_bytes();
+        let file = File::new(mime, &content.into(), modified);
+        self.memory_bytes += file.memory_bytes() + content.len();
         let index = index(self.files.len());
         self.files.push(file);
         index

@@ -2,8 +2,8 @@
 //!
 //! The *preamble* (status line, Server, Date) is the same for all responses of one status within
 //! one second. A worker renders it once a second. The *rest* (the other fields, the empty line, the
-//! content) never changes, and is rendered at start-up. A response copies two ranges, or shares one
-//! if the content is large. No request formats or allocates anything here.
+//! content) never changes, and is rendered at start-up. A response copies two ranges, and shares the
+//! content if it is large. No request formats or allocates anything here.
 
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
@@ -128,20 +128,27 @@ pub(in crate::app) enum Persistence {
 /// The constant part of a response: fields after Date, the empty line, content.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
-    bytes: Arc<[u8]>,
-    /// Bytes of the fields and the empty line. The content follows.
+    /// The fields and the empty line. The response's own content follows.
+    head: Arc<[u8]>,
+    /// Bytes of the fields and the empty line.
     head_len: usize,
+    /// Content that responses with other fields may share.
+    content: Option<Arc<[u8]>>,
 }
 
 impl Rendered {
-    /// `fields` are whole lines, each with a CR LF.
+    /// A response with its own content. `fields` are whole lines, each with a CR LF.
     pub(crate) fn new(fields: &str, content: &[u8]) -> Rendered {
-        let head_len = fields.len() + 2;
-        let mut bytes = Vec::with_capacity(head_len + content.len());
-        bytes.extend_from_slice(fields.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(content);
-        Rendered { bytes: bytes.into(), head_len }
+        let head = [fields.as_bytes(), b"\r\n", content].concat();
+        Rendered { head: head.into(), head_len: fields.len() + 2, content: None }
+    }
+
+    /// As [`Rendered::new`]. Shares `content` unless it is short.
+    pub(crate) fn sharing(fields: &str, content: &Arc<[u8]>) -> Rendered {
+        if fields.len() + 2 + content.len() <= COPY_MAX_BYTES {
+            return Rendered::new(fields, content);
+        }
+        Rendered { content: Some(content.clone()), ..Rendered::new(fields, b"") }
     }
 
     /// A short page for a response without a file. `fields` come before the fields of the page.
@@ -158,22 +165,26 @@ impl Rendered {
         Rendered::new(&all, page.as_bytes())
     }
 
-    /// Bytes of memory outside the struct.
+    /// Bytes of memory outside the struct, without shared content.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes.len() + 2 * size_of::<usize>()
+        self.head.len() + 2 * size_of::<usize>()
     }
 
+    #[inline]
     fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
-        let len = self.len(with_content);
-        if len <= COPY_MAX_BYTES {
-            reply.copy(&self.bytes[..len]);
+        let head = if with_content { &self.head } else { &self.head[..self.head_len] };
+        if head.len() <= COPY_MAX_BYTES {
+            reply.copy(head);
         } else {
-            reply.share(Blob::Shared(self.bytes.clone()), 0..len);
+            reply.share(Blob::Shared(self.head.clone()), 0..head.len());
+        }
+        if let (Some(content), true) = (&self.content, with_content) {
+            reply.share(Blob::Shared(content.clone()), 0..content.len());
         }
     }
 
-    /// As [`Rendered::send`], with `inserted` before the byte at `at`. `inserted` has up to
-    /// [`INSERTED_MAX_BYTES`].
+    /// As [`Rendered::send`], with `inserted` before the byte at `at` of the fields. `inserted` has
+    /// up to [`INSERTED_MAX_BYTES`]. For a response with its own content.
     fn send_inserting(
         &self,
         at: usize,
@@ -181,14 +192,10 @@ impl Rendered {
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let len = self.len(with_content);
-        reply.share(Blob::Shared(self.bytes.clone()), 0..at);
+        let end = if with_content { self.head.len() } else { self.head_len };
+        reply.share(Blob::Shared(self.head.clone()), 0..at);
         reply.copy(inserted);
-        reply.share(Blob::Shared(self.bytes.clone()), at..len);
-    }
-
-    fn len(&self, with_content: bool) -> usize {
-        if with_content { self.bytes.len() } else { self.head_len }
+        reply.share(Blob::Shared(self.head.clone()), at..end);
     }
 }
 
@@ -352,7 +359,7 @@ mod tests {
             let preamble = Preamble::new(line);
             assert!(preamble.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
             let page = Rendered::page(status, ALLOW);
-            assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
+            assert!(page.head.len() <= COPY_MAX_BYTES, "{line}");
         }
         assert!(Preamble::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
     }
