@@ -5,7 +5,7 @@ use super::service::{Call, Service};
 use super::{Codec, Decoded, Output};
 use crate::app::Blob;
 use crate::app::http::Timeouts;
-use crate::app::http::conn::{Deadline, Idle, Waiting};
+use crate::app::http::connection::{Deadline, Idle, Waiting};
 use crate::app::router::Peer;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;

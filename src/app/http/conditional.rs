@@ -27,13 +27,6 @@ pub(in crate::app) enum Verdict {
     Failed,
 }
 
-/// Whether the field of this name is a precondition.
-pub(in crate::app) fn is_precondition(name: &str) -> bool {
-    ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
-        .iter()
-        .any(|precondition| name.eq_ignore_ascii_case(precondition))
-}
-
 /// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `now` in unix seconds.
 pub(in crate::app) fn evaluate(fields: &[Header<'_>], file: Validators<'_>, now: u64) -> Verdict {
     let values = |name: &'static str| {

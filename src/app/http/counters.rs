@@ -1,6 +1,6 @@
 //! What the HTTP handler of one worker counts.
 
-use super::refusal::Refusal;
+use super::error::HttpError;
 use super::response::Status;
 
 simoom_io::counters! {
@@ -85,8 +85,8 @@ impl Counters {
         }
     }
 
-    /// The named kinds of answers that are pages but end nothing.
-    pub(super) fn note_page(&mut self, status: Status) {
+    /// Counts a response that has no file and leaves the connection open.
+    pub(super) fn note_status_body(&mut self, status: Status) {
         match status {
             Status::NotFound => self.http_not_found += 1,
             Status::MethodNotAllowed => self.http_method_not_allowed += 1,
@@ -97,22 +97,22 @@ impl Counters {
         }
     }
 
-    pub(super) fn note_refusal(&mut self, refusal: Refusal) {
-        *match refusal {
-            Refusal::BadSyntax => &mut self.http_bad_syntax,
-            Refusal::BadHost => &mut self.http_bad_host,
-            Refusal::BadFraming => &mut self.http_bad_framing,
-            Refusal::BadTarget => &mut self.http_bad_target,
-            Refusal::BadChunk => &mut self.http_bad_chunk,
-            Refusal::HeadTimeout => &mut self.http_head_timeouts,
-            Refusal::BodyTimeout => &mut self.http_body_timeouts,
-            Refusal::BodyTooLarge => &mut self.http_body_too_large,
-            Refusal::LineTooLong => &mut self.http_line_too_long,
-            Refusal::UnknownExpectation => &mut self.http_unknown_expectation,
-            Refusal::HeadTooLarge => &mut self.http_head_too_large,
-            Refusal::TooManyFields => &mut self.http_too_many_fields,
-            Refusal::UnknownCoding => &mut self.http_unknown_coding,
-            Refusal::UnknownVersion => &mut self.http_unknown_version,
+    pub(super) fn note_error(&mut self, error: HttpError) {
+        *match error {
+            HttpError::BadSyntax => &mut self.http_bad_syntax,
+            HttpError::BadHost => &mut self.http_bad_host,
+            HttpError::BadFraming => &mut self.http_bad_framing,
+            HttpError::BadTarget => &mut self.http_bad_target,
+            HttpError::BadChunk => &mut self.http_bad_chunk,
+            HttpError::HeadTimeout => &mut self.http_head_timeouts,
+            HttpError::BodyTimeout => &mut self.http_body_timeouts,
+            HttpError::BodyTooLarge => &mut self.http_body_too_large,
+            HttpError::LineTooLong => &mut self.http_line_too_long,
+            HttpError::UnknownExpectation => &mut self.http_unknown_expectation,
+            HttpError::HeadTooLarge => &mut self.http_head_too_large,
+            HttpError::TooManyFields => &mut self.http_too_many_fields,
+            HttpError::UnknownCoding => &mut self.http_unknown_coding,
+            HttpError::UnknownVersion => &mut self.http_unknown_version,
         } += 1;
     }
 }

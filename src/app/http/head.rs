@@ -3,7 +3,7 @@
 //! The search remembers its position, so it reads each byte once even if a head arrives byte by
 //! byte.
 
-use super::refusal::Refusal;
+use super::error::HttpError;
 use super::target::alphanumeric_or;
 
 /// The longest request line, without its CR LF.
@@ -25,10 +25,15 @@ pub(in crate::app) struct Search {
 }
 
 impl Search {
-    /// Whether the search has passed the request line.
-    pub(in crate::app) fn is_past_line(self) -> bool {
-        self.past_line
+    /// The error for a head that exceeds the input buffer of a transport.
+    pub(in crate::app) fn overfull(self) -> HttpError {
+        if self.past_line { HttpError::HeadTooLarge } else { HttpError::LineTooLong }
     }
+}
+
+/// Whether `byte` may occur in a token (RFC 9110 §5.6.2).
+pub(in crate::app) fn is_tchar(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
 }
 
 /// The length of the head at the start of `bytes`, with its empty line. `None` until the whole head
@@ -39,36 +44,36 @@ impl Search {
 pub(in crate::app) fn find_end(
     bytes: &[u8],
     search: &mut Search,
-) -> Result<Option<usize>, Refusal> {
+) -> Result<Option<usize>, HttpError> {
     let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
     // A transport never delivers fewer bytes than before. If one did, start the search again and do
     // not panic.
     debug_assert!(usize::from(search.seen) <= window.len(), "offered input has shrunk");
     let mut at = usize::from(search.seen).min(window.len());
-    if at == 0 && window.first().is_some_and(|&byte| !TOKEN[usize::from(byte)]) {
-        return Err(Refusal::BadSyntax);
+    if at == 0 && window.first().is_some_and(|&byte| !is_tchar(byte)) {
+        return Err(HttpError::BadSyntax);
     }
     while let Some(distance) = memchr::memchr(b'\n', &window[at..]) {
         let lf = at + distance;
         at = lf + 1;
         if !search.past_line {
             if lf > REQUEST_LINE_MAX_BYTES + 1 {
-                return Err(Refusal::LineTooLong);
+                return Err(HttpError::LineTooLong);
             }
             search.past_line = true;
         }
         if lf == 0 || window[lf - 1] != b'\r' {
-            return Err(Refusal::BadSyntax);
+            return Err(HttpError::BadSyntax);
         }
         if lf >= 3 && window[lf - 2] == b'\n' {
             return Ok(Some(at));
         }
     }
     if !search.past_line && window.len() > REQUEST_LINE_MAX_BYTES + 1 {
-        return Err(Refusal::LineTooLong);
+        return Err(HttpError::LineTooLong);
     }
     if window.len() == HEAD_MAX_BYTES {
-        return Err(Refusal::HeadTooLarge);
+        return Err(HttpError::HeadTooLarge);
     }
     search.seen = window.len() as u16;
     Ok(None)

@@ -56,7 +56,7 @@ fn a_small_answer_is_one_entry_and_a_large_one_shares_its_file() {
         let (mut queue, mut effects) = Default::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-        http().received(&mut Conn::default(), request.as_bytes(), &mut reply);
+        http().received(&mut Connection::default(), request.as_bytes(), &mut reply);
         assert_eq!(pool.free(), (64 - entries, 63), "{target}");
         queue.clear(&mut pool);
     }
@@ -465,7 +465,7 @@ fn a_transport_that_keeps_less_than_a_head_gets_414_or_431() {
         let (mut queue, mut effects) = Default::default();
         let mut pool = simoom_io::send::Pool::new(8, 8);
         let mut handler = http();
-        let mut conn = Conn::default();
+        let mut conn = Connection::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         assert_eq!(handler.received(&mut conn, input, &mut reply), 0);
         handler.overfull(&mut conn, input, &mut reply);

@@ -20,7 +20,7 @@
 //! pipeline stays in the transport.
 //!
 //! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection
-//! open. Any other error, a `Refusal`, closes it, so that no later byte is taken for a request.
+//! open. Any other error, an `HttpError`, closes it, so that no later byte is taken for a request.
 //!
 //! A connection has one deadline, for the event that it is `Waiting` for. This module reads no
 //! clock. The transport passes the time of day to [`Http::clock`], and calls `timeout` when a
@@ -28,21 +28,22 @@
 
 pub(super) mod body;
 pub(super) mod conditional;
-pub(super) mod conn;
+pub(super) mod connection;
 mod counters;
 pub(crate) mod date;
 mod decide;
+pub(super) mod error;
+mod fields;
 mod handler;
 pub(super) mod head;
 mod options;
-mod path;
-pub(super) mod refusal;
+pub(super) mod path;
 pub(super) mod request;
 pub(crate) mod response;
 mod target;
 
 pub(crate) use conditional::Validators;
-pub use conn::Conn;
+pub use connection::Connection;
 pub use counters::Counters;
 pub(crate) use date::imf_fixdate;
 pub use options::{Options, Timeouts};
@@ -50,9 +51,9 @@ pub use options::{Options, Timeouts};
 use super::Blob;
 use super::content::Content;
 use body::Discard;
-use conn::{Answer, Phase, Subject, Waiting};
+use connection::{Answer, Body, Phase, Waiting};
+use error::HttpError;
 use head::{REQUEST_LINE_MAX_BYTES, Search};
-use refusal::Refusal;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Opened, Reply};
@@ -121,11 +122,17 @@ impl Http {
 
     /// Ends a connection after a panic. If no byte of an answer is queued, queues a 500. Otherwise
     /// resets the connection, so that the client sees that the answer is cut off.
-    pub(in crate::app) fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    pub(in crate::app) fn panicked(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
         if reply.queued() == whole && !matches!(conn.phase, Phase::Closing) {
             let status = Status::InternalServerError;
-            self.answers.send(status, Persistence::Close, self.answers.page(status), false, reply);
+            self.answers.send(
+                status,
+                Persistence::Close,
+                self.answers.status_body(status),
+                false,
+                reply,
+            );
             self.counters.note_answer(status);
             reply.close();
         } else {
@@ -133,7 +140,7 @@ impl Http {
         }
     }
 
-    fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    fn step(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match (conn.phase, bytes) {
             (Phase::Closing, _) => Step::Took(bytes.len()),
             (Phase::Body(discard, answer), _) => {
@@ -149,7 +156,7 @@ impl Http {
     #[inline]
     fn read_head(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut search: Search,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -163,8 +170,8 @@ impl Http {
                 self.handle(conn, &bytes[..len], reply);
                 Step::Took(len)
             }
-            Err(refusal) => {
-                self.refuse(conn, refusal, bytes, reply);
+            Err(error) => {
+                self.refuse(conn, error, bytes, reply);
                 Step::Took(bytes.len())
             }
         }
@@ -173,7 +180,7 @@ impl Http {
     /// Discards more content of a request that [`Http::handle`] began. Returns the number of bytes.
     pub(in crate::app) fn read_on(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -188,7 +195,7 @@ impl Http {
     #[inline]
     pub(in crate::app) fn handle(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) {
@@ -196,41 +203,39 @@ impl Http {
         self.counters.http_head_bytes += head.len() as u64;
         match self.handle_parsed(conn, head, reply) {
             Ok(()) => {}
-            Err(Refusal::UnknownVersion) => self.handle_later_minor(conn, head, reply),
-            Err(refusal) => self.refuse(conn, refusal, head, reply),
+            Err(HttpError::UnknownVersion) => self.handle_later_minor(conn, head, reply),
+            Err(error) => self.refuse(conn, error, head, reply),
         }
     }
 
     /// Handles a request of HTTP/1.2 to HTTP/1.9 as HTTP/1.1. Refuses other versions.
     #[cold]
-    fn handle_later_minor(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) {
-        let mut copy = [0; head::HEAD_MAX_BYTES];
-        let copy = &mut copy[..head.len()];
-        copy.copy_from_slice(head);
-        let handled = match request::later_minor_at(head) {
-            Some(at) => {
-                copy[at] = b'1';
-                self.handle_parsed(conn, copy, reply)
-            }
-            None => Err(Refusal::UnknownVersion),
-        };
-        if let Err(refusal) = handled {
-            self.refuse(conn, refusal, head, reply);
+    fn handle_later_minor(
+        &mut self,
+        conn: &mut Connection,
+        head: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let mut buffer = [0; head::HEAD_MAX_BYTES];
+        let handled = request::as_minor_1(head, &mut buffer)
+            .and_then(|head| self.handle_parsed(conn, head, reply));
+        if let Err(error) = handled {
+            self.refuse(conn, error, head, reply);
         }
     }
 
     #[inline]
     fn handle_parsed(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let request = Request::parse(head, &mut space)?;
         let answer = self.decide(&request)?;
         let discard = self.discard(request.framing)?;
-        if let Subject::Redirect(index) = answer.subject
+        if let Body::Redirect(index) = answer.body
             && let Some(query) = request.query()
         {
             self.redirect(conn, index, query, answer, discard.is_some(), reply);
@@ -248,7 +253,7 @@ impl Http {
     #[cold]
     fn redirect(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         index: u32,
         query: &[u8],
         answer: Answer,
@@ -257,8 +262,8 @@ impl Http {
     ) {
         let asked = if has_body { Persistence::Close } else { answer.persistence };
         if query.len() > response::INSERTED_MAX_BYTES {
-            let subject = Subject::Page(Status::UriTooLong);
-            return self.answer(conn, Answer { subject, persistence: asked, ..answer }, reply);
+            let body = Body::Status(Status::UriTooLong);
+            return self.answer(conn, Answer { body, persistence: asked, ..answer }, reply);
         }
         let persistence = self.persistence(asked);
         let redirect = self.content.redirect(index);
@@ -270,14 +275,14 @@ impl Http {
     /// error the client may or may not send the content. So the connection closes after an error.
     fn begin_body(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         request: &Request<'_, '_>,
         discard: Discard,
         answer: Answer,
         reply: &mut Reply<'_, Blob>,
     ) {
-        match (request.expects_continue, answer.subject) {
-            (true, Subject::Page(_)) => {
+        match (request.expects_continue, answer.body) {
+            (true, Body::Status(_)) => {
                 return self.answer(
                     conn,
                     Answer { persistence: Persistence::Close, ..answer },
@@ -295,7 +300,7 @@ impl Http {
 
     fn read_body(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut discard: Discard,
         answer: Answer,
         bytes: &[u8],
@@ -311,30 +316,30 @@ impl Http {
                 }
                 Step::Took(n)
             }
-            Err(refusal) => {
-                self.refuse_with(conn, refusal, answer.with_content, reply);
+            Err(error) => {
+                self.refuse_with(conn, error, answer.with_content, reply);
                 Step::Took(bytes.len())
             }
         }
     }
 
     #[inline]
-    fn answer(&mut self, conn: &mut Conn, answer: Answer, reply: &mut Reply<'_, Blob>) {
+    fn answer(&mut self, conn: &mut Connection, answer: Answer, reply: &mut Reply<'_, Blob>) {
         let persistence = self.persistence(answer.persistence);
-        let (status, rest) = match answer.subject {
-            Subject::File(index) => (Status::Ok, self.content.file(index).ok()),
-            Subject::NotModified(index) => {
+        let (status, tail) = match answer.body {
+            Body::File(index) => (Status::Ok, self.content.file(index).ok()),
+            Body::NotModified(index) => {
                 (Status::NotModified, self.content.file(index).not_modified())
             }
-            Subject::Redirect(index) => {
+            Body::Redirect(index) => {
                 (Status::MovedPermanently, self.content.redirect(index).rendered())
             }
-            Subject::Page(status) => {
-                self.counters.note_page(status);
-                (status, self.answers.page(status))
+            Body::Status(status) => {
+                self.counters.note_status_body(status);
+                (status, self.answers.status_body(status))
             }
         };
-        self.answers.send(status, persistence, rest, answer.with_content, reply);
+        self.answers.send(status, persistence, tail, answer.with_content, reply);
         self.answered(conn, status, persistence, reply);
     }
 
@@ -346,7 +351,7 @@ impl Http {
     #[inline]
     fn answered(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         status: Status,
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
@@ -363,28 +368,28 @@ impl Http {
     #[cold]
     fn refuse(
         &mut self,
-        conn: &mut Conn,
-        refusal: Refusal,
+        conn: &mut Connection,
+        error: HttpError,
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.refuse_with(conn, refusal, !head.starts_with(b"HEAD "), reply);
+        self.refuse_with(conn, error, !head.starts_with(b"HEAD "), reply);
     }
 
     #[cold]
     fn refuse_with(
         &mut self,
-        conn: &mut Conn,
-        refusal: Refusal,
+        conn: &mut Connection,
+        error: HttpError,
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.counters.note_refusal(refusal);
-        let status = refusal.status();
+        self.counters.note_error(error);
+        let status = error.status();
         self.answers.send(
             status,
             Persistence::Close,
-            self.answers.page(status),
+            self.answers.status_body(status),
             with_content,
             reply,
         );
@@ -397,14 +402,19 @@ impl Http {
 
 impl Application for Http {
     type Blob = Blob;
-    type Conn = Conn;
+    type Conn = Connection;
 
-    fn opened(&mut self, conn: &mut Conn, _: Opened, reply: &mut Reply<'_, Blob>) {
+    fn opened(&mut self, conn: &mut Connection, _: Opened, reply: &mut Reply<'_, Blob>) {
         self.counters.http_connections += 1;
         self.wait(conn, Waiting::Idle, reply);
     }
 
-    fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+    fn received(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
         let mut at = 0;
         let waiting = loop {
             if at == bytes.len() {
@@ -428,22 +438,22 @@ impl Application for Http {
         at
     }
 
-    fn overfull(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn overfull(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
         self.whole = reply.queued();
-        let refusal = match conn.phase {
-            Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
-            _ => Refusal::HeadTooLarge,
+        let error = match conn.phase {
+            Phase::Head(search) => search.overfull(),
+            _ => HttpError::HeadTooLarge,
         };
-        self.refuse(conn, refusal, bytes, reply);
+        self.refuse(conn, error, bytes, reply);
         self.wait(conn, Waiting::Idle, reply);
         self.whole = 0;
     }
 
-    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn timeout(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         match (conn.deadline.waiting, conn.phase) {
-            (Waiting::Head, _) => self.refuse_with(conn, Refusal::HeadTimeout, true, reply),
+            (Waiting::Head, _) => self.refuse_with(conn, HttpError::HeadTimeout, true, reply),
             (Waiting::Body, Phase::Body(_, answer)) => {
-                self.refuse_with(conn, Refusal::BodyTimeout, answer.with_content, reply);
+                self.refuse_with(conn, HttpError::BodyTimeout, answer.with_content, reply);
             }
             _ => return self.idle(conn, reply),
         }

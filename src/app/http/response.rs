@@ -1,7 +1,7 @@
-//! Sends responses. A response is a preamble, an optional Connection field, and a rendered rest.
+//! Sends responses. A response is a head, an optional Connection field, and a rendered tail.
 //!
-//! The *preamble* (status line, Server, Date) is the same for all responses of one status within
-//! one second. A worker renders it once a second. The *rest* (the other fields, the empty line, the
+//! The *head* (status line, Server, Date) is the same for all responses of one status within
+//! one second. A worker renders it once a second. The *tail* (the other fields, the empty line, the
 //! content) never changes, and is rendered at start-up. A response copies two ranges, and shares the
 //! content if it is large. No request formats or allocates anything here.
 
@@ -12,17 +12,17 @@ use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A rest up to this size is copied, head and content together. So a small response is one entry of
-/// the send queue and needs no reference count. With the preamble of a 200 it fits one chunk.
+/// A tail up to this size is copied, head and content together. So a small response is one entry of
+/// the send queue and needs no reference count. With the head of a 200 it fits one chunk.
 pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - 70;
 const _: () =
-    assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
+    assert!(HEAD_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
 
 /// The longest insertion of [`Rendered::send_inserting`]: the remaining bytes that one response may
 /// copy.
 pub(super) const INSERTED_MAX_BYTES: usize = 896;
 const _: () = assert!(
-    PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
+    HEAD_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
 );
 
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
@@ -129,9 +129,9 @@ pub(in crate::app) enum Persistence {
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
     /// The fields and the empty line. The response's own content follows.
-    head: Arc<[u8]>,
+    bytes: Arc<[u8]>,
     /// Bytes of the fields and the empty line.
-    head_len: usize,
+    content_start: usize,
     /// Content that responses with other fields may share.
     content: Option<Arc<[u8]>>,
 }
@@ -139,8 +139,8 @@ pub(crate) struct Rendered {
 impl Rendered {
     /// A response with its own content. `fields` are whole lines, each with a CR LF.
     pub(crate) fn new(fields: &str, content: &[u8]) -> Rendered {
-        let head = [fields.as_bytes(), b"\r\n", content].concat();
-        Rendered { head: head.into(), head_len: fields.len() + 2, content: None }
+        let bytes = [fields.as_bytes(), b"\r\n", content].concat();
+        Rendered { bytes: bytes.into(), content_start: fields.len() + 2, content: None }
     }
 
     /// As [`Rendered::new`]. Shares `content` unless it is short.
@@ -151,8 +151,8 @@ impl Rendered {
         Rendered { content: Some(content.clone()), ..Rendered::new(fields, b"") }
     }
 
-    /// A short page for a response without a file. `fields` come before the fields of the page.
-    pub(crate) fn page(status: Status, fields: &str) -> Rendered {
+    /// The body of a response without a file: a short page. `fields` come before its own fields.
+    pub(crate) fn status_body(status: Status, fields: &str) -> Rendered {
         let (_, title, sentence) = STATUSES[status as usize];
         let page =
             format!("<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}\n");
@@ -167,16 +167,16 @@ impl Rendered {
 
     /// Bytes of memory outside the struct, without shared content.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.head.len() + 2 * size_of::<usize>()
+        self.bytes.len() + 2 * size_of::<usize>()
     }
 
     #[inline]
     fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
-        let head = if with_content { &self.head } else { &self.head[..self.head_len] };
-        if head.len() <= COPY_MAX_BYTES {
-            reply.copy(head);
+        let bytes = if with_content { &self.bytes } else { &self.bytes[..self.content_start] };
+        if bytes.len() <= COPY_MAX_BYTES {
+            reply.copy(bytes);
         } else {
-            reply.share(Blob::Shared(self.head.clone()), 0..head.len());
+            reply.share(Blob::Shared(self.bytes.clone()), 0..bytes.len());
         }
         if let (Some(content), true) = (&self.content, with_content) {
             reply.share(Blob::Shared(content.clone()), 0..content.len());
@@ -192,10 +192,10 @@ impl Rendered {
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let end = if with_content { self.head.len() } else { self.head_len };
-        reply.share(Blob::Shared(self.head.clone()), 0..at);
+        let end = if with_content { self.bytes.len() } else { self.content_start };
+        reply.share(Blob::Shared(self.bytes.clone()), 0..at);
         reply.copy(inserted);
-        reply.share(Blob::Shared(self.head.clone()), at..end);
+        reply.share(Blob::Shared(self.bytes.clone()), at..end);
     }
 }
 
@@ -210,7 +210,7 @@ impl Redirect {
     /// `location` is in URI form.
     pub(crate) fn new(location: &str) -> Redirect {
         let field = format!("Location: {location}");
-        let rendered = Rendered::page(Status::MovedPermanently, &format!("{field}\r\n"));
+        let rendered = Rendered::status_body(Status::MovedPermanently, &format!("{field}\r\n"));
         Redirect { rendered, location_end: field.len() }
     }
 
@@ -228,28 +228,28 @@ impl Redirect {
 /// The parts of responses that belong to no file, constant and changing.
 pub(super) struct Answers {
     unix_seconds: u64,
-    preambles: [Preamble; STATUSES.len()],
-    pages: [Rendered; STATUSES.len()],
+    heads: [ResponseHead; STATUSES.len()],
+    status_bodies: [Rendered; STATUSES.len()],
 }
 
-/// `PREAMBLE_MAX_BYTES` suffice for the longest reason phrase, of status 431.
-pub(in crate::app) const PREAMBLE_MAX_BYTES: usize = 104;
+/// `HEAD_MAX_BYTES` suffice for the longest reason phrase, of status 431.
+pub(in crate::app) const HEAD_MAX_BYTES: usize = 104;
 
 /// The start of a response: status line, Server and Date.
 #[derive(Clone, Copy)]
-pub(in crate::app) struct Preamble {
-    bytes: [u8; PREAMBLE_MAX_BYTES],
+pub(in crate::app) struct ResponseHead {
+    bytes: [u8; HEAD_MAX_BYTES],
     len: usize,
 }
 
-impl Preamble {
+impl ResponseHead {
     /// `status` is the code and the reason phrase, at most 40 bytes.
-    pub(in crate::app) fn new(status: &str) -> Preamble {
+    pub(in crate::app) fn new(status: &str) -> ResponseHead {
         let date = " ".repeat(DATE_BYTES);
         let text = format!("HTTP/1.1 {status}\r\nServer: simoom\r\nDate: {date}\r\n");
-        let mut bytes = [0; PREAMBLE_MAX_BYTES];
+        let mut bytes = [0; HEAD_MAX_BYTES];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Preamble { bytes, len: text.len() }
+        ResponseHead { bytes, len: text.len() }
     }
 
     pub(in crate::app) fn set_date(&mut self, date: &[u8; DATE_BYTES]) {
@@ -270,14 +270,14 @@ impl Answers {
     pub(super) fn new() -> Answers {
         let mut answers = Answers {
             unix_seconds: 0,
-            preambles: STATUSES.map(|(_, line, _)| Preamble::new(line)),
-            pages: STATUSES.map(|(status, ..)| match status {
-                Status::MethodNotAllowed => Rendered::page(status, ALLOW),
+            heads: STATUSES.map(|(_, line, _)| ResponseHead::new(line)),
+            status_bodies: STATUSES.map(|(status, ..)| match status {
+                Status::MethodNotAllowed => Rendered::status_body(status, ALLOW),
                 // RFC 9110 §8.6: no Content-Length.
                 Status::NoContent => Rendered::new(ALLOW, b""),
                 // The method may be unknown here, and a response to HEAD has no content.
                 Status::InternalServerError => Rendered::new("Content-Length: 0\r\n", b""),
-                status => Rendered::page(status, ""),
+                status => Rendered::status_body(status, ""),
             }),
         };
         answers.render_date(0);
@@ -299,23 +299,23 @@ impl Answers {
     fn render_date(&mut self, unix_seconds: u64) {
         self.unix_seconds = unix_seconds;
         let date = imf_fixdate(unix_seconds);
-        for preamble in &mut self.preambles {
-            preamble.set_date(&date);
+        for head in &mut self.heads {
+            head.set_date(&date);
         }
     }
 
-    /// Sends a response: the preamble, the Connection field and `rest`.
+    /// Sends a response: the head, the Connection field and `tail`.
     #[inline]
     pub(super) fn send(
         &self,
         status: Status,
         persistence: Persistence,
-        rest: &Rendered,
+        tail: &Rendered,
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
         self.begin(status, persistence, reply);
-        rest.send(with_content, reply);
+        tail.send(with_content, reply);
     }
 
     /// Sends the redirect with `query` appended. `query` includes the question mark.
@@ -333,8 +333,8 @@ impl Answers {
 
     #[inline]
     fn begin(&self, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
-        let preamble = &self.preambles[status as usize];
-        reply.copy(preamble.bytes());
+        let head = &self.heads[status as usize];
+        reply.copy(head.bytes());
         match persistence {
             Persistence::Keep => {}
             Persistence::KeepAndSay => reply.copy(CONNECTION_KEEP_ALIVE),
@@ -342,9 +342,9 @@ impl Answers {
         }
     }
 
-    /// The page that describes the error.
-    pub(super) fn page(&self, status: Status) -> &Rendered {
-        &self.pages[status as usize]
+    /// The body that describes the error.
+    pub(super) fn status_body(&self, status: Status) -> &Rendered {
+        &self.status_bodies[status as usize]
     }
 }
 
@@ -359,17 +359,17 @@ mod tests {
             let preamble = Preamble::new(line);
             assert!(preamble.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
             let page = Rendered::page(status, ALLOW);
-            assert!(page.head.len() <= COPY_MAX_BYTES, "{line}");
+            assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
         }
-        assert!(Preamble::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
+        assert!(ResponseHead::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
     }
 
     #[test]
     fn the_date_changes_and_nothing_else() {
         let mut answers = Answers::new();
         let text = |answers: &Answers| {
-            let preamble = &answers.preambles[Status::Ok as usize];
-            String::from_utf8(preamble.bytes[..preamble.len].to_vec()).unwrap()
+            let head = &answers.heads[Status::Ok as usize];
+            String::from_utf8(head.bytes[..head.len].to_vec()).unwrap()
         };
         assert_eq!(
             text(&answers),

@@ -5,6 +5,8 @@
 //! acts like `..`, and a route never sees a segment `.` or `..`. Empty segments count: `/a`, `/a/`
 //! and `//a` are three paths.
 
+use crate::app::http::path::hex;
+
 /// The reason that a target has no segments. The router answers 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -104,11 +106,6 @@ fn decode_to(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     }
     out.extend_from_slice(rest);
     Ok(())
-}
-
-/// The value of a hexadecimal digit.
-pub(super) fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]

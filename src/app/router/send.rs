@@ -5,7 +5,7 @@
 //! piece by piece, while there is capacity.
 
 use super::response::{Body, Pieces, Response};
-use super::status::Preambles;
+use super::status::ResponseHeads;
 use crate::app::http::request::Request as Head;
 use crate::app::http::response::{CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, Persistence};
 use crate::app::{Blob, Bytes};
@@ -61,7 +61,7 @@ pub(super) struct Sending {
 /// Queues `response`. If its body has an unknown length, queues only the head and returns the
 /// unsent part. The reply has capacity for a response. `head` is a buffer for the head.
 pub(super) fn send(
-    preambles: &Preambles,
+    heads: &ResponseHeads,
     head: &mut Vec<u8>,
     response: Response,
     asked: Asked,
@@ -70,7 +70,7 @@ pub(super) fn send(
     let Response { status, content_type, fields, body, close: _ } = response;
     head.clear();
     let mut push = |bytes: &[u8]| head.extend_from_slice(bytes);
-    push(preambles.get(status).bytes());
+    push(heads.get(status).bytes());
     push(match asked.persistence {
         Persistence::Keep => b"",
         Persistence::KeepAndSay => CONNECTION_KEEP_ALIVE,

@@ -10,7 +10,7 @@ use simoom_io::Reply;
 
 /// The state of one connection.
 #[derive(Debug, Default)]
-pub struct Conn {
+pub struct Connection {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
 }
@@ -64,7 +64,7 @@ impl Deadline {
     }
 }
 
-const _: () = assert!(size_of::<Conn>() <= 32);
+const _: () = assert!(size_of::<Connection>() <= 32);
 /// With this unit, 32 bits hold the length of a full queue with blobs of 4 GiB. Less progress than
 /// one unit in an idle period counts as none.
 const QUEUED_UNIT_BYTES: u64 = 64;
@@ -99,21 +99,21 @@ pub(in crate::app) enum Waiting {
 /// A selected answer, small enough to store in the connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Answer {
-    pub(super) subject: Subject,
+    pub(super) body: Body,
     /// False for HEAD.
     pub(super) with_content: bool,
     pub(super) persistence: Persistence,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(in crate::app) enum Subject {
+pub(in crate::app) enum Body {
     File(u32),
     NotModified(u32),
     Redirect(u32),
-    Page(Status),
+    Status(Status),
 }
 
-impl Conn {
+impl Connection {
     /// Whether no request is in progress: no byte of the next head has arrived, and no content is
     /// left to discard.
     pub(crate) fn is_between_requests(&self) -> bool {
@@ -124,12 +124,17 @@ impl Conn {
 impl Http {
     /// Sets the deadline for the current phase, unless the connection waits for the same already.
     #[inline]
-    pub(super) fn wait(&self, conn: &mut Conn, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn wait(
+        &self,
+        conn: &mut Connection,
+        waiting: Waiting,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
     /// Ends the connection after an idle period, unless the client still reads.
-    pub(super) fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn idle(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         match conn.deadline.idle(reply) {
             Idle::Over => {
                 let is_open = !matches!(conn.phase, Phase::Closing);

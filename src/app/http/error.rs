@@ -5,7 +5,7 @@ use super::response::Status;
 /// A protocol error that closes the connection: the end of the request is unknown, or reading it
 /// costs too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::app) enum Refusal {
+pub(in crate::app) enum HttpError {
     /// The head violates the grammar of RFC 9112 §2 and §5.
     BadSyntax,
     /// Host is missing, repeated or malformed (RFC 9112 §3.2).
@@ -36,10 +36,10 @@ pub(in crate::app) enum Refusal {
     UnknownVersion,
 }
 
-impl Refusal {
+impl HttpError {
     /// The status for the client.
     pub(in crate::app) fn status(self) -> Status {
-        use Refusal::*;
+        use HttpError::*;
         match self {
             BadSyntax | BadHost | BadFraming | BadTarget | BadChunk => Status::BadRequest,
             HeadTimeout | BodyTimeout => Status::RequestTimeout,
