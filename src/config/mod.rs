@@ -24,6 +24,8 @@ pub use values::{
     MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
 };
 
+#[cfg(feature = "cli")]
+use crate::app::content;
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
@@ -34,7 +36,6 @@ pub(crate) use cores::chosen_cores;
 #[cfg(feature = "cli")]
 use endpoints::Endpoints;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 pub(crate) use values::{endpoint, interface as interface_name};
@@ -83,10 +84,8 @@ pub struct Serve {
     pub addresses: Vec<IpAddr>,
     /// Interval of the duplicate-address check (RFC 5227); 0 turns it off.
     pub address_probe: Duration,
-    /// The directory to serve; `None` for the built-in page.
-    pub root: Option<PathBuf>,
-    /// Whether to serve names that begin with a dot.
-    pub dotfiles: bool,
+    /// The files to serve and their rules.
+    pub content: content::Settings,
     /// The cores of the workers, ascending; at least one.
     pub cores: Vec<usize>,
     /// Limit of the open connections, over all workers.
@@ -199,8 +198,18 @@ impl Serve {
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
-            root: options.root,
-            dotfiles: options.dotfiles.unwrap_or_default(),
+            content: content::Settings {
+                limit_bytes: 0,
+                compress: options.compress.unwrap_or_default(),
+                site: content::Site {
+                    root: options.root,
+                    dotfiles: options.dotfiles.unwrap_or_default(),
+                    autoindex: options.autoindex.unwrap_or_default(),
+                    try_files: options.fallback.into_iter().collect(),
+                    ..Default::default()
+                },
+                hosts: Vec::new(),
+            },
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,
             memcached_connections: options.memcached_connections,

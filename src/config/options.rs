@@ -7,6 +7,7 @@
 use super::values::{
     self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
 };
+use crate::app::content::Template;
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -39,6 +40,28 @@ pub struct ServeOptions {
         hide_possible_values = true, help_heading = "What to serve"
     )]
     pub dotfiles: Option<bool>,
+
+    /// Compress files at start, in the codings br and gzip
+    ///
+    /// Only types that compress well, only where it saves bytes, and only while the memory limit
+    /// allows. A file NAME.br, NAME.zst or NAME.gz beside NAME is used without this flag.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub compress: Option<bool>,
+
+    /// Answer a directory without index.html with a list of its files
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub autoindex: Option<bool>,
+
+    /// Answer a path without a file with the file at this path: /index.html for a page that routes
+    /// by itself
+    #[arg(long, value_name = "PATH", value_parser = values::fallback, help_heading = "What to serve")]
+    pub fallback: Option<Template>,
 
     /// Serve memcached on this port [default: 127.0.0.1:11211]
     ///

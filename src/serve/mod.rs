@@ -63,10 +63,10 @@ fn load_content(
     config: &config::Serve,
     loaded: Loaded,
 ) -> impl FnOnce(usize) -> Result<usize> + use<> {
-    let (root, dotfiles) = (config.root.clone(), config.dotfiles);
+    let settings = config.content.clone();
     move |limit_bytes| {
-        let content = Content::load(root.as_deref(), content::Settings { limit_bytes, dotfiles })
-            .map_err(|error| Error::usage(error.to_string()))?;
+        let settings = content::Settings { limit_bytes, ..settings };
+        let content = Content::load(&settings).map_err(|error| Error::usage(error.to_string()))?;
         Ok(loaded.get_or_init(|| Arc::new(content)).memory_bytes())
     }
 }

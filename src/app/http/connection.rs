@@ -110,6 +110,10 @@ pub(in crate::app) enum Body {
     File(u32),
     NotModified(u32),
     Redirect(u32),
+    /// A redirect to the location that the rules of a site wrote, with its length.
+    Moved(u32, u16),
+    /// The site's own page for an error, or its answer to OPTIONS.
+    Page(u32),
     Status(Status),
 }
 

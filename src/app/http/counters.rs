@@ -18,7 +18,7 @@ simoom_io::counters! {
         http_continues,
         /// Answers 200 and 204.
         http_responses_2xx,
-        /// Answers 301 and 304.
+        /// Answers 300 to 399.
         http_responses_3xx,
         /// Answers 400 to 499, refused requests included.
         http_responses_4xx,
@@ -73,7 +73,11 @@ impl Counters {
     pub(super) fn note_answer(&mut self, status: Status) {
         match status {
             Status::Ok | Status::NoContent => self.http_responses_2xx += 1,
-            Status::MovedPermanently => self.http_responses_3xx += 1,
+            Status::MovedPermanently
+            | Status::Found
+            | Status::SeeOther
+            | Status::TemporaryRedirect
+            | Status::PermanentRedirect => self.http_responses_3xx += 1,
             Status::NotModified => {
                 self.http_responses_3xx += 1;
                 self.http_not_modified += 1;

@@ -70,6 +70,8 @@ pub struct Http {
     answers: Answers,
     /// Buffer for decoded paths: paths with escapes or dot segments.
     scratch: Box<[u8]>,
+    /// Buffer for the location of a redirect.
+    location: Box<[u8]>,
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
@@ -93,6 +95,7 @@ impl Http {
             options,
             answers: Answers::new(),
             scratch: vec![0; REQUEST_LINE_MAX_BYTES].into(),
+            location: vec![0; response::INSERTED_MAX_BYTES].into(),
             whole: 0,
             draining: false,
             counters: Counters::default(),
@@ -238,7 +241,12 @@ impl Http {
         if let Body::Redirect(index) = answer.body
             && let Some(query) = request.query()
         {
-            self.redirect(conn, index, query, answer, discard.is_some(), reply);
+            self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
+            return Ok(());
+        }
+        if let Body::Moved(index, len) = answer.body {
+            let query = request.query().unwrap_or_default();
+            self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
             return Ok(());
         }
         match discard {
@@ -248,27 +256,37 @@ impl Http {
         Ok(())
     }
 
-    /// Answers with a redirect that keeps the query. The connection cannot store a query while the
-    /// content arrives. So a request with a query and content closes the connection.
+    /// Answers with a redirect to its location, the `written` bytes of [`Http::location`], and the
+    /// query. The connection cannot store a query while the content arrives. So a request with a
+    /// query and content closes the connection.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "all parts of one answer")]
     fn redirect(
         &mut self,
         conn: &mut Connection,
         index: u32,
+        written: usize,
         query: &[u8],
         answer: Answer,
         has_body: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
         let asked = if has_body { Persistence::Close } else { answer.persistence };
-        if query.len() > response::INSERTED_MAX_BYTES {
+        // A location with a query has its own.
+        let has_query = memchr::memchr(b'?', &self.location[..written]).is_some();
+        let query = if has_query { b"" } else { query };
+        let end = written + query.len();
+        if end > response::INSERTED_MAX_BYTES {
             let body = Body::Status(Status::UriTooLong);
             return self.answer(conn, Answer { body, persistence: asked, ..answer }, reply);
         }
         let persistence = self.persistence(asked);
         let redirect = self.content.redirect(index);
-        self.answers.redirect(redirect, query, persistence, answer.with_content, reply);
-        self.answered(conn, Status::MovedPermanently, persistence, reply);
+        let status = redirect.status();
+        self.location[written..end].copy_from_slice(query);
+        let appended = &self.location[..end];
+        self.answers.redirect(redirect, appended, persistence, answer.with_content, reply);
+        self.answered(conn, status, persistence, reply);
     }
 
     /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
@@ -282,7 +300,7 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         match (request.expects_continue, answer.body) {
-            (true, Body::Status(_)) => {
+            (true, Body::Status(_) | Body::Page(_)) => {
                 return self.answer(
                     conn,
                     Answer { persistence: Persistence::Close, ..answer },
@@ -331,8 +349,14 @@ impl Http {
             Body::NotModified(index) => {
                 (Status::NotModified, self.content.file(index).not_modified())
             }
-            Body::Redirect(index) => {
-                (Status::MovedPermanently, self.content.redirect(index).rendered())
+            Body::Redirect(index) | Body::Moved(index, _) => {
+                let redirect = self.content.redirect(index);
+                (redirect.status(), redirect.rendered())
+            }
+            Body::Page(index) => {
+                let page = self.content.page(index);
+                self.counters.note_status_body(page.status);
+                (page.status, &page.rendered)
             }
             Body::Status(status) => {
                 self.counters.note_status_body(status);
@@ -464,3 +488,7 @@ impl Application for Http {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod site_tests;

@@ -2,8 +2,8 @@
 //!
 //! The *head* (status line, Server, Date) is the same for all responses of one status within
 //! one second. A worker renders it once a second. The *tail* (the other fields, the empty line, the
-//! content) never changes, and is rendered at start-up. A response copies two ranges, and shares the
-//! content if it is large. No request formats or allocates anything here.
+//! content) never changes, and is rendered at start-up. A response copies two ranges, and shares
+//! the content if it is large. No request formats or allocates anything here.
 
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
@@ -28,7 +28,7 @@ const _: () = assert!(
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
 pub(in crate::app) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The methods of all resources (RFC 9110 §10.2.1).
-const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 pub(in crate::app) const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
 pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
 
@@ -38,10 +38,15 @@ pub(crate) enum Status {
     Ok,
     NoContent,
     MovedPermanently,
+    Found,
+    SeeOther,
     NotModified,
+    TemporaryRedirect,
+    PermanentRedirect,
     BadRequest,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     RequestTimeout,
     PreconditionFailed,
     ContentTooLarge,
@@ -55,18 +60,27 @@ pub(crate) enum Status {
 
 /// The statuses in the order of the enum: code, reason phrase (RFC 9110 §15, RFC 6585 §5), and the
 /// text of the error page.
-const STATUSES: [(Status, &str, &str); 16] = [
+const STATUSES: [(Status, &str, &str); 21] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
-    (
-        Status::MovedPermanently,
-        "301 Moved Permanently",
-        "The path of a directory ends with a slash.",
-    ),
+    (Status::MovedPermanently, "301 Moved Permanently", "The resource has another address."),
+    (Status::Found, "302 Found", "The resource has another address for now."),
+    (Status::SeeOther, "303 See Other", "The answer is at another address."),
     (Status::NotModified, "304 Not Modified", ""),
+    (
+        Status::TemporaryRedirect,
+        "307 Temporary Redirect",
+        "The resource has another address for now.",
+    ),
+    (Status::PermanentRedirect, "308 Permanent Redirect", "The resource has another address."),
     (Status::BadRequest, "400 Bad Request", "The request is malformed."),
     (Status::NotFound, "404 Not Found", "The requested file was not found."),
     (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed."),
+    (
+        Status::NotAcceptable,
+        "406 Not Acceptable",
+        "The request accepts none of the available content codings.",
+    ),
     (Status::RequestTimeout, "408 Request Timeout", "The request did not arrive in time."),
     (
         Status::PreconditionFailed,
@@ -107,6 +121,11 @@ const STATUSES: [(Status, &str, &str); 16] = [
 ];
 
 impl Status {
+    /// The status with this code, if the server sends it.
+    pub(in crate::app) fn of_code(code: u16) -> Option<Status> {
+        STATUSES.iter().map(|(status, ..)| *status).find(|status| status.code() == code)
+    }
+
     /// The three digits.
     pub(in crate::app) fn code(self) -> u16 {
         let (_, line, _) = STATUSES[self as usize];
@@ -199,19 +218,24 @@ impl Rendered {
     }
 }
 
-/// A redirect to one location. A response may append a query.
+/// A redirect to one location. A response may append to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Redirect {
+    status: Status,
     rendered: Rendered,
     location_end: usize,
 }
 
 impl Redirect {
-    /// `location` is in URI form.
-    pub(crate) fn new(location: &str) -> Redirect {
+    /// `location` is in URI form. `fields` are further lines, each with a CR LF.
+    pub(crate) fn new(status: Status, location: &str, fields: &str) -> Redirect {
         let field = format!("Location: {location}");
-        let rendered = Rendered::status_body(Status::MovedPermanently, &format!("{field}\r\n"));
-        Redirect { rendered, location_end: field.len() }
+        let rendered = Rendered::status_body(status, &format!("{field}\r\n{fields}"));
+        Redirect { status, rendered, location_end: field.len() }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status
     }
 
     /// The response without a query.
@@ -318,17 +342,17 @@ impl Answers {
         tail.send(with_content, reply);
     }
 
-    /// Sends the redirect with `query` appended. `query` includes the question mark.
+    /// Sends the redirect with `appended` at the end of its location.
     pub(super) fn redirect(
         &self,
         redirect: &Redirect,
-        query: &[u8],
+        appended: &[u8],
         persistence: Persistence,
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.begin(Status::MovedPermanently, persistence, reply);
-        redirect.rendered.send_inserting(redirect.location_end, query, with_content, reply);
+        self.begin(redirect.status, persistence, reply);
+        redirect.rendered.send_inserting(redirect.location_end, appended, with_content, reply);
     }
 
     #[inline]
@@ -356,9 +380,9 @@ mod tests {
     fn every_status_stands_in_its_place_and_fits_one_chunk() {
         for (place, (status, line, _)) in STATUSES.into_iter().enumerate() {
             assert_eq!(status as usize, place);
-            let preamble = Preamble::new(line);
-            assert!(preamble.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
-            let page = Rendered::page(status, ALLOW);
+            let head = ResponseHead::new(line);
+            assert!(head.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
+            let page = Rendered::status_body(status, ALLOW);
             assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
         }
         assert!(ResponseHead::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
