@@ -33,6 +33,7 @@ pub mod config;
 pub mod control;
 #[cfg(feature = "cli")]
 pub mod demo;
+mod digits;
 pub mod error;
 pub mod guide;
 pub mod handler;
@@ -46,6 +47,7 @@ pub mod log;
 pub mod metrics;
 pub mod netns;
 pub mod panics;
+mod print;
 pub mod probe;
 pub mod readiness;
 #[cfg(feature = "cli")]
@@ -63,3 +65,4 @@ pub use handler::Handler;
 pub use later::{Completed, Later, Token};
 pub use server::{Builder, Factories, Server, Signals, Stopper, WorkerInfo};
 pub use simoom_io as io;
+pub use simoom_tcp::{Congestion, congestion};

@@ -49,10 +49,11 @@ fn without_flags_a_page_on_loopback() {
 fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
-         --compress --autoindex --fallback /index.html \
+         --compress --autoindex --fallback /index.html --watch=false \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
          --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
+         --congestion newreno --http-congestion cubic --memcached-congestion newreno \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
          --tcp-keepalive 5 --memcached-idle-timeout 6s",
@@ -82,6 +83,7 @@ fn every_flag_arrives() {
             },
             ..content::Settings::default()
         },
+        watch: false,
         cores: vec![0, 2],
         connections: 100_000,
         http_connections: Some(60_000),
@@ -90,6 +92,9 @@ fn every_flag_arrives() {
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
         ecn: Ecn::Off,
+        congestion: Congestion::NEWRENO,
+        http_congestion: Some(Congestion::CUBIC),
+        memcached_congestion: Some(Congestion::NEWRENO),
         on_interface_change: InterfaceChange::End,
         busy_poll: true,
         memory_limit_bytes: Some(2 << 30),
@@ -233,6 +238,11 @@ fn what_does_not_go_together_is_refused() {
         ("--transport xdp", "--transport xdp: cannot be used without --interface"),
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: cannot be used without --interface"),
         ("--ecn off", "--ecn off: cannot be used without --interface"),
+        ("--congestion newreno", "--congestion newreno: cannot be used without --interface"),
+        (
+            "--memcached-congestion cubic",
+            "--memcached-congestion cubic: cannot be used without --interface",
+        ),
         ("--busy-poll", "--busy-poll: cannot be used without --interface"),
         (
             "--on-interface-change end",

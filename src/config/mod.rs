@@ -14,11 +14,15 @@ mod endpoints;
 mod file;
 #[cfg(feature = "cli")]
 mod options;
+#[cfg(feature = "cli")]
+mod sites;
 pub(crate) mod values;
 
 pub use cores::usable_cores;
 #[cfg(feature = "cli")]
 pub use options::{LogOptions, ServeOptions};
+#[cfg(feature = "cli")]
+pub use sites::Sites;
 pub use values::{
     CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
     MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
@@ -35,6 +39,8 @@ use clap::{ArgMatches, FromArgMatches, ValueEnum};
 pub(crate) use cores::chosen_cores;
 #[cfg(feature = "cli")]
 use endpoints::Endpoints;
+#[cfg(feature = "cli")]
+use simoom_tcp::Congestion;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +92,8 @@ pub struct Serve {
     pub address_probe: Duration,
     /// The files to serve and their rules.
     pub content: content::Settings,
+    /// Whether to reload files that change.
+    pub watch: bool,
     /// The cores of the workers, ascending; at least one.
     pub cores: Vec<usize>,
     /// Limit of the open connections, over all workers.
@@ -103,6 +111,12 @@ pub struct Serve {
     pub xdp_mode: XdpMode,
     /// Whether connections use explicit congestion notification.
     pub ecn: Ecn,
+    /// The congestion control of services without one of their own.
+    pub congestion: Congestion,
+    /// The congestion control of HTTP.
+    pub http_congestion: Option<Congestion>,
+    /// The congestion control of memcached.
+    pub memcached_congestion: Option<Congestion>,
     /// The reaction to a change of the interface.
     pub on_interface_change: InterfaceChange,
     /// Whether workers spin when idle.
@@ -184,6 +198,7 @@ impl Serve {
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
         let store = store::Settings::default();
+        let fallback: Vec<_> = options.fallback.into_iter().collect();
         let serve = Serve {
             http: endpoints.http,
             memcached: endpoints.memcached.map(|endpoint| Memcached {
@@ -195,6 +210,7 @@ impl Serve {
                 idle: options.memcached_idle_timeout.unwrap_or(MEMCACHED_IDLE_DEFAULT),
             }),
             addresses: options.address.unwrap_or_default(),
+            watch: options.watch.unwrap_or(true),
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
@@ -205,10 +221,10 @@ impl Serve {
                     root: options.root,
                     dotfiles: options.dotfiles.unwrap_or_default(),
                     autoindex: options.autoindex.unwrap_or_default(),
-                    try_files: options.fallback.into_iter().collect(),
-                    ..Default::default()
+                    try_files: [options.sites.site.try_files, fallback].concat(),
+                    ..options.sites.site
                 },
-                hosts: Vec::new(),
+                hosts: options.sites.hosts,
             },
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,
@@ -217,6 +233,9 @@ impl Serve {
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
             ecn: options.ecn.unwrap_or_default(),
+            congestion: options.congestion.unwrap_or_default(),
+            http_congestion: options.http_congestion,
+            memcached_congestion: options.memcached_congestion,
             on_interface_change: options.on_interface_change.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
             memory_limit_bytes: options.memory_limit,
@@ -260,6 +279,7 @@ impl Serve {
             transport: self.transport,
             xdp_mode: self.xdp_mode,
             ecn: self.ecn,
+            congestion: self.congestion,
             on_interface_change: self.on_interface_change,
             busy_poll: self.busy_poll,
             memory_limit_bytes: self.memory_limit_bytes,
@@ -280,6 +300,8 @@ impl Serve {
             port_names: PortNames::of(HTTP),
             endpoints: vec![endpoint],
             connections: self.http_connections,
+            congestion_option: "--http-congestion".into(),
+            congestion: self.http_congestion,
             optional: false,
         }
     }
@@ -292,6 +314,8 @@ impl Serve {
             port_names: PortNames::of(MEMCACHED),
             endpoints: vec![memcached.endpoint],
             connections: self.memcached_connections,
+            congestion_option: "--memcached-congestion".into(),
+            congestion: self.memcached_congestion,
             optional: memcached.optional,
         }
     }

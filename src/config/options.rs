@@ -4,11 +4,13 @@
 //! No flag has a default here: a flag that was not given must stay recognisable, so that flags win
 //! over the file. [`super::Serve`] fills in the defaults.
 
+use super::sites::Sites;
 use super::values::{
     self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
 };
 use crate::app::content::Template;
 use clap::Args;
+use simoom_tcp::Congestion;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +30,7 @@ pub struct ServeOptions {
 
     /// Serve the files under this directory [default: a built-in page]
     ///
-    /// The files are read into memory at start-up. Later changes are not seen.
+    /// The files are read into memory at start-up.
     #[arg(long, value_name = "DIR", help_heading = "What to serve")]
     pub root: Option<PathBuf>,
 
@@ -40,6 +42,16 @@ pub struct ServeOptions {
         hide_possible_values = true, help_heading = "What to serve"
     )]
     pub dotfiles: Option<bool>,
+
+    /// Reload files that change, within a second [default: true]
+    ///
+    /// New files are served when all of them are in memory. Old and new files together must fit the
+    /// memory limit, and unchanged files count once. SIGHUP reloads in any case.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub watch: Option<bool>,
 
     /// Compress files at start, in the codings br and gzip
     ///
@@ -137,6 +149,26 @@ pub struct ServeOptions {
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Interface and transport")]
     pub ecn: Option<Ecn>,
 
+    /// Congestion control of connections [default: cubic]
+    ///
+    /// Over AF_XDP only. For kernel sockets, sysctl net.ipv4.tcp_congestion_control decides.
+    #[arg(long, value_name = "NAME", value_parser = values::congestion(), help_heading = "Interface and transport")]
+    pub congestion: Option<Congestion>,
+
+    /// Congestion control of HTTP connections [default: --congestion]
+    #[arg(
+        long, value_name = "NAME", value_parser = values::congestion(), hide_possible_values = true,
+        help_heading = "Interface and transport"
+    )]
+    pub http_congestion: Option<Congestion>,
+
+    /// Congestion control of memcached connections [default: --congestion]
+    #[arg(
+        long, value_name = "NAME", value_parser = values::congestion(), hide_possible_values = true,
+        help_heading = "Interface and transport"
+    )]
+    pub memcached_congestion: Option<Congestion>,
+
     /// Cores to use, one worker on each [default: all that the process may use]
     ///
     /// A list of numbers and ranges: 0-3 or 0,2. Use cores of the NUMA node that the NIC is
@@ -223,7 +255,7 @@ pub struct ServeOptions {
     /// Time for open answers to finish after SIGTERM [default: 10s]
     ///
     /// Idle connections have up to 500 ms for one more request. SIGINT and SIGQUIT do the same; a
-    /// second signal ends the wait. SIGHUP, SIGUSR1 and SIGUSR2 reload nothing.
+    /// second signal ends the wait.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub drain_timeout: Option<Duration>,
 
@@ -237,13 +269,18 @@ pub struct ServeOptions {
     /// Read flags from this TOML file; flags on the command line win
     ///
     /// Keys are the names of the flags: connections = 100000, busy-poll = true,
-    /// address = ["192.0.2.1", "192.0.2.2"].
+    /// address = ["192.0.2.1", "192.0.2.2"]. Tables set fields, redirects, media types and hosts:
+    /// see `simoom guide http`.
     #[arg(long, value_name = "FILE.toml", help_heading = "Operation")]
     pub config: Option<PathBuf>,
 
     /// The log.
     #[command(flatten)]
     pub log: LogOptions,
+
+    /// The sites of the file. No flag stands for them.
+    #[arg(skip)]
+    pub sites: Sites,
 }
 
 /// The flags of every command that logs.

@@ -5,6 +5,10 @@ use crate::app::content::Template;
 use crate::steer::is_host_address;
 #[cfg(feature = "cli")]
 use clap::ValueEnum;
+#[cfg(feature = "cli")]
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+#[cfg(feature = "cli")]
+use simoom_tcp::Congestion;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -188,6 +192,15 @@ pub(crate) fn interface(text: &str) -> Result<String, String> {
         return Err("not an interface name; `ip -br link` lists them".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Parses the name of a congestion control. Help and errors list all of them.
+#[cfg(feature = "cli")]
+pub(super) fn congestion() -> impl TypedValueParser<Value = Congestion> {
+    let name = |known: &Congestion| PossibleValue::new(known.name()).help(known.about());
+    PossibleValuesParser::new(Congestion::ALL.iter().map(name)).try_map(|name| {
+        Congestion::named(&name).ok_or_else(|| format!("{name} is no congestion control"))
+    })
 }
 
 /// Parses a list of cores and ranges of cores: `0-3`, `0,2`, `0-1,4-5`.

@@ -5,7 +5,7 @@
 //! to the files, those that rustdoc gets in front lead to the modules here.
 
 use crate::error::{Error, Result};
-use std::io::{self, ErrorKind, Write};
+use crate::print::print_text;
 
 /// A page of the guide.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +57,7 @@ pub fn run(topic: Option<&str>) -> Result<()> {
         None => list(),
         Some(topic) => page(topic)?,
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // A reader such as `head` or `less` may stop before the end.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::because("writing to standard output", error))
-        }
-        _ => Ok(()),
-    }
+    print_text(&text)
 }
 
 /// A line for each topic.

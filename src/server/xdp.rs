@@ -288,6 +288,8 @@ fn stack_config<L>(
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,
     };
+    stack.congestion = setup.congestion;
+    stack.congestion_of_ports = setup.congestion_of_ports();
     let keep_alive_ms = setup.keep_alive.as_millis().min(1 << 30) as u32;
     stack.keep_alive_ms = keep_alive_ms;
     stack.keep_alive_interval_ms = stack.keep_alive_interval_ms.min(keep_alive_ms.max(1));

@@ -5,11 +5,12 @@
 use super::arena::Offset;
 use super::condition::{Verdict, verdict};
 use super::layout::{self, BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
-use super::number::{Digits, apply, parse};
+use super::number::{apply, parse};
 use super::shard::add;
 use super::space::{Queue, Space};
 use super::table::{ChainGuard, Entry, Slot};
 use super::*;
+use crate::digits::Digits;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 impl Store {
@@ -18,10 +19,7 @@ impl Store {
     pub fn reserve(&self, new: &NewItem<'_>, now: u32) -> Result<Reservation, ReserveError> {
         self.tick(now);
         let layout = self.checked_layout(new)?;
-        let Some(at) = self.take(layout, new.exptime, now) else {
-            add(&self.shard().stats.no_memory, 1);
-            return Err(ReserveError::OutOfMemory);
-        };
+        let at = self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
         self.render_reserved(at, layout, new);
         Ok(Reservation::complete(self.shard(), at))
     }
@@ -31,7 +29,6 @@ impl Store {
         assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
         let layout = Layout::of(new);
         if new.value_bytes > self.item_max_bytes || layout.total_bytes() > self.item_max_bytes {
-            add(&self.shard().stats.too_large, 1);
             return Err(ReserveError::TooLarge);
         }
         Ok(layout)
@@ -332,7 +329,7 @@ impl Store {
     ) -> Option<Reservation> {
         let digits = Digits::of(number);
         let value_bytes = digits.bytes().len().max(width);
-        // Written in short pieces.
+        // Written in short parts.
         work::add(4 * width);
         let Meta { flags, exptime, binary_key, .. } = *meta;
         let mut reservation =

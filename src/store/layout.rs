@@ -3,8 +3,8 @@
 //! The line is the only place of the client's flags: they are parsed from its text.
 
 use super::arena::{Arena, HEADER_BYTES, Header, Offset, UNIT_BYTES};
-use super::number::Digits;
 use super::{Meta, NewItem};
+use crate::digits::{self, Digits};
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -38,8 +38,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn of(new: &NewItem<'_>) -> Layout {
-        let digits = Digits::of(new.flags.into()).bytes().len()
-            + Digits::of(new.value_bytes as u64).bytes().len();
+        let digits = digits::count(new.flags.into()) + digits::count(new.value_bytes as u64);
         let overhead_bytes = KEY_AT + b" ".len() + b" ".len() + END.len() + digits;
         Layout { key_bytes: new.key.len(), overhead_bytes, value_bytes: new.value_bytes }
     }

@@ -45,7 +45,7 @@ impl Entry {
 
     #[inline]
     pub(super) fn may_be(self, hash: u64) -> bool {
-        self.0 >> OFFSET_BITS == hash << OFFSET_BITS >> OFFSET_BITS && self != Entry::NONE
+        (self.0 ^ hash << OFFSET_BITS) >> OFFSET_BITS == 0 && self != Entry::NONE
     }
 
     #[inline]
@@ -197,7 +197,7 @@ impl Table {
     /// Prefetches the first bucket of a chain.
     #[inline]
     pub(super) fn prefetch(&self, chain: usize) {
-        prefetch(&self.buckets[chain]);
+        prefetch(&raw const self.buckets[chain]);
     }
 
     /// The offset of the first candidate for a hash in the first bucket of its chain. Reads no

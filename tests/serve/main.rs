@@ -13,6 +13,7 @@ mod addresses;
 mod capture;
 mod client;
 mod connections;
+mod content;
 mod delay;
 mod ecn;
 mod examples;

@@ -7,6 +7,9 @@ use rustix::fs::Stat;
 use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Files have times of the kernel's clock ticks, of up to 10 ms.
+const TIME_GRAIN_NS: i128 = 20_000_000;
+
 /// The version of a file. Each change of a file changes its ctime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
@@ -33,6 +36,18 @@ impl Identity {
     /// The identity of no version: for bytes that were read while the file changed.
     pub(super) fn of_no_version(self) -> Identity {
         Identity { inode: 0, ..self }
+    }
+
+    /// Whether [`Identity::of_no_version`] made it.
+    pub(super) fn is_of_no_version(&self) -> bool {
+        self.inode == 0
+    }
+
+    /// Whether the file changed so shortly before `now`, in nanoseconds since the epoch, that a
+    /// further change could have the same time.
+    pub(super) fn is_recent(&self, now: i128) -> bool {
+        let changed = i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1);
+        now - changed < TIME_GRAIN_NS
     }
 
     /// The last modification in unix seconds, never in the future (RFC 9110 §8.8.2.1).

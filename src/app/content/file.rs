@@ -6,7 +6,7 @@ use super::data::Data;
 use super::media_type;
 use crate::app::http::Validators;
 use crate::app::http::date::imf_fixdate;
-use crate::app::http::response::{Rendered, Status};
+use crate::app::http::response::{Rendered, Shared, Status};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub(crate) struct File {
     /// The content, which an error page may share.
     content: Arc<[u8]>,
     content_type: Box<str>,
+    /// Offset of the Content-Length field in `ok`.
+    length_at: usize,
 }
 
 /// The description of a file's content.
@@ -46,6 +48,9 @@ pub(super) struct Description<'a> {
 
 impl File {
     /// Renders the responses for `data`.
+    ///
+    /// Content-Type is the first field and Content-Length the last. So a response with a part of
+    /// the file can send the fields between them, or all before Content-Length.
     pub(super) fn new(data: &Data, description: &Description<'_>) -> File {
         let Description { media_type, modified, coding, varies, fields, text } = *description;
         let etag = data.etag();
@@ -54,7 +59,7 @@ impl File {
         let mut ok = String::new();
         // Writing to a string cannot fail.
         let _ = write!(ok, "Content-Type: {content_type}\r\n");
-        let _ = write!(ok, "Content-Length: {}\r\nETag: {etag}\r\n", data.bytes().len());
+        let _ = write!(ok, "ETag: {etag}\r\n");
         if let Some(modified) = modified {
             let date = imf_fixdate(modified);
             let _ = write!(ok, "Last-Modified: {}\r\n", String::from_utf8_lossy(&date));
@@ -62,7 +67,9 @@ impl File {
         if let Some(coding) = coding {
             let _ = write!(ok, "Content-Encoding: {}\r\n", coding.name());
         }
-        let _ = write!(ok, "{vary}{fields}");
+        let _ = write!(ok, "{vary}{fields}Accept-Ranges: bytes\r\n");
+        let length_at = ok.len();
+        let _ = write!(ok, "Content-Length: {}\r\n", data.bytes().len());
         File {
             ok: Rendered::sharing(&ok, data.bytes()),
             // RFC 9110 §15.4.5: send Date, the validator, Vary and the caching fields, and no other
@@ -74,7 +81,18 @@ impl File {
             options: NONE,
             content: data.bytes().clone(),
             content_type: content_type.into(),
+            length_at,
         }
+    }
+
+    /// The fields, as whole lines, without Content-Length. Content-Type is the first.
+    pub(crate) fn fields(&self) -> Shared<'_> {
+        self.ok.fields(self.length_at)
+    }
+
+    /// The content.
+    pub(crate) fn content(&self) -> Shared<'_> {
+        self.ok.content()
     }
 
     #[inline]

@@ -7,16 +7,19 @@
 //! previous content.
 
 use super::build::{self, Builder};
+use super::data::Identity;
 use super::read::{self, Known, Loaded, TooLarge};
 use super::root::Root;
 use super::site::Site;
 use super::walk::{self, Tree};
 use super::{BUILT_IN_PAGE, Content, Settings, compress};
 use std::fmt;
+use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::info;
+use xxhash_rust::xxh3::Xxh3;
 
 /// The reason that the files under a root cannot be served.
 #[derive(Debug)]
@@ -74,11 +77,21 @@ struct Walked<'a> {
 }
 
 /// Loads the content. Shares what it can with the `previous` content, whose memory counts too.
-pub(super) fn load(settings: &Settings, previous: Option<&Content>) -> Result<Content, Error> {
+/// `None` if no file changed since, unless `is_forced`.
+pub(super) fn load(
+    settings: &Settings,
+    previous: Option<&Content>,
+    is_forced: bool,
+) -> Result<Option<Content>, Error> {
     let mut progress = Progress::default();
     let sites = settings.sites();
     let walked = sites.iter().map(|site| find(site, settings.limit_bytes, &mut progress));
     let walked = walked.collect::<Result<Vec<_>, _>>()?;
+    let fingerprint = fingerprint(&walked);
+    let known_fingerprint = previous.and_then(|previous| previous.fingerprint);
+    if !is_forced && known_fingerprint == Some(fingerprint) {
+        return Ok(None);
+    }
     let too_large = |needed_bytes| too_large(&walked, needed_bytes, settings.limit_bytes as u64);
     let needed_bytes = walked.iter().map(|walked| walked.tree.needed_bytes).sum();
     if needed_bytes > settings.limit_bytes as u64 {
@@ -96,10 +109,12 @@ pub(super) fn load(settings: &Settings, previous: Option<&Content>) -> Result<Co
         .collect();
     let loaded = read::read_all(&sources, known, left_bytes, &mut progress)
         .map_err(|TooLarge { needed_bytes }| too_large(held_bytes + needed_bytes))?;
-    let content = build(settings, &walked, loaded, &mut progress);
+    let mut content = build(settings, &walked, loaded, &mut progress);
+    let is_certain = !content.known.keys().any(Identity::is_of_no_version);
+    content.fingerprint = is_certain.then_some(fingerprint);
     match content.memory_bytes() as u64 {
         needed_bytes if needed_bytes > settings.limit_bytes as u64 => Err(too_large(needed_bytes)),
-        _ => Ok(content),
+        _ => Ok(Some(content)),
     }
 }
 
@@ -124,6 +139,18 @@ fn find<'a>(
     let tree = tree.map_err(error)?;
     tree.skipped.log();
     Ok(Walked { site, root: Some(root), tree })
+}
+
+/// Identifies the paths and the versions of all files.
+fn fingerprint(walked: &[Walked<'_>]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for Walked { tree, .. } in walked {
+        for (path, file) in &tree.paths {
+            (path, tree.files[*file].identity).hash(&mut hasher);
+        }
+        tree.directories.hash(&mut hasher);
+    }
+    hasher.digest()
 }
 
 fn too_large(walked: &[Walked<'_>], needed_bytes: u64, limit_bytes: u64) -> Error {

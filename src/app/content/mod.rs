@@ -14,6 +14,7 @@ mod build;
 mod charset;
 mod coding;
 mod compress;
+mod current;
 mod data;
 mod file;
 mod hash;
@@ -29,8 +30,10 @@ mod site;
 mod skipped;
 mod table;
 mod walk;
+mod watch;
 
 pub(crate) use coding::{Choice, choose};
+pub use current::{ContentCounters, Current};
 pub(crate) use file::File;
 pub use load::Error;
 pub use media_type::Types;
@@ -40,6 +43,8 @@ pub use site::{
     ERROR_PAGE_STATUSES, HeaderRule, REDIRECT_STATUSES, RedirectRule, RewriteRule, Site,
     check_field, check_host_name,
 };
+
+pub(crate) use watch::{Change, Watch, wait};
 
 use super::http::response::{Redirect, Rendered, Status};
 use build::Builder;
@@ -102,6 +107,9 @@ pub struct Content {
     known: Known,
     /// The directories that contain the files.
     watched: Vec<PathBuf>,
+    /// The files that the walk found. `None` if some may have changed unnoticed while they were
+    /// read.
+    fingerprint: Option<u64>,
     memory_bytes: usize,
 }
 
@@ -109,13 +117,20 @@ impl Content {
     /// Loads the files of all sites, or the built-in page without a root. Logs and skips paths that
     /// cannot be served: unreadable files, special files, and links that leave the root.
     pub fn load(settings: &Settings) -> Result<Content, Error> {
-        load::load(settings, None)
+        let loaded = load::load(settings, None, true)?;
+        Ok(loaded.expect("loaded although nothing changed"))
     }
 
     /// Loads again, and shares the bytes of unchanged files. Both contents together must fit the
     /// memory limit.
     pub fn reload(&self, settings: &Settings) -> Result<Content, Error> {
-        load::load(settings, Some(self))
+        let loaded = load::load(settings, Some(self), true)?;
+        Ok(loaded.expect("loaded although nothing changed"))
+    }
+
+    /// As [`Content::reload`], if any file changed; otherwise `None`.
+    pub fn reload_if_changed(&self, settings: &Settings) -> Result<Option<Content>, Error> {
+        load::load(settings, Some(self), false)
     }
 
     /// The built-in page alone.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
 
 /// Limit of the reading threads. More do not help one disk.
@@ -146,9 +146,14 @@ impl Reader<'_> {
             bytes = bytes[..filled].into();
         }
         let after = Identity::of(&fstat(&file)?);
-        let identity = if before == after { after } else { after.of_no_version() };
+        let is_certain = before == after && !after.is_recent(unix_nanoseconds());
+        let identity = if is_certain { after } else { after.of_no_version() };
         Ok(Loaded { data: Arc::new(Data::new(bytes)), identity })
     }
+}
+
+fn unix_nanoseconds() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
 }
 
 /// Opens a file that the walk found. Does not follow a link. If a FIFO or device replaced the file,

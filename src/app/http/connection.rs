@@ -73,6 +73,8 @@ const QUEUED_UNIT_BYTES: u64 = 64;
 pub(in crate::app) enum Phase {
     Head(Search),
     Body(Discard, Answer),
+    /// Sending the parts of a multipart response. The head of the request remains in the input.
+    Parts(Parts),
     Closing,
 }
 
@@ -103,6 +105,17 @@ pub(in crate::app) struct Answer {
     /// False for HEAD.
     pub(super) with_content: bool,
     pub(super) persistence: Persistence,
+    /// The low bits of the version of the content that the indices are of.
+    pub(super) version: u16,
+}
+
+/// The position within a multipart response.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::app) struct Parts {
+    /// Identifies the version of the file ([`super::partial::boundary`]).
+    pub(super) boundary: u64,
+    /// The number of queued parts.
+    pub(super) queued: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +127,8 @@ pub(in crate::app) enum Body {
     Moved(u32, u16),
     /// The site's own page for an error, or its answer to OPTIONS.
     Page(u32),
+    /// 416 for a file.
+    Unsatisfiable(u32),
     Status(Status),
 }
 
@@ -140,13 +155,14 @@ impl Http {
     /// Ends the connection after an idle period, unless the client still reads.
     pub(super) fn idle(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         match conn.deadline.idle(reply) {
-            Idle::Over => {
+            Idle::Over if !matches!(conn.phase, Phase::Parts(_)) => {
                 let is_open = !matches!(conn.phase, Phase::Closing);
                 self.counters.http_idle_timeouts += u64::from(is_open);
                 conn.phase = Phase::Closing;
                 reply.close();
             }
-            Idle::Stalled => {
+            // Or the missing parts of a response have waited too long for capacity.
+            Idle::Stalled | Idle::Over => {
                 self.counters.http_stalled += 1;
                 conn.phase = Phase::Closing;
                 reply.abort();

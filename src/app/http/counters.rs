@@ -16,14 +16,16 @@ simoom_io::counters! {
         http_request_content_bytes: bytes,
         /// Interim answers 100 (Continue).
         http_continues,
-        /// Answers 200 and 204.
+        /// Answers 200, 204 and 206.
         http_responses_2xx,
         /// Answers 300 to 399.
         http_responses_3xx,
         /// Answers 400 to 499, refused requests included.
         http_responses_4xx,
-        /// Answers 500, 501 and 505.
+        /// Answers 500 to 599.
         http_responses_5xx,
+        /// Answers 206 with one range or several.
+        http_partial,
         /// Answers 304.
         http_not_modified,
         /// Answers 404.
@@ -32,6 +34,8 @@ simoom_io::counters! {
         http_method_not_allowed,
         /// Answers 412.
         http_precondition_failed,
+        /// Answers 416: the range begins past the end of the file.
+        http_range_not_satisfiable,
         /// Answers 501 to an unknown method.
         http_unknown_method,
         /// Requests refused because the head does not follow the grammar.
@@ -73,6 +77,10 @@ impl Counters {
     pub(super) fn note_answer(&mut self, status: Status) {
         match status {
             Status::Ok | Status::NoContent => self.http_responses_2xx += 1,
+            Status::PartialContent => {
+                self.http_responses_2xx += 1;
+                self.http_partial += 1;
+            }
             Status::MovedPermanently
             | Status::Found
             | Status::SeeOther
@@ -82,8 +90,15 @@ impl Counters {
                 self.http_responses_3xx += 1;
                 self.http_not_modified += 1;
             }
-            Status::InternalServerError | Status::NotImplemented | Status::VersionNotSupported => {
+            Status::InternalServerError
+            | Status::NotImplemented
+            | Status::ServiceUnavailable
+            | Status::VersionNotSupported => {
                 self.http_responses_5xx += 1;
+            }
+            Status::RangeNotSatisfiable => {
+                self.http_responses_4xx += 1;
+                self.http_range_not_satisfiable += 1;
             }
             _ => self.http_responses_4xx += 1,
         }

@@ -25,7 +25,8 @@ impl Http {
             Method::Connect => Persistence::Close,
             _ => request.persistence,
         };
-        Ok(Answer { body, with_content: request.method != Method::Head, persistence })
+        let with_content = request.method != Method::Head;
+        Ok(Answer { body, with_content, persistence, version: self.version as u16 })
     }
 
     #[inline]

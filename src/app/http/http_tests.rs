@@ -44,8 +44,9 @@ fn a_small_file_whole() {
     assert_eq!(
         get("/12", ""),
         "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: 12\r\n\
-         ETag: \"5f70708547577b0f-c\"\r\nLast-Modified: Sat, 07 Mar 1992 20:26:40 GMT\r\n\r\nHello, all!\n"
+         Content-Type: application/octet-stream\r\nETag: \"5f70708547577b0f-c\"\r\n\
+         Last-Modified: Sat, 07 Mar 1992 20:26:40 GMT\r\nAccept-Ranges: bytes\r\n\
+         Content-Length: 12\r\n\r\nHello, all!\n"
     );
 }
 
@@ -299,6 +300,140 @@ fn conditional_requests_are_answered_304_and_412() {
 }
 
 #[test]
+fn a_range_is_sent_with_the_fields_of_the_file() {
+    let full = get("/12", "");
+    let (fields, _) = full.split_once("Content-Length").unwrap();
+    let fields = fields.replace("200 OK", "206 Partial Content");
+    assert_eq!(
+        get("/12", "Range: bytes=7-9\r\n"),
+        format!("{fields}Content-Range: bytes 7-9/12\r\nContent-Length: 3\r\n\r\nall")
+    );
+    let answer = get("/12", "Range: bytes=12-\r\n");
+    assert!(answer.starts_with("HTTP/1.1 416 Range Not Satisfiable\r\n"), "{answer}");
+    assert_eq!(field(&answer, "Content-Range"), Some("bytes */12"));
+}
+
+/// A multipart response in parts: for each, its Content-Range and its bytes.
+fn parts(answer: &str) -> Vec<(&str, &str)> {
+    let boundary = field(answer, "Content-Type")
+        .and_then(|value| value.strip_prefix("multipart/byteranges; boundary="))
+        .expect("a multipart response");
+    let (_, content) = answer.split_once("\r\n\r\n").unwrap();
+    assert_eq!(field(answer, "Content-Length").unwrap().parse(), Ok(content.len()));
+    let content = content.strip_suffix(&format!("\r\n--{boundary}--\r\n")).expect("its end");
+    let delimiter = format!("\r\n--{boundary}\r\n");
+    let (before, parts) = content.split_once(&delimiter).unwrap();
+    assert_eq!(before, "");
+    parts
+        .split(&delimiter)
+        .map(|part| {
+            let (head, bytes) = part.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("Content-Type: application/octet-stream\r\n"), "{head}");
+            let (_, range) = head.split_once("Content-Range: bytes ").unwrap();
+            (range, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn several_ranges_are_parts_of_one_response_rfc_9110_section_14_6() {
+    let answer = get("/large", "Range: bytes=0-1,1000-1002,-1\r\n");
+    assert!(answer.starts_with("HTTP/1.1 206 "), "{answer}");
+    assert_eq!(
+        parts(&answer),
+        [("0-1/20000", "ll"), ("1000-1002/20000", "lll"), ("19999-19999/20000", "l")]
+    );
+    assert_eq!(field(&answer, "Content-Range"), None, "§15.3.7.2");
+    assert_eq!(field(&answer, "ETag"), field(&get("/large", ""), "ETag"));
+    let many: Vec<_> = (0..60).map(|at| format!("{}-{}", at * 300, at * 300 + 99)).collect();
+    let answer = get("/large", &format!("Range: bytes={}\r\n", many.join(",")));
+    let expected: Vec<_> = many.iter().map(|range| format!("{range}/20000")).collect();
+    assert_eq!(parts(&answer).iter().map(|(range, _)| *range).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_response_of_many_parts_waits_for_capacity_and_is_in_order() {
+    let ranges: Vec<_> = (0..50).map(|at| format!("{}-{}", at * 400, at * 400 + 9)).collect();
+    let ranges = format!("Range: bytes={}\r\n", ranges.join(","));
+    for version in ["1.1", "1.7"] {
+        let request = format!("GET /large HTTP/{version}\r\nHost: a\r\n{ranges}\r\n");
+        let input = [GET, request.as_bytes(), GET, request.as_bytes(), GET].concat();
+        let wide = http_answers(&input, &[], false);
+        assert_eq!((codes(&wide.0), wide.1), (vec![200, 206, 200, 206, 200], false));
+        for sizes in [&[][..], &[1], &[100, 7]] {
+            assert_eq!(http_answers(&input, sizes, true), wide, "{sizes:?}");
+        }
+    }
+    let mut line = open();
+    line.offer(format!("GET /large HTTP/1.1\r\nHost: a\r\n{ranges}\r\n").as_bytes());
+    assert_eq!(codes(&line.take()), [206]);
+    let counters = line.app.counters();
+    assert_eq!((counters.http_requests, counters.http_partial), (1, 1), "counted once");
+}
+
+#[test]
+fn a_client_that_stops_reading_parts_is_reset_and_one_that_reads_is_not() {
+    let ranges: Vec<_> = (0..60).map(|at| format!("{}-{}", at * 300, at * 300 + 199)).collect();
+    let request =
+        format!("GET /large HTTP/1.1\r\nHost: a\r\nRange: bytes={}\r\n\r\n", ranges.join(","));
+    let mut line = Line::open_with(http(), 80, simoom_io::send::Pool::new(8, 8));
+    line.offer(request.as_bytes());
+    for _ in 0..5 {
+        let (part, resumed) = line.take_once(|_| {});
+        assert!(!part.is_empty() && resumed);
+        line.acknowledge(200);
+        line.expire();
+        assert!(!line.closed() && !line.aborted());
+        assert_eq!(line.deadline(), Some(Timeouts::default().idle));
+    }
+    line.expire();
+    assert!(line.aborted());
+    assert_eq!(line.app.counters().http_stalled, 1);
+}
+
+#[test]
+fn ranges_and_conditions_together_rfc_9110_section_13_2_2() {
+    let full = get("/12", "");
+    let etag = field(&full, "ETag").unwrap();
+    let (modified, earlier) = ("Sat, 07 Mar 1992 20:26:40 GMT", "Sat, 07 Mar 1992 20:26:39 GMT");
+    let table = [
+        ("§13.1.5 the tag", format!("If-Range: {etag}"), 206),
+        ("§13.1.5 another tag", "If-Range: \"x\"".into(), 200),
+        ("§13.1.5 a weak tag", format!("If-Range: W/{etag}"), 200),
+        ("§13.1.5 no list of tags", format!("If-Range: \"x\", {etag}"), 200),
+        ("§13.1.5 no asterisk", "If-Range: *".into(), 200),
+        ("§13.1.5 the date", format!("If-Range: {modified}"), 206),
+        ("§13.1.5 an earlier date", format!("If-Range: {earlier}"), 200),
+        ("§13.1.5 a later date", "If-Range: Sun, 06 Nov 1994 08:49:37 GMT".into(), 200),
+        ("§13.1.5 the date in another format", "If-Range: Sat Mar  7 20:26:40 1992".into(), 206),
+        ("§13.1.5 not a date", "If-Range: yesterday".into(), 200),
+        ("§13.1.5 two values", format!("If-Range: {etag}\r\nIf-Range: {etag}"), 200),
+        ("§13.2.2 step 1", "If-Match: \"x\"".into(), 412),
+        ("§13.2.2 step 1, then the range", format!("If-Match: {etag}"), 206),
+        ("§13.2.2 step 2", format!("If-Unmodified-Since: {earlier}"), 412),
+        ("§13.2.2 step 3", format!("If-None-Match: {etag}\r\nIf-Range: {etag}"), 304),
+        ("§13.2.2 step 4", format!("If-Modified-Since: {modified}\r\nIf-Range: {etag}"), 304),
+        ("§13.2.2 step 5", format!("If-None-Match: \"x\"\r\nIf-Range: \"y\""), 200),
+        ("§14.2 two Range fields", "Range: bytes=0-1".into(), 200),
+        ("§14.2 content of a request", "Content-Length: 3\r\n\r\nabc".into(), 200),
+    ];
+    for (rule, fields, code) in table {
+        let end = if fields.contains("\r\n\r\n") { "" } else { "\r\n\r\n" };
+        let head = format!("GET /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n{fields}{end}");
+        assert_eq!(codes(ask(&head).0.as_bytes()), [code], "{rule}");
+    }
+    let (head, _) = ask("HEAD /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n");
+    assert_eq!(codes(head.as_bytes()), [200], "§14.2: Range is defined for GET alone");
+    // §8.8.2.2: within the second of its modification, a date does not identify a version.
+    let mut line = open();
+    line.app.clock(700_000_000);
+    let weak =
+        format!("GET /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\nIf-Range: {modified}\r\n\r\n");
+    line.offer(weak.as_bytes());
+    assert_eq!(codes(&line.take()), [200]);
+}
+
+#[test]
 fn content_of_a_request_is_read_past() {
     let chunked = "GET /12 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nGET\r\n0\r\nT: x\r\n\r\n";
     let length = "GET /12 HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\nGET /x HTTP/1.1\r\n\r";
@@ -514,6 +649,9 @@ fn chunk() -> impl Strategy<Value = Vec<u8>> {
         Just("Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab"),
         Just("Connection: close\r\n"),
         Just("If-None-Match: *\r\n"),
+        Just("Range: bytes=3-9\r\n"),
+        Just("Range: bytes=0-9,200-299,-1,400-450,600-\r\n"),
+        Just("Range: bytes=90000-\r\nIf-Range: \"x\"\r\n"),
         Just("A: b\n"),
         Just(" folded\r\n"),
         Just("Host: b\r\n"),

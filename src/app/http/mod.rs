@@ -3,7 +3,7 @@
 //! # The life of a request
 //!
 //! The transport delivers input to `received`, in a frame or in its own buffer. A request may
-//! arrive in several chunks, and further requests may follow it. A connection is in one of three
+//! arrive in several chunks, and further requests may follow it. A connection is in one of four
 //! phases:
 //!
 //! - *Head*: `head::find_end` looks for the empty line. Until it arrives, the handler consumes
@@ -13,6 +13,7 @@
 //! - *Body*: the handler answers a request with content after the content. `body` discards the
 //!   content while the answer waits in the connection. `Expect: 100-continue` gets its interim
 //!   answer first. A request with unacceptable framing or size is refused before that.
+//! - *Parts*: a response with several ranges is queued in part (`partial`).
 //! - *Closing*: the last answer is queued. The handler reads no more input.
 //!
 //! `response` queues answers: ranges of pre-rendered bytes. No request formats anything. When the
@@ -37,7 +38,9 @@ mod fields;
 mod handler;
 pub(super) mod head;
 mod options;
+mod partial;
 pub(super) mod path;
+mod range;
 pub(super) mod request;
 pub(crate) mod response;
 mod target;
@@ -49,11 +52,12 @@ pub(crate) use date::imf_fixdate;
 pub use options::{Options, Timeouts};
 
 use super::Blob;
-use super::content::Content;
+use super::content::{Content, Current};
 use body::Discard;
 use connection::{Answer, Body, Phase, Waiting};
 use error::HttpError;
 use head::{REQUEST_LINE_MAX_BYTES, Search};
+use partial::Progress;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Opened, Reply};
@@ -66,6 +70,9 @@ pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
 /// The handler of one worker.
 pub struct Http {
     content: Arc<Content>,
+    /// The version of `content` in `current`.
+    version: u32,
+    current: Arc<Current>,
     options: Options,
     answers: Answers,
     /// Buffer for decoded paths: paths with escapes or dot segments.
@@ -90,8 +97,16 @@ impl Http {
     /// A handler that serves `content`. The Date of its answers is the epoch until the first call
     /// of [`Http::clock`].
     pub fn new(content: Arc<Content>, options: Options) -> Http {
+        Http::following(Arc::new(Current::new(content)), options)
+    }
+
+    /// As [`Http::new`]. Serves what `current` is replaced with from the next request on.
+    pub fn following(current: Arc<Current>, options: Options) -> Http {
+        let (content, version) = current.get();
         Http {
             content,
+            version,
+            current,
             options,
             answers: Answers::new(),
             scratch: vec![0; REQUEST_LINE_MAX_BYTES].into(),
@@ -109,7 +124,16 @@ impl Http {
 
     /// Sets the time of day. Call it before the first connection and then about once a second.
     pub fn clock(&mut self, unix_seconds: u64) {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
         self.answers.set_date(unix_seconds);
+    }
+
+    /// Takes the content that is served now.
+    #[cold]
+    fn take_current(&mut self) {
+        (self.content, self.version) = self.current.get();
     }
 
     /// Starts draining: every further answer carries `Connection: close` and is the last of its
@@ -127,7 +151,7 @@ impl Http {
     /// resets the connection, so that the client sees that the answer is cut off.
     pub(in crate::app) fn panicked(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
-        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing) {
+        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Parts(_)) {
             let status = Status::InternalServerError;
             self.answers.send(
                 status,
@@ -149,6 +173,7 @@ impl Http {
             (Phase::Body(discard, answer), _) => {
                 self.read_body(conn, discard, answer, bytes, reply)
             }
+            (Phase::Parts(_), _) => self.continue_parts(conn, bytes, reply),
             // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
@@ -169,10 +194,10 @@ impl Http {
                 conn.phase = Phase::Head(search);
                 Step::Wait(Waiting::Head)
             }
-            Ok(Some(len)) => {
-                self.handle(conn, &bytes[..len], reply);
-                Step::Took(len)
-            }
+            Ok(Some(len)) => match self.handle_head(conn, &bytes[..len], true, reply) {
+                Progress::Complete => Step::Took(len),
+                Progress::Partial => Step::Wait(Waiting::Idle),
+            },
             Err(error) => {
                 self.refuse(conn, error, bytes, reply);
                 Step::Took(bytes.len())
@@ -193,22 +218,67 @@ impl Http {
         }
     }
 
+    /// Continues a multipart response. Its request is still at the start of the input.
+    #[cold]
+    fn continue_parts(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        let Ok(Some(len)) = head::find_end(bytes, &mut Search::default()) else {
+            unreachable!("the whole head was delivered before");
+        };
+        match self.handle_again(conn, &bytes[..len], true, reply) {
+            Progress::Complete => Step::Took(len),
+            Progress::Partial => Step::Wait(Waiting::Idle),
+        }
+    }
+
     /// Answers a request with a whole head, or begins to read its content. The reply has capacity
-    /// for an answer.
-    #[inline]
+    /// for an answer. For callers that cannot pass the same head again.
     pub(in crate::app) fn handle(
         &mut self,
         conn: &mut Connection,
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) {
+        self.handle_head(conn, head, false, reply);
+    }
+
+    /// As [`Http::handle`]. `may_repeat`: whether the caller passes the same head again if the
+    /// answer is not complete.
+    #[inline]
+    fn handle_head(
+        &mut self,
+        conn: &mut Connection,
+        head: &[u8],
+        may_repeat: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Progress {
         self.counters.http_requests += 1;
         self.counters.http_head_bytes += head.len() as u64;
-        match self.handle_parsed(conn, head, reply) {
-            Ok(()) => {}
-            Err(HttpError::UnknownVersion) => self.handle_later_minor(conn, head, reply),
-            Err(error) => self.refuse(conn, error, head, reply),
-        }
+        self.handle_again(conn, head, may_repeat, reply)
+    }
+
+    #[inline]
+    fn handle_again(
+        &mut self,
+        conn: &mut Connection,
+        head: &[u8],
+        may_repeat: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Progress {
+        let handled = match self.handle_parsed(conn, head, may_repeat, reply) {
+            Err(HttpError::UnknownVersion) => {
+                self.handle_later_minor(conn, head, may_repeat, reply)
+            }
+            handled => handled,
+        };
+        handled.unwrap_or_else(|error| {
+            self.refuse(conn, error, head, reply);
+            Progress::Complete
+        })
     }
 
     /// Handles a request of HTTP/1.2 to HTTP/1.9 as HTTP/1.1. Refuses other versions.
@@ -217,14 +287,12 @@ impl Http {
         &mut self,
         conn: &mut Connection,
         head: &[u8],
+        may_repeat: bool,
         reply: &mut Reply<'_, Blob>,
-    ) {
+    ) -> Result<Progress, HttpError> {
         let mut buffer = [0; head::HEAD_MAX_BYTES];
-        let handled = request::as_minor_1(head, &mut buffer)
-            .and_then(|head| self.handle_parsed(conn, head, reply));
-        if let Err(error) = handled {
-            self.refuse(conn, error, head, reply);
-        }
+        let head = request::as_minor_1(head, &mut buffer)?;
+        self.handle_parsed(conn, head, may_repeat, reply)
     }
 
     #[inline]
@@ -232,28 +300,30 @@ impl Http {
         &mut self,
         conn: &mut Connection,
         head: &[u8],
+        may_repeat: bool,
         reply: &mut Reply<'_, Blob>,
-    ) -> Result<(), HttpError> {
+    ) -> Result<Progress, HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let request = Request::parse(head, &mut space)?;
         let answer = self.decide(&request)?;
         let discard = self.discard(request.framing)?;
-        if let Body::Redirect(index) = answer.body
-            && let Some(query) = request.query()
-        {
-            self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
-            return Ok(());
+        match (answer.body, discard) {
+            // The connection cannot store a range while content arrives: the whole file is sent.
+            (Body::File(index), None) if request.ranged => {
+                return Ok(self.answer_ranges(conn, &request, index, answer, may_repeat, reply));
+            }
+            (Body::Redirect(index), _) if request.query().is_some() => {
+                let query = request.query().unwrap_or_default();
+                self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
+            }
+            (Body::Moved(index, len), _) => {
+                let query = request.query().unwrap_or_default();
+                self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
+            }
+            (_, None) => self.answer(conn, answer, reply),
+            (_, Some(discard)) => self.begin_body(conn, &request, discard, answer, reply),
         }
-        if let Body::Moved(index, len) = answer.body {
-            let query = request.query().unwrap_or_default();
-            self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
-            return Ok(());
-        }
-        match discard {
-            None => self.answer(conn, answer, reply),
-            Some(discard) => self.begin_body(conn, &request, discard, answer, reply),
-        }
-        Ok(())
+        Ok(Progress::Complete)
     }
 
     /// Answers with a redirect to its location, the `written` bytes of [`Http::location`], and the
@@ -328,7 +398,7 @@ impl Http {
             Ok(n) => {
                 self.counters.http_request_content_bytes += n as u64;
                 if discard.is_over() {
-                    self.answer(conn, answer, reply);
+                    self.answer(conn, self.still_valid(answer), reply);
                 } else {
                     conn.phase = Phase::Body(discard, answer);
                 }
@@ -341,10 +411,24 @@ impl Http {
         }
     }
 
+    /// The answer that waited for the content of its request. Its indices have no meaning after a
+    /// reload: the client is told to ask again.
+    fn still_valid(&self, answer: Answer) -> Answer {
+        let is_valid =
+            matches!(answer.body, Body::Status(_)) || answer.version == self.version as u16;
+        let body = if is_valid { answer.body } else { Body::Status(Status::ServiceUnavailable) };
+        Answer { body, ..answer }
+    }
+
     #[inline]
     fn answer(&mut self, conn: &mut Connection, answer: Answer, reply: &mut Reply<'_, Blob>) {
         let persistence = self.persistence(answer.persistence);
         let (status, tail) = match answer.body {
+            Body::Unsatisfiable(index) => {
+                let file = self.content.file(index);
+                self.answers.send_unsatisfiable(file, persistence, answer.with_content, reply);
+                return self.answered(conn, Status::RangeNotSatisfiable, persistence, reply);
+            }
             Body::File(index) => (Status::Ok, self.content.file(index).ok()),
             Body::NotModified(index) => {
                 (Status::NotModified, self.content.file(index).not_modified())
@@ -439,6 +523,9 @@ impl Application for Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
         let mut at = 0;
         let waiting = loop {
             if at == bytes.len() {

@@ -59,12 +59,14 @@ pub(in crate::app) struct Request<'h, 'b> {
     pub(in crate::app) framing: Framing,
     /// Whether the client waits for 100 (Continue) before it sends the content.
     pub(in crate::app) expects_continue: bool,
-    /// Whether any field is a precondition.
+    /// Whether any field is a precondition, besides If-Range.
     pub(in crate::app) conditional: bool,
     /// Whether there is an Accept-Encoding field.
     pub(in crate::app) accepts_codings: bool,
     /// The value of Host; empty if it is missing.
     host: &'b [u8],
+    /// Whether the request is a GET with a Range. RFC 9110 §14.2: ignore Range in other requests.
+    pub(in crate::app) ranged: bool,
     pub(in crate::app) fields: &'h [Header<'b>],
 }
 
@@ -129,6 +131,7 @@ impl<'h, 'b> Request<'h, 'b> {
             conditional: noted.conditional,
             accepts_codings: noted.accepts_codings,
             host: authority_of(target.as_bytes()).unwrap_or(noted.host),
+            ranged: noted.ranged && method == Method::Get,
             fields,
         })
     }
@@ -192,6 +195,7 @@ struct Noted<'b> {
     keep_alive: bool,
     expects_continue: bool,
     conditional: bool,
+    ranged: bool,
 }
 
 /// The transfer codings so far.
@@ -235,7 +239,9 @@ impl<'b> Noted<'b> {
             | Field::IfNoneMatch
             | Field::IfUnmodifiedSince => self.conditional = true,
             Field::AcceptEncoding => self.accepts_codings = true,
-            Field::IfRange | Field::Range => {}
+            Field::Range => self.ranged = true,
+            // Without Range it has no meaning (RFC 9110 §13.1.5).
+            Field::IfRange => {}
         }
         Ok(())
     }
@@ -246,10 +252,7 @@ impl<'b> Noted<'b> {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(HttpError::BadFraming);
         }
-        let length = value.iter().fold(0u64, |sum, digit| {
-            sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-        });
-        match self.content_length.replace(length) {
+        match self.content_length.replace(saturating_number(value)) {
             None => Ok(()),
             Some(_) => Err(HttpError::BadFraming),
         }
@@ -289,6 +292,13 @@ impl<'b> Noted<'b> {
             (false, _) => Persistence::Keep,
         }
     }
+}
+
+/// The value of decimal digits, or the largest number.
+pub(super) fn saturating_number(digits: &[u8]) -> u64 {
+    digits
+        .iter()
+        .fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
 /// The non-empty members of a comma-separated list (RFC 9110 §5.6.1).

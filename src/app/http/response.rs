@@ -10,6 +10,7 @@ use crate::app::Blob;
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A tail up to this size is copied, head and content together. So a small response is one entry of
@@ -37,6 +38,7 @@ pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive
 pub(crate) enum Status {
     Ok,
     NoContent,
+    PartialContent,
     MovedPermanently,
     Found,
     SeeOther,
@@ -51,18 +53,21 @@ pub(crate) enum Status {
     PreconditionFailed,
     ContentTooLarge,
     UriTooLong,
+    RangeNotSatisfiable,
     ExpectationFailed,
     FieldsTooLarge,
     InternalServerError,
     NotImplemented,
+    ServiceUnavailable,
     VersionNotSupported,
 }
 
 /// The statuses in the order of the enum: code, reason phrase (RFC 9110 §15, RFC 6585 §5), and the
 /// text of the error page.
-const STATUSES: [(Status, &str, &str); 21] = [
+const STATUSES: [(Status, &str, &str); 24] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
+    (Status::PartialContent, "206 Partial Content", ""),
     (Status::MovedPermanently, "301 Moved Permanently", "The resource has another address."),
     (Status::Found, "302 Found", "The resource has another address for now."),
     (Status::SeeOther, "303 See Other", "The answer is at another address."),
@@ -98,6 +103,11 @@ const STATUSES: [(Status, &str, &str); 21] = [
         "The request line is longer than 8 KiB, or its query is longer than the 896 bytes that a redirect keeps.",
     ),
     (
+        Status::RangeNotSatisfiable,
+        "416 Range Not Satisfiable",
+        "The requested range begins past the end of the file.",
+    ),
+    (
         Status::ExpectationFailed,
         "417 Expectation Failed",
         "Only the expectation 100-continue is supported.",
@@ -112,6 +122,11 @@ const STATUSES: [(Status, &str, &str); 21] = [
         Status::NotImplemented,
         "501 Not Implemented",
         "The method or transfer coding is not supported.",
+    ),
+    (
+        Status::ServiceUnavailable,
+        "503 Service Unavailable",
+        "The files changed while the request arrived. Send it again.",
     ),
     (
         Status::VersionNotSupported,
@@ -189,8 +204,21 @@ impl Rendered {
         self.bytes.len() + 2 * size_of::<usize>()
     }
 
+    /// The bytes of the fields before the field that begins at `end`, which responses may share.
+    pub(crate) fn fields(&self, end: usize) -> Shared<'_> {
+        Shared { bytes: &self.bytes, range: 0..end }
+    }
+
+    /// The content, which responses may share.
+    pub(crate) fn content(&self) -> Shared<'_> {
+        match &self.content {
+            Some(content) => Shared { bytes: content, range: 0..content.len() },
+            None => Shared { bytes: &self.bytes, range: self.content_start..self.bytes.len() },
+        }
+    }
+
     #[inline]
-    fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
         let bytes = if with_content { &self.bytes } else { &self.bytes[..self.content_start] };
         if bytes.len() <= COPY_MAX_BYTES {
             reply.copy(bytes);
@@ -215,6 +243,28 @@ impl Rendered {
         reply.share(Blob::Shared(self.bytes.clone()), 0..at);
         reply.copy(inserted);
         reply.share(Blob::Shared(self.bytes.clone()), at..end);
+    }
+}
+
+/// Bytes that responses share without a copy.
+pub(crate) struct Shared<'a> {
+    bytes: &'a Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Shared<'_> {
+    pub(super) fn len(&self) -> u64 {
+        self.range.len() as u64
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+
+    /// Shares the bytes from `start` to `end`, which lie within these bytes.
+    pub(super) fn send(&self, start: u64, end: u64, reply: &mut Reply<'_, Blob>) {
+        let range = self.range.start + start as usize..self.range.start + end as usize;
+        reply.share(Blob::Shared(self.bytes.clone()), range);
     }
 }
 
@@ -356,7 +406,12 @@ impl Answers {
     }
 
     #[inline]
-    fn begin(&self, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn begin(
+        &self,
+        status: Status,
+        persistence: Persistence,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let head = &self.heads[status as usize];
         reply.copy(head.bytes());
         match persistence {

@@ -440,7 +440,8 @@ impl<S> Router<S> {
                 Phase::default()
             }
             http::connection::Phase::Body(..) => Phase::Files(Box::new(file_conn)),
-            http::connection::Phase::Closing => {
+            // The content handler sends several parts only if it can read the head again.
+            http::connection::Phase::Closing | http::connection::Phase::Parts(_) => {
                 conn.deadline.waiting = Waiting::Unset;
                 Phase::Closing
             }

@@ -9,6 +9,7 @@ use super::status::ResponseHeads;
 use crate::app::http::request::Request as Head;
 use crate::app::http::response::{CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, Persistence};
 use crate::app::{Blob, Bytes};
+use crate::digits::Digits;
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 
@@ -88,7 +89,7 @@ pub(super) fn send(
         _ if is_bodiless => {}
         Body::Whole(bytes) => {
             push(b"Content-Length: ");
-            push(Digits::of(bytes.as_slice().len()).bytes());
+            push(Digits::of(bytes.as_slice().len() as u64).bytes());
             push(b"\r\n");
         }
         Body::Pieces(_) if asked.chunked => push(b"Transfer-Encoding: chunked\r\n"),
@@ -160,30 +161,6 @@ impl Sending {
     }
 }
 
-/// A decimal number, without allocation.
-struct Digits {
-    bytes: [u8; 20],
-    start: usize,
-}
-
-impl Digits {
-    fn of(mut number: usize) -> Digits {
-        let mut digits = Digits { bytes: [0; 20], start: 20 };
-        loop {
-            digits.start -= 1;
-            digits.bytes[digits.start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return digits;
-            }
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-}
-
 /// The line of a chunk's size, without allocation.
 struct HexDigits {
     bytes: [u8; 18],
@@ -214,9 +191,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_the_standard_library() {
+    fn chunk_sizes_are_those_of_the_standard_library() {
         for number in [0, 9, 10, 15, 16, 255, 65_536, usize::MAX] {
-            assert_eq!(Digits::of(number).bytes(), number.to_string().as_bytes());
             assert_eq!(HexDigits::of(number).line(), format!("{number:x}\r\n").as_bytes());
         }
     }

@@ -95,6 +95,17 @@ impl<'a, B: Blob> Reply<'a, B> {
         }
     }
 
+    /// Queues copies of all `parts`, one after another, as [`Reply::copy`] does for each.
+    #[inline]
+    pub fn copy_all<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        let guard = BrokenOnPanic(&mut self.is_broken);
+        let fits = self.queue.copy_all(self.pool, parts);
+        std::mem::forget(guard);
+        if !fits {
+            self.effects.asked.ask(flow::OVERFLOWED);
+        }
+    }
+
     /// Queues `range` of `blob` without copying it. `range` lies within the blob, is at most 2 GiB
     /// long and ends below 4 GiB. Fails as [`Reply::copy`] does.
     pub fn share(&mut self, blob: B, range: Range<usize>) {

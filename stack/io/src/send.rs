@@ -399,6 +399,54 @@ impl Queue {
         n
     }
 
+    /// Queues copies of all `parts`. Returns `false` if chunks or entries run out half-way.
+    #[inline]
+    pub(crate) fn copy_all<B: Blob, const N: usize>(
+        &mut self,
+        pool: &mut Pool<B>,
+        parts: [&[u8]; N],
+    ) -> bool {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let Some(mut space) = self.extend_in_one_chunk(pool, len) else {
+            return parts.iter().all(|part| self.copy(pool, part));
+        };
+        for part in parts {
+            let (front, behind) = space.split_at_mut(part.len());
+            front.copy_from_slice(part);
+            space = behind;
+        }
+        true
+    }
+
+    /// Appends `len` bytes to the tail's chunk, or to a new chunk if the tail has none. Returns the
+    /// memory for them; `None` if they do not fit one chunk.
+    fn extend_in_one_chunk<'p, B: Blob>(
+        &mut self,
+        pool: &'p mut Pool<B>,
+        len: usize,
+    ) -> Option<&'p mut [u8]> {
+        let at = if let Some(Entry { source: Source::Chunk(chunk), end, .. }) =
+            pool.entries.get_mut(self.tail as usize)
+        {
+            let at = *chunk as usize * CHUNK_BYTES + *end as usize;
+            if len > CHUNK_BYTES - *end as usize {
+                return None;
+            }
+            *end += len as u32;
+            self.len += len as u32;
+            at
+        } else {
+            let chunk =
+                pool.free_chunks.last().copied().filter(|_| (1..=CHUNK_BYTES).contains(&len))?;
+            if !self.append(pool, Source::Chunk(chunk), 0, len as u32) {
+                return None;
+            }
+            pool.free_chunks.pop();
+            chunk as usize * CHUNK_BYTES
+        };
+        Some(&mut pool.chunks[at..at + len])
+    }
+
     /// Queues a copy of `bytes`. Returns `false` if chunks or entries run out half-way.
     pub(crate) fn copy<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
         let mut rest = &bytes[self.extend_tail(pool, bytes)..];

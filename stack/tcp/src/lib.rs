@@ -68,10 +68,11 @@ pub mod testing;
 mod time_wait;
 pub mod wire;
 
-pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress, READ_RATE_MIN};
+pub use config::{Config, EcnPolicy, Limits, LocalAddress, READ_RATE_MIN};
 pub use neighbour::Route;
 #[cfg(any(test, feature = "testing"))]
 pub use stack::Inspection;
 pub use stack::{BURST, ConnId, Connect, ConnectError, NextHop, OwnershipCounts, Stack};
 pub use tcp::Transmit;
+pub use tcp::congestion::{self, Congestion};
 pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};

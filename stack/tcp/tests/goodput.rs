@@ -114,9 +114,9 @@ fn loss_is_repaired_without_timeouts() {
                     ],
                 )
             };
-            let (reno, ..) = of(Congestion::NewReno);
+            let (reno, ..) = of(Congestion::NEWRENO);
             let (cubic, recoveries, timeouts, again, sent, [probes, spurious]) =
-                of(Congestion::Cubic);
+                of(Congestion::CUBIC);
             println!(
                 "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {spurious:12}",
                 f64::from(permille) / 10.0,

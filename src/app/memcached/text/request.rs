@@ -2,6 +2,7 @@
 //! The parser looks nothing up and knows no time: expiration times stay as sent.
 
 use crate::app::memcached::number::{self, signed, unsigned, unsigned32};
+use crate::app::memcached::scan;
 use crate::app::memcached::tokens::Tokens;
 
 /// The longest key, in bytes.
@@ -123,6 +124,24 @@ impl ProtocolError {
     fn of(text: &'static [u8]) -> ProtocolError {
         ProtocolError { text, value_bytes: 0, noreply: false }
     }
+}
+
+/// The key of a plain `get` of one key at the start of `bytes`, and the length of its line with the
+/// line's end. `None` for any other request, and for a key with control characters.
+#[inline]
+pub(crate) fn single_get(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    const START: usize = b"get ".len();
+    if bytes.first_chunk() != Some(b"get ") {
+        return None;
+    }
+    let end = scan::blank(bytes, START);
+    let line_end = match bytes.get(end..)? {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n', ..] => 1,
+        _ => return None,
+    };
+    let key = &bytes[START..end];
+    (1..=KEY_MAX_BYTES).contains(&key.len()).then_some((key, end + line_end))
 }
 
 /// Parses a line. `wire_len` includes the line's end.

@@ -2,7 +2,7 @@
 //! announces.
 
 use super::super::Memcached;
-use super::super::conn::Conn;
+use super::super::connection::Connection;
 use super::super::time::expiry;
 use super::super::upload::{Ending, Job};
 use super::request::{How, ProtocolError, Store};
@@ -13,7 +13,7 @@ use simoom_io::Reply;
 impl Memcached {
     pub(super) fn store(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         store: &Store<'_>,
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,

@@ -2,7 +2,7 @@
 
 use super::Stack;
 use crate::demux::{Owner, Tuple};
-use crate::tcp::{Hot, State, Transmit, handshake, output};
+use crate::tcp::{Hot, State, Transmit, congestion, handshake, output};
 use crate::wire::{Address, Link};
 use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, ConnectionId};
@@ -114,6 +114,7 @@ impl<A: Application> Stack<A> {
         (tcb.hot.snd.una, tcb.hot.snd.nxt) = (iss, iss);
         tcb.cold.recover = iss;
         tcb.cold.token = to.token;
+        congestion::control::begin(tcb, id, None, &self.shared);
         tcb.warm.last_received_at = self.shared.tick;
         match route {
             Err(neighbour) => self.shared.neighbours.wait(id, neighbour),

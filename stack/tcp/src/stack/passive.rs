@@ -324,6 +324,7 @@ impl<A: Application> Stack<A> {
         tcb.hot.snd.wl1 = arrival.segment.seq;
         tcb.hot.snd.cwnd =
             congestion::initial_window(u32::from(tcb.hot.mss), entry.retransmissions());
+        congestion::control::begin(tcb, id, Some(entry.tuple.local_port), &self.shared);
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
         tcb.cold.recover = entry.iss;
         tcb.warm.last_received_at = self.shared.tick;

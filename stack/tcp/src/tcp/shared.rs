@@ -1,8 +1,8 @@
 //! What the connections of a worker share: pools, timer wheel, counters, and the lists of
 //! connections with work to do.
 
-use super::ConnFlags;
-use super::Hot;
+use super::congestion::Controllers;
+use super::{ConnFlags, Hot};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
@@ -24,6 +24,7 @@ pub(crate) struct Shared<B> {
     pub(crate) send: send::Pool<B>,
     pub(crate) inputs: Inputs,
     pub(crate) flight: flight::Pool,
+    pub(crate) controllers: Controllers,
     /// Bytes by which receive windows can still grow.
     pub(crate) window_budget: u64,
     pub(crate) paths: Paths,

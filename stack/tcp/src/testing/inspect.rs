@@ -22,6 +22,8 @@ pub struct Inspection {
     pub ssthresh: u32,
     /// Bytes in a full segment.
     pub mss: u16,
+    /// The congestion control.
+    pub congestion: crate::Congestion,
 }
 
 /// SYN-RECEIVED reached from SYN-SENT.
@@ -126,6 +128,7 @@ impl<A: Application> Stack<A> {
             cwnd: tcb.hot.snd.cwnd,
             ssthresh: tcb.control.ssthresh,
             mss: tcb.hot.mss,
+            congestion: self.shared.controllers.algorithm(&tcb.control),
         })
     }
 
