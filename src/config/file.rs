@@ -1,7 +1,7 @@
 //! The configuration file: TOML that stands for flags, and tables for sites ([`super::sites`]).
 //!
-//! Any other key is the name of a flag and uses the parser of the flag. So every flag is available, and
-//! both report an invalid value alike. Errors name the file, the line, the key and the value.
+//! Any other key is the name of a flag and uses the parser of the flag. So every flag is available,
+//! and both report an invalid value alike. Errors name the file, the line, the key and the value.
 
 use super::argument_error::ArgumentError;
 use super::options::ServeOptions;
