@@ -1,5 +1,7 @@
 //! Parsers of flags and configuration keys. An error names the allowed range.
 
+#[cfg(feature = "cli")]
+use crate::app::content::Template;
 use crate::steer::is_host_address;
 #[cfg(feature = "cli")]
 use clap::ValueEnum;
@@ -301,3 +303,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(all(test, feature = "cli"))]
 #[path = "values_tests.rs"]
 mod tests;
+
+/// The path of a file.
+#[cfg(feature = "cli")]
+pub(super) fn fallback(text: &str) -> Result<Template, String> {
+    Template::path(text, 0)
+}

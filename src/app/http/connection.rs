@@ -101,6 +101,8 @@ pub(in crate::app) struct Answer {
     /// False for HEAD.
     pub(super) with_content: bool,
     pub(super) persistence: Persistence,
+    /// The low bits of the version of the content that the indices are of.
+    pub(super) version: u16,
 }
 
 /// The position within a multipart response.
@@ -117,6 +119,10 @@ pub(in crate::app) enum Body {
     File(u32),
     NotModified(u32),
     Redirect(u32),
+    /// A redirect to the location that the rules of a site wrote, with its length.
+    Moved(u32, u16),
+    /// The site's own page for an error, or its answer to OPTIONS.
+    Page(u32),
     /// 416 for a file.
     Unsatisfiable(u32),
     Status(Status),

@@ -52,7 +52,7 @@ pub(crate) use date::imf_fixdate;
 pub use options::{HeadLimits, Options, Timeouts};
 
 use super::Blob;
-use super::content::Content;
+use super::content::{Content, Current};
 use body::Discard;
 use connection::{Answer, Body, Phase, Waiting};
 use error::HttpError;
@@ -70,10 +70,15 @@ pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
 /// The handler of one worker.
 pub struct Http {
     content: Arc<Content>,
+    /// The version of `content` in `current`.
+    version: u32,
+    current: Arc<Current>,
     options: Options,
     answers: Answers,
     /// Buffer for decoded paths: paths with escapes or dot segments.
     scratch: Box<[u8]>,
+    /// Buffer for the location of a redirect.
+    location: Box<[u8]>,
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
@@ -97,11 +102,20 @@ impl Http {
     /// A handler that serves `content`. The Date of its answers is the epoch until the first call
     /// of [`Http::clock`].
     pub fn new(content: Arc<Content>, options: Options) -> Http {
+        Http::following(Arc::new(Current::new(content)), options)
+    }
+
+    /// As [`Http::new`]. Serves what `current` is replaced with from the next request on.
+    pub fn following(current: Arc<Current>, options: Options) -> Http {
+        let (content, version) = current.get();
         Http {
             content,
+            version,
+            current,
             options,
             answers: Answers::new(),
             scratch: vec![0; scratch_bytes(&options)].into(),
+            location: vec![0; response::INSERTED_MAX_BYTES].into(),
             whole: 0,
             draining: false,
             counters: Counters::default(),
@@ -116,7 +130,16 @@ impl Http {
 
     /// Sets the time of day. Call it before the first connection and then about once a second.
     pub fn clock(&mut self, unix_seconds: u64) {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
         self.answers.set_date(unix_seconds);
+    }
+
+    /// Takes the content that is served now.
+    #[cold]
+    fn take_current(&mut self) {
+        (self.content, self.version) = self.current.get();
     }
 
     /// Starts draining: every further answer carries `Connection: close` and is the last of its
@@ -297,7 +320,11 @@ impl Http {
             }
             (Body::Redirect(index), _) if request.query().is_some() => {
                 let query = request.query().unwrap_or_default();
-                self.redirect(conn, index, query, answer, discard.is_some(), reply);
+                self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
+            }
+            (Body::Moved(index, len), _) => {
+                let query = request.query().unwrap_or_default();
+                self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
             }
             (_, None) => self.answer(conn, answer, reply),
             (_, Some(discard)) => self.begin_body(conn, &request, discard, answer, reply),
@@ -305,27 +332,37 @@ impl Http {
         Ok(Progress::Complete)
     }
 
-    /// Answers with a redirect that keeps the query. The connection cannot store a query while the
-    /// content arrives. So a request with a query and content closes the connection.
+    /// Answers with a redirect to its location, the `written` bytes of [`Http::location`], and the
+    /// query. The connection cannot store a query while the content arrives. So a request with a
+    /// query and content closes the connection.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "all parts of one answer")]
     fn redirect(
         &mut self,
         conn: &mut Connection,
         index: u32,
+        written: usize,
         query: &[u8],
         answer: Answer,
         has_body: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
         let asked = if has_body { Persistence::Close } else { answer.persistence };
-        if query.len() > response::INSERTED_MAX_BYTES {
+        // A location with a query has its own.
+        let has_query = memchr::memchr(b'?', &self.location[..written]).is_some();
+        let query = if has_query { b"" } else { query };
+        let end = written + query.len();
+        if end > response::INSERTED_MAX_BYTES {
             let body = Body::Status(Status::UriTooLong);
             return self.answer(conn, Answer { body, persistence: asked, ..answer }, reply);
         }
         let persistence = self.persistence(conn, asked);
         let redirect = self.content.redirect(index);
-        self.answers.redirect(redirect, query, persistence, answer.with_content, reply);
-        self.answered(conn, Status::MovedPermanently, persistence, reply);
+        let status = redirect.status();
+        self.location[written..end].copy_from_slice(query);
+        let appended = &self.location[..end];
+        self.answers.redirect(redirect, appended, persistence, answer.with_content, reply);
+        self.answered(conn, status, persistence, reply);
     }
 
     /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
@@ -339,7 +376,7 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         match (request.expects_continue, answer.body) {
-            (true, Body::Status(_)) => {
+            (true, Body::Status(_) | Body::Page(_)) => {
                 return self.answer(
                     conn,
                     Answer { persistence: Persistence::Close, ..answer },
@@ -367,7 +404,7 @@ impl Http {
             Ok(n) => {
                 self.counters.http_request_content_bytes += n as u64;
                 if discard.is_over() {
-                    self.answer(conn, answer, reply);
+                    self.answer(conn, self.still_valid(answer), reply);
                 } else {
                     conn.phase = Phase::Body(discard, answer);
                 }
@@ -378,6 +415,15 @@ impl Http {
                 Step::Took(bytes.len())
             }
         }
+    }
+
+    /// The answer that waited for the content of its request. Its indices have no meaning after a
+    /// reload: the client is told to ask again.
+    fn still_valid(&self, answer: Answer) -> Answer {
+        let is_valid =
+            matches!(answer.body, Body::Status(_)) || answer.version == self.version as u16;
+        let body = if is_valid { answer.body } else { Body::Status(Status::ServiceUnavailable) };
+        Answer { body, ..answer }
     }
 
     #[inline]
@@ -393,8 +439,14 @@ impl Http {
             Body::NotModified(index) => {
                 (Status::NotModified, self.content.file(index).not_modified())
             }
-            Body::Redirect(index) => {
-                (Status::MovedPermanently, self.content.redirect(index).rendered())
+            Body::Redirect(index) | Body::Moved(index, _) => {
+                let redirect = self.content.redirect(index);
+                (redirect.status(), redirect.rendered())
+            }
+            Body::Page(index) => {
+                let page = self.content.page(index);
+                self.counters.note_status_body(page.status);
+                (page.status, &page.rendered)
             }
             Body::Status(status) => {
                 self.counters.note_status_body(status);
@@ -480,6 +532,9 @@ impl Application for Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
         let (mut at, mut steps) = (0, 0);
         let waiting = loop {
             if at == bytes.len() {
@@ -535,3 +590,7 @@ impl Application for Http {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod site_tests;

@@ -217,16 +217,19 @@ impl Memcached {
         self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
-    /// Prefetches the items of the keys in `behind`, which follow the current key. Does nothing if
-    /// they are prefetched already.
+    /// Prefetches the items of the requests in `behind`, which follow the current one. Does nothing
+    /// if they are prefetched already.
     #[inline]
-    fn prefetch_next(&mut self, behind: &[u8], in_line: bool) {
+    fn prefetch_next(&mut self, behind: &[u8]) {
         self.prefetched = self.prefetched.saturating_sub(1);
         if self.prefetched == 0 && !behind.is_empty() {
-            let keys =
-                if in_line { prefetch::Keys::of_line(behind) } else { prefetch::Keys::of(behind) };
-            self.prefetched = self.store.prefetch(keys);
+            self.prefetch_behind(behind);
         }
+    }
+
+    #[inline(never)]
+    fn prefetch_behind(&mut self, behind: &[u8]) {
+        self.prefetched = self.store.prefetch(prefetch::Keys::of(behind));
     }
 
     #[inline(never)]

@@ -91,7 +91,7 @@ impl<'a, B: Blob> Reply<'a, B> {
     }
 
     /// Queues copies of all `parts`, one after another, as [`Reply::copy`] does for each.
-    #[inline]
+    #[inline(always)]
     pub fn copy_all<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let guard = BrokenOnPanic(&mut self.is_broken);
         let fits = self.queue.copy_all(self.pool, parts);

@@ -428,7 +428,7 @@ impl Queue {
     }
 
     /// Queues copies of all `parts`. Returns `false` if chunks or entries run out half-way.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy_all<B: Blob, const N: usize>(
         &mut self,
         pool: &mut Pool<B>,
@@ -448,7 +448,7 @@ impl Queue {
 
     /// Appends `len` bytes to the tail's chunk, or to a new chunk if the tail has none. Returns the
     /// memory for them; `None` if they do not fit one chunk.
-    #[inline]
+    #[inline(always)]
     fn extend_in_one_chunk<'p, B: Blob>(
         &mut self,
         pool: &'p mut Pool<B>,

@@ -4,8 +4,8 @@
 //! The model has the rate that the path delivers ([`model`]), its shortest round trip
 //! ([`probe_rtt`]), and the data in flight that it carries without loss above 2 %. The connection
 //! is paced at that rate. [`startup`] finds it, [`probe_bw`] probes for more now and then, and
-//! [`window`] computes pacing rate and window from the model. Section numbers are the draft's, names
-//! too: `C` of the draft is [`Path`] and [`Window`], `RS` is [`RateSample`].
+//! [`window`] computes pacing rate and window from the model. Section numbers are the draft's,
+//! names too: `C` of the draft is [`Path`] and [`Window`], `RS` is [`RateSample`].
 //!
 //! Rates are in bytes a second, data in bytes; `u64::MAX` and `u32::MAX` stand for the draft's
 //! infinity. Gains are in percent.
@@ -128,6 +128,8 @@ pub(super) struct Bbr {
     idle_restart: bool,
 
     prior_cwnd: u32,
+    /// Whether the state before this loss episode is saved.
+    is_saved: bool,
     undo_state: Option<State>,
     undo_bw_shortterm: u64,
     undo_inflight_shortterm: u32,
@@ -185,6 +187,7 @@ impl Default for Bbr {
             probe_rtt_round_done: false,
             idle_restart: false,
             prior_cwnd: 0,
+            is_saved: false,
             undo_state: None,
             undo_bw_shortterm: 0,
             undo_inflight_shortterm: 0,
@@ -222,10 +225,8 @@ impl Controller for Bbr {
     fn on_congestion(&mut self, signal: Signal, path: &Path, window: &mut Window) {
         self.begin(path);
         match signal {
-            Signal::Timeout => self.save_state_upon_loss(path, window.cwnd),
-            // Otherwise the first lost packet has saved it, before the model has changed.
-            Signal::Loss if !self.is_loss_in_round => self.save_state_upon_loss(path, window.cwnd),
-            Signal::Loss => {}
+            // Before fast recovery the first lost packet has saved it.
+            Signal::Loss | Signal::Timeout => self.save_state_upon_loss(path, window.cwnd),
             Signal::ProbeRepaired => self.note_loss(path, window.cwnd),
             Signal::Mark => {
                 self.note_loss(path, window.cwnd);
@@ -237,12 +238,13 @@ impl Controller for Bbr {
     /// §5.6.4.4: RestoreCwnd. The model bounds the window at the end of the acknowledgement.
     fn on_recovered(&mut self, _: Signal, _: &Path, window: &mut Window) {
         window.cwnd = window.cwnd.max(self.prior_cwnd);
+        self.is_saved = false;
     }
 
     /// §5.5.11.2, HandleSpuriousLossDetection.
-    fn on_undo(&mut self, before: &Window, path: &Path, window: &mut Window) {
+    fn on_undo(&mut self, before: &Window, _: &Path, window: &mut Window) {
         window.cwnd = window.cwnd.max(self.prior_cwnd).max(before.cwnd);
-        self.undo_model(path);
+        self.undo_model();
     }
 
     /// §5.4.1, HandleRestartFromIdle.
@@ -280,6 +282,18 @@ impl Controller for Bbr {
     fn send_quantum(&self, path: &Path, window: &Window) -> u32 {
         let per_tick = self.pacing_rate(path, window) / 1000;
         (per_tick.min(64 << 10) as u32).max(2 * path.mss)
+    }
+
+    fn state(&self) -> &'static str {
+        match self.state {
+            State::Startup => "Startup",
+            State::Drain => "Drain",
+            State::ProbeBwDown => "ProbeBW_DOWN",
+            State::ProbeBwCruise => "ProbeBW_CRUISE",
+            State::ProbeBwRefill => "ProbeBW_REFILL",
+            State::ProbeBwUp => "ProbeBW_UP",
+            State::ProbeRtt => "ProbeRTT",
+        }
     }
 
     fn is_rate_based(&self) -> bool {
@@ -323,9 +337,13 @@ impl Bbr {
         self.bw = self.max_bw().min(self.bw_shortterm);
     }
 
-    /// §5.6.4.4, SaveCwnd and SaveStateUponLoss.
+    /// §5.5.11.1, SaveStateUponLoss: once for each loss episode. A later call, after the episode
+    /// has changed the model, would save what undo must not restore.
     fn save_state_upon_loss(&mut self, path: &Path, cwnd: u32) {
         self.save_cwnd(path, cwnd);
+        if std::mem::replace(&mut self.is_saved, true) {
+            return;
+        }
         self.undo_state = None;
         self.undo_bw_shortterm = self.bw_shortterm;
         self.undo_inflight_shortterm = self.inflight_shortterm;
@@ -337,8 +355,8 @@ impl Bbr {
         self.prior_cwnd = if is_modulated { self.prior_cwnd.max(cwnd) } else { cwnd };
     }
 
-    fn undo_model(&mut self, path: &Path) {
-        self.is_loss_in_round = false;
+    fn undo_model(&mut self) {
+        (self.is_loss_in_round, self.is_saved) = (false, false);
         self.reset_full_bw(0);
         self.bw_shortterm = self.bw_shortterm.max(self.undo_bw_shortterm);
         self.inflight_shortterm = self.inflight_shortterm.max(self.undo_inflight_shortterm);
@@ -355,7 +373,6 @@ impl Bbr {
             }
             _ => {}
         }
-        let _ = path;
     }
 
     /// §3.8: the draft leaves the response to ECN marks open, but that they are congestion. A mark

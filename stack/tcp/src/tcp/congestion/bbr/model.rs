@@ -189,7 +189,7 @@ pub(super) fn is_inflight_too_high(lost: u32, sent_in_flight: u32, path: &Path) 
 }
 
 /// §5.5.10.2, InflightAtLoss: at how much in flight the losses exceeded the threshold.
-fn inflight_at_loss(lost: &Lost) -> u32 {
+pub(super) fn inflight_at_loss(lost: &Lost) -> u32 {
     let size = lost.end.since(lost.start);
     let inflight_prev = lost.sent_in_flight.saturating_sub(size);
     let lost_prev = lost.lost_since_sent.saturating_sub(size);

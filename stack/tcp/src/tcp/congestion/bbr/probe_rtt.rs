@@ -4,6 +4,7 @@
 use super::model::data;
 use super::{AckPhase, Bbr, Event, State};
 use crate::tcp::congestion::{Path, Window};
+use simoom_io::timer::Tick;
 
 /// §2.14.1, BBR.MinRTTFilterLen.
 const MIN_RTT_FILTER_MS: i32 = 10_000;
@@ -36,7 +37,7 @@ impl Bbr {
         if self.state != State::ProbeRtt && self.probe_rtt_expired && !self.idle_restart {
             self.save_cwnd(event.path, window.cwnd);
             self.state = State::ProbeRtt;
-            self.probe_rtt_done_at = simoom_io::timer::Tick::NEVER;
+            self.probe_rtt_done_at = Tick::NEVER;
             self.ack_phase = AckPhase::ProbeStopping;
             self.start_round();
         }
@@ -51,7 +52,7 @@ impl Bbr {
     /// §5.3.4.3, HandleProbeRTT. `holds_back` marks the connection application-limited.
     fn handle_probe_rtt(&mut self, event: &Event<'_>, window: &mut Window) {
         let path = event.path;
-        if self.probe_rtt_done_at == simoom_io::timer::Tick::NEVER {
+        if self.probe_rtt_done_at == Tick::NEVER {
             if path.in_flight <= self.probe_rtt_cwnd(path) {
                 self.probe_rtt_done_at = path.now.plus(DURATION_MS);
                 self.probe_rtt_round_done = false;
@@ -67,7 +68,8 @@ impl Bbr {
 
     /// §5.3.4.3, CheckProbeRTTDone, and §5.3.4.4, ExitProbeRTT.
     pub(super) fn check_probe_rtt_done(&mut self, path: &Path, window: &mut Window) {
-        if !self.probe_rtt_done_at.is_due(path.now) {
+        let is_done = self.probe_rtt_done_at != Tick::NEVER;
+        if !is_done || self.probe_rtt_done_at.until(path.now) <= 0 {
             return;
         }
         self.probe_rtt_min_at = path.now;

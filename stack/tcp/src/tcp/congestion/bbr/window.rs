@@ -75,7 +75,7 @@ impl Bbr {
     }
 
     /// §5.6.4.2, UpdateMaxInflight.
-    fn max_inflight(&self, path: &Path) -> u32 {
+    pub(super) fn max_inflight(&self, path: &Path) -> u32 {
         let bdp = self.bdp_multiple(self.cwnd_gain_percent());
         let bdp = bdp.unwrap_or_else(|| u64::from(path.initial_window()));
         self.quantization_budget(bdp.saturating_add(u64::from(self.extra_acked())), path)
