@@ -46,6 +46,7 @@ pub mod load;
 pub mod log;
 pub mod metrics;
 pub mod netns;
+mod open_files;
 pub mod panics;
 mod print;
 pub mod probe;
