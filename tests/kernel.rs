@@ -420,7 +420,7 @@ fn a_peer_that_never_stops_does_not_starve_others(poller: Poller) {
             });
             scope.spawn(move || while reader.read(&mut [0; 65_536]).unwrap() > 0 {});
         }
-        service.wait_until("a used up turn", |service| service.count("turns_used_up") > 0);
+        service.wait_until("a used up turn", |service| service.count("shares_used_up") > 0);
         let mut other = service.connect();
         (0..50).for_each(|i| other.ask(&i.to_string()));
         stop.store(true, Ordering::Relaxed);
@@ -460,7 +460,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     for other in &mut others {
         other.expect("a\n".repeat(PIPELINED));
     }
-    service.wait_until("others stood in line", |service| service.count("turns_used_up") > 0);
+    service.wait_until("others stood in line", |service| service.count("shares_used_up") > 0);
 }
 
 /// Counts what is done for connections that yield before a client that comes last is answered.
@@ -496,7 +496,7 @@ fn whoever_yields_goes_on_behind_others(poller: Poller) {
         other.expect_end();
     }
     service.wait_until("each share ended a visit", |service| {
-        service.count("turns_used_up") >= (BUSY * SHARES) as u64
+        service.count("shares_used_up") >= (BUSY * SHARES) as u64
     });
 }
 

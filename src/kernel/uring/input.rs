@@ -37,7 +37,7 @@ pub(super) fn received<A: Handler>(
                 return server.end(key, Closed::Aborted);
             }
             if session.connection.flow.has_yielded() {
-                server.app_driver.counters.turns_used_up +=
+                server.app_driver.counters.shares_used_up +=
                     u64::from(!server.run_queue.contains(key.index));
                 return server.leave(key, Next::Iteration);
             }
