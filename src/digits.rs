@@ -21,27 +21,10 @@ pub(crate) struct Digits {
 impl Digits {
     /// Formats `number`.
     #[inline]
-    pub(crate) fn of(mut number: u64) -> Digits {
-        let mut digits = Digits { bytes: [0; 20], start: 20 };
-        while number >= 100 {
-            digits.push_front(PAIRS[(number % 100) as usize]);
-            number /= 100;
-        }
-        let [tens, ones] = PAIRS[number as usize];
-        if number >= 10 {
-            digits.push_front([tens, ones]);
-        } else {
-            digits.start -= 1;
-            digits.bytes[usize::from(digits.start)] = ones;
-        }
-        digits
-    }
-
-    #[inline]
-    fn push_front(&mut self, pair: [u8; 2]) {
-        self.start -= 2;
-        let start = usize::from(self.start);
-        self.bytes[start..start + 2].copy_from_slice(&pair);
+    pub(crate) fn of(number: u64) -> Digits {
+        let mut bytes = [0; 20];
+        let start = write_before(&mut bytes, 20, number) as u8;
+        Digits { bytes, start }
     }
 
     /// The digits, most significant first.
@@ -51,10 +34,36 @@ impl Digits {
     }
 }
 
+/// Writes the digits of `number` to `bytes`, the last one before `end`. Returns where they start.
+#[inline]
+pub(crate) fn write_before(bytes: &mut [u8], end: usize, mut number: u64) -> usize {
+    let mut start = end;
+    // Two digits each, from the last on.
+    while number >= 100 {
+        start -= 2;
+        bytes[start..start + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    let [tens, ones] = PAIRS[number as usize];
+    start -= 1;
+    bytes[start] = ones;
+    if number >= 10 {
+        start -= 1;
+        bytes[start] = tens;
+    }
+    start
+}
+
 /// The number of decimal digits of `number`.
 #[inline]
 pub(crate) fn count(number: u64) -> usize {
-    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+    match number {
+        0..10 => 1,
+        10..100 => 2,
+        100..1000 => 3,
+        1000..10_000 => 4,
+        _ => number.ilog10() as usize + 1,
+    }
 }
 
 #[cfg(test)]

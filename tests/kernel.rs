@@ -1,10 +1,13 @@
 //! The kernel transport, driven through real sockets on the loopback address.
 
 mod common;
+#[path = "kernel/contract.rs"]
+mod contract;
 #[path = "kernel/service.rs"]
 mod service;
 
 use common::skip;
+use contract::the_contract_is_kept_with_every_handler;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
@@ -39,6 +42,7 @@ over_both! {
     a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free,
     input_that_was_seen_is_not_offered_in_part_when_a_small_block_is_free,
     offered_input_never_shrinks,
+    the_contract_is_kept_with_every_handler,
     a_line_beyond_the_bound_is_answered_as_overfull,
     a_slow_reader_gets_all_of_it_while_others_are_served,
     after_a_half_close_the_answers_are_still_sent_whole,

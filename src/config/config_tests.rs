@@ -56,7 +56,8 @@ fn every_flag_arrives() {
          --congestion newreno --http-congestion cubic --memcached-congestion newreno \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
-         --tcp-keepalive 5 --memcached-idle-timeout 6s",
+         --tcp-keepalive 5 --memcached-idle-timeout 6s --http-head-size 4K --http-line-size 1K \
+         --http-body-size 2M --http-requests 7 --http-pipeline 8 --body-timeout 9s",
     )
     .unwrap();
     let expected = Serve {
@@ -106,9 +107,38 @@ fn every_flag_arrives() {
             keep_alive: Duration::from_secs(5),
             drain: Duration::from_secs(4),
         },
+        http_options: http::Options {
+            timeouts: http::Timeouts {
+                body: simoom_io::Duration::from_secs(9),
+                ..Default::default()
+            },
+            head: http::HeadLimits { line_max_bytes: 1024, head_max_bytes: 4096 },
+            body_max_bytes: 2 << 20,
+            requests_max: 7,
+            pipeline_max: 8,
+        },
         log: Log { format: LogFormat::Json, level: LogLevel::Debug },
     };
     assert_eq!(serve, expected);
+}
+
+#[test]
+fn limits_of_http_have_bounds() {
+    let head = |flags: &str| serve(flags).map(|serve| serve.http_options.head.line_max_bytes);
+    assert_eq!(head("").unwrap(), 8192);
+    assert_eq!(head("--http-head-size 4K").unwrap(), 4096, "a line is no longer than its head");
+    for (flags, complaint) in [
+        ("--http-head-size 255", "--http-head-size 255: must be between 256 and 16384"),
+        ("--http-head-size 17K", "--http-head-size 17408: must be between 256 and 16384"),
+        (
+            "--http-head-size 1K --http-line-size 2K",
+            "--http-line-size 2048: must be between 256 and 1024",
+        ),
+        ("--http-body-size 4G", "--http-body-size: at most 4294967295"),
+    ] {
+        let error = serve(flags).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{flags}: {error}");
+    }
 }
 
 #[test]

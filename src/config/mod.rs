@@ -13,6 +13,8 @@ mod endpoints;
 #[cfg(feature = "cli")]
 mod file;
 #[cfg(feature = "cli")]
+mod http_limits;
+#[cfg(feature = "cli")]
 mod options;
 #[cfg(feature = "cli")]
 mod sites;
@@ -29,7 +31,7 @@ pub use values::{
 };
 
 #[cfg(feature = "cli")]
-use crate::app::content;
+use crate::app::{content, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
@@ -56,11 +58,12 @@ pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
 pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
 pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
-/// Default timeouts. A minute of idle time exceeds that of browsers and load balancers. Ten seconds
-/// are enough for the request head of any ordinary client.
+/// Default timeouts. An idle time of 75 seconds is the default of nginx, and exceeds the time for
+/// which load balancers reuse a connection. Ten seconds are enough for the request head of any
+/// ordinary client.
 pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     header: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
+    idle: Duration::from_secs(75),
     send: Duration::from_secs(60),
     keep_alive: Duration::from_secs(7200),
     drain: Duration::from_secs(10),
@@ -127,6 +130,8 @@ pub struct Serve {
     pub admin: Option<SocketAddr>,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// The limits of HTTP.
+    pub http_options: http::Options,
     /// Format and level of the log.
     pub log: Log,
 }
@@ -247,6 +252,7 @@ impl Serve {
                 keep_alive: options.tcp_keepalive.unwrap_or(TIMEOUTS_DEFAULT.keep_alive),
                 drain: options.drain_timeout.unwrap_or(TIMEOUTS_DEFAULT.drain),
             },
+            http_options: options.http_limits.resolve()?,
             log: options.log.into(),
         };
         let setup = serve.setup();

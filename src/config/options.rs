@@ -4,6 +4,7 @@
 //! No flag has a default here: a flag that was not given must stay recognisable, so that flags win
 //! over the file. [`super::Serve`] fills in the defaults.
 
+use super::http_limits::HttpLimitOptions;
 use super::sites::Sites;
 use super::values::{
     self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
@@ -215,12 +216,17 @@ pub struct ServeOptions {
 
     /// Let workers spin instead of sleeping when idle
     ///
-    /// Saves a few microseconds of wakeup and keeps each core fully busy. Only over AF_XDP.
+    /// Saves a few microseconds of wakeup and keeps each core fully busy. Only over AF_XDP. Changes
+    /// napi_defer_hard_irqs and gro_flush_timeout of the interface while it runs.
     #[arg(
         long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true, help_heading = "Resources"
     )]
     pub busy_poll: Option<bool>,
+
+    /// The limits of HTTP.
+    #[command(flatten)]
+    pub http_limits: HttpLimitOptions,
 
     /// Time for a whole HTTP request head [default: 10s]
     ///
@@ -228,7 +234,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub header_timeout: Option<Duration>,
 
-    /// Time between HTTP requests before a connection is closed [default: 60s]
+    /// Time between HTTP requests before a connection is closed [default: 75s]
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub idle_timeout: Option<Duration>,
 

@@ -236,6 +236,16 @@ pub(crate) fn connections(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Parses a number above zero.
+#[cfg(feature = "cli")]
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    match text.parse::<u128>() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(count) => u32::try_from(count).map_err(|_| format!("at most {}", u32::MAX)),
+        Err(_) => Err(format!("not a number; write one from 1 to {}", u32::MAX)),
+    }
+}
+
 /// Parses a size of at least [`MEMORY_LIMIT_MIN_BYTES`]; see [`bytes`].
 pub(super) fn size(text: &str) -> Result<u64, String> {
     match bytes(text)? {

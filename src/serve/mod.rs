@@ -5,7 +5,7 @@ mod reload;
 mod stored;
 
 use crate::app::content::{self, Content};
-use crate::app::http::{self, Http};
+use crate::app::http::Http;
 use crate::app::memcached::{self, Memcached, Shared};
 use crate::clock;
 use crate::config;
@@ -86,12 +86,9 @@ fn make_http(
     reloads: Arc<Reloads>,
 ) -> impl Fn(WorkerInfo) -> Result<Http> + use<> {
     let config::Timeouts { header, idle, .. } = config.timeouts;
-    let timeouts = http::Timeouts {
-        head: Duration::from(header),
-        idle: Duration::from(idle),
-        ..Default::default()
-    };
-    let options = http::Options { timeouts, ..http::Options::default() };
+    let mut options = config.http_options;
+    options.timeouts.head = Duration::from(header);
+    options.timeouts.idle = Duration::from(idle);
     move |worker| Ok(Http::following(reloads.current(worker.later)?, options))
 }
 

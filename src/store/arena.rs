@@ -140,6 +140,7 @@ impl Arena {
         self.write(at, HEADER_BYTES + offset, bytes);
     }
 
+    #[inline]
     fn write(&self, at: Offset, offset: usize, bytes: &[u8]) {
         let address = self.address(at, &(offset..offset + bytes.len()));
         // SAFETY: the address is in bounds. By the contract only this thread uses the line now.

@@ -12,6 +12,7 @@ mod abuse;
 mod addresses;
 mod capture;
 mod client;
+mod conformance;
 mod connections;
 mod content;
 mod delay;

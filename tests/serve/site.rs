@@ -83,7 +83,11 @@ impl Plan {
 
     /// Starts the server in a network made before.
     pub fn start_in(self, network: Network) -> Site {
-        let root = files();
+        self.start_with(network, files())
+    }
+
+    /// Starts the server in a network made before, with the files under `root`.
+    pub fn start_with(self, network: Network, root: TempDir) -> Site {
         let mut command = self.command(root.path());
         command.stderr(Stdio::piped());
         Site::of(network, root, command)

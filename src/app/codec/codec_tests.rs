@@ -166,7 +166,8 @@ fn deadlines_are_for_the_rest_of_a_frame_and_for_the_next() {
     line.offer(b" a line\n");
     assert_eq!(line.deadline(), Some(options.idle_timeout));
     line.expire();
-    assert!(line.aborted(), "the answer was not taken");
+    assert!(!line.aborted() && !line.closed(), "the answer was not taken");
+    assert_eq!(line.deadline(), Some(options.idle_timeout));
     let mut line = Line::open(lines(), 7);
     line.offer(b"half");
     line.expire();

@@ -63,8 +63,6 @@ simoom_io::counters! {
         framed_frame_timeouts,
         /// Connections closed because no frame arrived.
         framed_idle_timeouts,
-        /// Connections to a handler of frames reset because the client stopped reading.
-        framed_stalled,
     }
 }
 
@@ -416,10 +414,6 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
     fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Blob>) {
         let idle = conn.deadline.idle(reply);
         match (conn.deadline.waiting, idle) {
-            (_, Idle::Stalled) => {
-                self.counters.framed_stalled += 1;
-                reply.abort();
-            }
             (Waiting::Head, _) => {
                 self.counters.framed_frame_timeouts += 1;
                 reply.close();

@@ -13,14 +13,15 @@ use simoom_io::Reply;
 pub struct Connection {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
+    /// The number of answered requests.
+    pub(super) requests: u32,
 }
 
-/// The deadline of a connection: its purpose, and the length of the send queue when it was set.
+/// The deadline of a connection: its purpose, and whether a long answer was queued when it was set.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::app) struct Deadline {
     pub(in crate::app) waiting: Waiting,
-    /// The send queue when the deadline was set, in units of [`QUEUED_UNIT_BYTES`], rounded up.
-    queued: u32,
+    is_sending: bool,
 }
 
 /// The state of the send queue after an idle period.
@@ -28,9 +29,8 @@ pub(in crate::app) struct Deadline {
 pub(in crate::app) enum Idle {
     /// Nothing is queued: close it.
     Over,
-    /// The client has read nothing during the period: reset it.
-    Stalled,
-    /// The client still reads.
+    /// The client has not taken all answers, or took the end of a long one within the period. If it
+    /// takes nothing, the send timeout of the transport resets the connection.
     Sending,
 }
 
@@ -45,7 +45,7 @@ impl Deadline {
     ) {
         if self.waiting != waiting {
             self.waiting = waiting;
-            self.queued = queued_units(reply);
+            self.is_sending = reply.queued() >= LONG_BYTES;
             reply.set_timeout(Some(match waiting {
                 Waiting::Head => timeouts.head,
                 Waiting::Body => timeouts.body,
@@ -54,21 +54,17 @@ impl Deadline {
         }
     }
 
-    /// Compares the send queue with its length at the start of the idle period.
+    /// Whether the connection was idle for a whole period.
     pub(in crate::app) fn idle(&self, reply: &Reply<'_, Blob>) -> Idle {
-        match queued_units(reply) {
-            0 => Idle::Over,
-            queued if queued >= self.queued => Idle::Stalled,
-            _ => Idle::Sending,
-        }
+        if reply.queued() == 0 && !self.is_sending { Idle::Over } else { Idle::Sending }
     }
 }
 
-const _: () = assert!(size_of::<Connection>() <= 32);
-/// With this unit, 32 bits hold the length of a full queue with blobs of 4 GiB. Less progress than
-/// one unit in an idle period counts as none.
-const QUEUED_UNIT_BYTES: u64 = 64;
+/// A client takes a shorter queue within a few round trips, so that the idle period may begin when
+/// the answer is queued.
+const LONG_BYTES: u64 = 16 << 10;
 
+const _: () = assert!(size_of::<Connection>() <= 36);
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) enum Phase {
     Head(Search),
@@ -112,8 +108,8 @@ pub(in crate::app) struct Answer {
 /// The position within a multipart response.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Parts {
-    /// Identifies the version of the file ([`super::partial::boundary`]).
-    pub(super) boundary: u64,
+    /// Identifies the version of the file.
+    pub(super) version: u32,
     /// The number of queued parts.
     pub(super) queued: u16,
 }
@@ -152,29 +148,19 @@ impl Http {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
-    /// Ends the connection after an idle period, unless the client still reads.
+    /// Ends the connection after an idle period, unless an answer is not complete.
     pub(super) fn idle(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
-        match conn.deadline.idle(reply) {
-            Idle::Over if !matches!(conn.phase, Phase::Parts(_)) => {
-                let is_open = !matches!(conn.phase, Phase::Closing);
+        match (conn.deadline.idle(reply), conn.phase) {
+            (Idle::Sending, _) | (_, Phase::Parts(_)) => {
+                conn.deadline.waiting = Waiting::Unset;
+                self.wait(conn, Waiting::Idle, reply);
+            }
+            (Idle::Over, phase) => {
+                let is_open = !matches!(phase, Phase::Closing);
                 self.counters.http_idle_timeouts += u64::from(is_open);
                 conn.phase = Phase::Closing;
                 reply.close();
             }
-            // Or the missing parts of a response have waited too long for capacity.
-            Idle::Stalled | Idle::Over => {
-                self.counters.http_stalled += 1;
-                conn.phase = Phase::Closing;
-                reply.abort();
-            }
-            Idle::Sending => {
-                conn.deadline.waiting = Waiting::Unset;
-                self.wait(conn, Waiting::Idle, reply);
-            }
         }
     }
-}
-
-fn queued_units(reply: &Reply<'_, Blob>) -> u32 {
-    u32::try_from(reply.queued().div_ceil(QUEUED_UNIT_BYTES)).unwrap_or(u32::MAX)
 }

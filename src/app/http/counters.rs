@@ -66,10 +66,12 @@ simoom_io::counters! {
         http_unknown_coding,
         /// Requests refused because of a version other than 1.0 and 1.1 (505).
         http_unknown_version,
+        /// Connections closed after the largest number of requests (`--http-requests`).
+        http_request_limits,
+        /// Pipelines interrupted to serve other connections (`--http-pipeline`).
+        http_pipeline_limits,
         /// Connections closed because no HTTP request arrived.
         http_idle_timeouts,
-        /// Connections reset because the HTTP client stopped reading.
-        http_stalled,
     }
 }
 

@@ -22,11 +22,11 @@ pub(in crate::app) enum HttpError {
     BodyTimeout,
     /// The content exceeds the limit.
     BodyTooLarge,
-    /// A request line longer than [`super::head::REQUEST_LINE_MAX_BYTES`].
+    /// A request line longer than [`super::HeadLimits::line_max_bytes`].
     LineTooLong,
     /// An expectation other than 100-continue.
     UnknownExpectation,
-    /// A head longer than [`super::head::HEAD_MAX_BYTES`].
+    /// A head longer than [`super::HeadLimits::head_max_bytes`].
     HeadTooLarge,
     /// More than [`super::request::FIELDS_MAX`] fields.
     TooManyFields,

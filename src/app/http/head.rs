@@ -4,12 +4,13 @@
 //! byte.
 
 use super::error::HttpError;
+use super::options::HeadLimits;
 use super::target::alphanumeric_or;
 
-/// The longest request line, without its CR LF.
-pub(in crate::app) const REQUEST_LINE_MAX_BYTES: usize = 8 * 1024;
-/// The longest head, with its request line and empty line. A transport must buffer at least this
-/// much for one connection.
+/// The default limit of the request line, without its CR LF.
+pub(in crate::app) const LINE_MAX_BYTES: usize = 8 * 1024;
+/// The largest limit of a head, with its request line and empty line, and the default. A transport
+/// must buffer at least this much for one connection.
 pub(in crate::app) const HEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// `tchar` of RFC 9110 §5.6.2.
@@ -44,8 +45,11 @@ pub(in crate::app) fn is_tchar(byte: u8) -> bool {
 pub(in crate::app) fn find_end(
     bytes: &[u8],
     search: &mut Search,
+    limits: HeadLimits,
 ) -> Result<Option<usize>, HttpError> {
-    let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
+    let line_max_bytes = usize::from(limits.line_max_bytes);
+    let head_max_bytes = usize::from(limits.head_max_bytes).min(HEAD_MAX_BYTES);
+    let window = &bytes[..bytes.len().min(head_max_bytes)];
     // A transport never delivers fewer bytes than before. If one did, start the search again and do
     // not panic.
     debug_assert!(usize::from(search.seen) <= window.len(), "offered input has shrunk");
@@ -57,7 +61,7 @@ pub(in crate::app) fn find_end(
         let lf = at + distance;
         at = lf + 1;
         if !search.past_line {
-            if lf > REQUEST_LINE_MAX_BYTES + 1 {
+            if lf > line_max_bytes + 1 {
                 return Err(HttpError::LineTooLong);
             }
             search.past_line = true;
@@ -69,10 +73,10 @@ pub(in crate::app) fn find_end(
             return Ok(Some(at));
         }
     }
-    if !search.past_line && window.len() > REQUEST_LINE_MAX_BYTES + 1 {
+    if !search.past_line && window.len() > line_max_bytes + 1 {
         return Err(HttpError::LineTooLong);
     }
-    if window.len() == HEAD_MAX_BYTES {
+    if window.len() == head_max_bytes {
         return Err(HttpError::HeadTooLarge);
     }
     search.seen = window.len() as u16;

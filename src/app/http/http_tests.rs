@@ -372,23 +372,24 @@ fn a_response_of_many_parts_waits_for_capacity_and_is_in_order() {
 }
 
 #[test]
-fn a_client_that_stops_reading_parts_is_reset_and_one_that_reads_is_not() {
+fn the_idle_timeout_cuts_no_parts() {
     let ranges: Vec<_> = (0..60).map(|at| format!("{}-{}", at * 300, at * 300 + 199)).collect();
-    let request =
-        format!("GET /large HTTP/1.1\r\nHost: a\r\nRange: bytes={}\r\n\r\n", ranges.join(","));
+    let ranges = ranges.join(",");
+    let request = format!("GET /large HTTP/1.1\r\nHost: a\r\nRange: bytes={ranges}\r\n\r\n");
     let mut line = Line::open_with(http(), 80, simoom_io::send::Pool::new(8, 8));
     line.offer(request.as_bytes());
-    for _ in 0..5 {
-        let (part, resumed) = line.take_once(|_| {});
-        assert!(!part.is_empty() && resumed);
-        line.acknowledge(200);
+    let mut answer = Vec::new();
+    for _ in 0..100 {
         line.expire();
         assert!(!line.closed() && !line.aborted());
+        let (part, resumed) = line.take_once(|_| {});
+        answer.extend(part);
+        if !resumed {
+            break;
+        }
         assert_eq!(line.deadline(), Some(Timeouts::default().idle));
     }
-    line.expire();
-    assert!(line.aborted());
-    assert_eq!(line.app.counters().http_stalled, 1);
+    assert_eq!(parts(&text(answer)).len(), 60);
 }
 
 #[test]
@@ -551,19 +552,31 @@ fn an_idle_connection_is_closed_in_silence() {
     }
 }
 
+/// The send timeout of the transport resets a client that takes nothing, however short the idle
+/// timeout is.
 #[test]
-fn a_slow_reader_is_waited_for_and_one_that_stops_is_reset() {
+fn the_idle_timeout_cuts_no_answer() {
     let mut line = open();
     line.offer(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
-    for _ in 0..5 {
-        line.acknowledge(1000);
+    for taken in [1000, 0, 0, 10, 0] {
+        line.acknowledge(taken);
         line.expire();
         assert!(!line.closed() && !line.aborted());
         assert_eq!(line.deadline(), Some(Timeouts::default().idle));
     }
+    assert!(line.take().len() > 10_000);
+}
+
+#[test]
+fn a_client_that_took_a_long_answer_has_the_whole_idle_time_afterwards() {
+    let mut line = open();
+    line.offer(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    line.take();
     line.expire();
-    assert!(line.aborted());
-    assert_eq!(line.app.counters().http_stalled, 1);
+    assert!(!line.closed(), "the end of the answer was taken at some time within the period");
+    line.expire();
+    assert!(line.closed());
+    assert_eq!(line.app.counters().http_idle_timeouts, 1);
 }
 
 #[test]
@@ -571,6 +584,94 @@ fn behind_the_last_answer_only_the_send_timeout_of_the_transport_counts() {
     let mut line = open();
     line.offer(b"GET /large HTTP/1.0\r\n\r\n");
     assert!(line.closed() && line.deadline().is_none());
+}
+
+/// A line to a handler with these options.
+fn limited(change: impl FnOnce(&mut Options)) -> Line<Http> {
+    let mut http = http();
+    let mut options = http.options;
+    change(&mut options);
+    http.set_options(options);
+    Line::open(http, 80)
+}
+
+#[test]
+fn the_limit_of_requests_closes_with_its_last_answer() {
+    for input in [
+        GET.repeat(5),
+        [GET, b"GET /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n", GET, GET].concat(),
+    ] {
+        let mut line = limited(|options| options.requests_max = 3);
+        line.offer(&input);
+        let answers = text(line.take());
+        assert_eq!(codes(answers.as_bytes()).len(), 3);
+        assert_eq!(answers.matches("Connection: close").count(), 1);
+        assert!(line.closed());
+        assert_eq!(line.app.counters().http_request_limits, 1);
+    }
+    let mut line = limited(|options| options.requests_max = 1);
+    line.offer(b"GET /dir?x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!((codes(&line.take()), line.closed()), (vec![301], true));
+}
+
+#[test]
+fn a_pipeline_beyond_its_limit_yields_and_goes_on() {
+    let mut line = limited(|options| options.pipeline_max = 3);
+    line.offer(&GET.repeat(8));
+    let (first, _) = line.take_once(|_| {});
+    assert_eq!(codes(&first).len(), 3);
+    assert_eq!(codes(&line.take()).len(), 5);
+    assert_eq!(line.app.counters().http_pipeline_limits, 2);
+    let mut line = limited(|options| options.pipeline_max = 3);
+    line.offer(&GET.repeat(3));
+    assert!(!line.has_yielded(), "nothing is left to answer");
+}
+
+#[test]
+fn the_limits_of_heads_and_content_hold_to_the_byte() {
+    let head = |len: usize| {
+        let fill = "a".repeat(len - "GET /12 HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n".len());
+        format!("GET /12 HTTP/1.1\r\nHost: a\r\nA: {fill}\r\n\r\n")
+    };
+    let line = |len: usize| {
+        let fill = "a".repeat(len - "GET /12? HTTP/1.1".len());
+        format!("GET /12?{fill} HTTP/1.1\r\nHost: a\r\n\r\n")
+    };
+    let content = |len: usize| {
+        format!("GET /12 HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n{}", "a".repeat(len))
+    };
+    for (request, code) in [
+        (head(1000), 200),
+        (head(1001), 431),
+        (line(300), 200),
+        (line(301), 414),
+        (content(50), 200),
+        (content(51), 413),
+    ] {
+        for size in [1, request.len()] {
+            let mut limits = limited(|options| {
+                options.head = HeadLimits { line_max_bytes: 300, head_max_bytes: 1000 };
+                options.body_max_bytes = 50;
+            });
+            let mut answers = Vec::new();
+            for chunk in request.as_bytes().chunks(size) {
+                if !limits.closed() {
+                    limits.offer(chunk);
+                    answers.extend(limits.take());
+                }
+            }
+            assert_eq!((codes(&answers), limits.closed()), (vec![code], code != 200));
+            let counters = limits.app.counters();
+            let counted = [
+                counters.http_responses_2xx,
+                counters.http_head_too_large,
+                counters.http_line_too_long,
+                counters.http_body_too_large,
+            ];
+            let index = [200, 431, 414, 413].iter().position(|known| *known == code).unwrap();
+            assert_eq!((counted[index], counted.iter().sum::<u64>()), (1, 1), "{code}");
+        }
+    }
 }
 
 #[test]

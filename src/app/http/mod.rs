@@ -49,14 +49,14 @@ pub(crate) use conditional::Validators;
 pub use connection::Connection;
 pub use counters::Counters;
 pub(crate) use date::imf_fixdate;
-pub use options::{Options, Timeouts};
+pub use options::{HeadLimits, Options, Timeouts};
 
 use super::Blob;
 use super::content::{Content, Current};
 use body::Discard;
 use connection::{Answer, Body, Phase, Waiting};
 use error::HttpError;
-use head::{REQUEST_LINE_MAX_BYTES, Search};
+use head::Search;
 use partial::Progress;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
@@ -85,6 +85,11 @@ pub struct Http {
     counters: Counters,
 }
 
+/// Capacity for the decoded path of the longest target.
+fn scratch_bytes(options: &Options) -> usize {
+    usize::from(options.head.line_max_bytes)
+}
+
 /// The result of one step through the input.
 enum Step {
     /// The number of consumed bytes.
@@ -109,7 +114,7 @@ impl Http {
             current,
             options,
             answers: Answers::new(),
-            scratch: vec![0; REQUEST_LINE_MAX_BYTES].into(),
+            scratch: vec![0; scratch_bytes(&options)].into(),
             location: vec![0; response::INSERTED_MAX_BYTES].into(),
             whole: 0,
             draining: false,
@@ -120,6 +125,7 @@ impl Http {
     /// Replaces the options.
     pub(in crate::app) fn set_options(&mut self, options: Options) {
         self.options = options;
+        self.scratch = vec![0; scratch_bytes(&options)].into();
     }
 
     /// Sets the time of day. Call it before the first connection and then about once a second.
@@ -189,7 +195,7 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        match head::find_end(bytes, &mut search) {
+        match head::find_end(bytes, &mut search, self.options.head) {
             Ok(None) => {
                 conn.phase = Phase::Head(search);
                 Step::Wait(Waiting::Head)
@@ -226,7 +232,7 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        let Ok(Some(len)) = head::find_end(bytes, &mut Search::default()) else {
+        let Ok(Some(len)) = head::find_end(bytes, &mut Search::default(), self.options.head) else {
             unreachable!("the whole head was delivered before");
         };
         match self.handle_again(conn, &bytes[..len], true, reply) {
@@ -350,7 +356,7 @@ impl Http {
             let body = Body::Status(Status::UriTooLong);
             return self.answer(conn, Answer { body, persistence: asked, ..answer }, reply);
         }
-        let persistence = self.persistence(asked);
+        let persistence = self.persistence(conn, asked);
         let redirect = self.content.redirect(index);
         let status = redirect.status();
         self.location[written..end].copy_from_slice(query);
@@ -422,7 +428,7 @@ impl Http {
 
     #[inline]
     fn answer(&mut self, conn: &mut Connection, answer: Answer, reply: &mut Reply<'_, Blob>) {
-        let persistence = self.persistence(answer.persistence);
+        let persistence = self.persistence(conn, answer.persistence);
         let (status, tail) = match answer.body {
             Body::Unsatisfiable(index) => {
                 let file = self.content.file(index);
@@ -452,8 +458,9 @@ impl Http {
     }
 
     #[inline]
-    fn persistence(&self, asked: Persistence) -> Persistence {
-        if self.draining { Persistence::Close } else { asked }
+    fn persistence(&self, conn: &Connection, asked: Persistence) -> Persistence {
+        let is_last = self.draining || conn.requests + 1 >= self.options.requests_max;
+        if is_last { Persistence::Close } else { asked }
     }
 
     #[inline]
@@ -467,6 +474,8 @@ impl Http {
         self.counters.note_answer(status);
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::default();
+        conn.requests += 1;
+        self.counters.http_request_limits += u64::from(conn.requests == self.options.requests_max);
         if persistence == Persistence::Close {
             conn.phase = Phase::Closing;
             reply.close();
@@ -526,7 +535,7 @@ impl Application for Http {
         if self.current.version() != self.version {
             self.take_current();
         }
-        let mut at = 0;
+        let (mut at, mut steps) = (0, 0);
         let waiting = loop {
             if at == bytes.len() {
                 break if matches!(conn.phase, Phase::Body(..)) {
@@ -538,6 +547,12 @@ impl Application for Http {
             if !reply.has_capacity() {
                 break Waiting::Idle;
             }
+            if steps == self.options.pipeline_max {
+                self.counters.http_pipeline_limits += 1;
+                reply.yield_now();
+                break Waiting::Idle;
+            }
+            steps += 1;
             self.whole = reply.queued();
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,

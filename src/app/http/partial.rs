@@ -74,7 +74,7 @@ impl Http {
         answer: Answer,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let persistence = self.persistence(answer.persistence);
+        let persistence = self.persistence(conn, answer.persistence);
         self.answers.send_range(file, range, persistence, reply);
         self.answered(conn, Status::PartialContent, persistence, reply);
     }
@@ -89,8 +89,9 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) -> Progress {
         let boundary = boundary(file);
+        let version = boundary as u32;
         let mut queued = match conn.phase {
-            Phase::Parts(parts) if parts.boundary == boundary => usize::from(parts.queued),
+            Phase::Parts(parts) if parts.version == version => usize::from(parts.queued),
             // The file was replaced. The client sees that the response is cut off.
             Phase::Parts(_) => {
                 conn.phase = Phase::Closing;
@@ -98,7 +99,7 @@ impl Http {
                 return Progress::Complete;
             }
             _ => {
-                let persistence = self.persistence(answer.persistence);
+                let persistence = self.persistence(conn, answer.persistence);
                 self.answers.begin_parts(file, ranges, boundary, persistence, reply);
                 0
             }
@@ -108,14 +109,14 @@ impl Http {
         while reply.has_capacity() {
             let Some(range) = ranges.get(queued) else {
                 Text::new().last_boundary(boundary).send(reply);
-                let persistence = self.persistence(answer.persistence);
+                let persistence = self.persistence(conn, answer.persistence);
                 self.answered(conn, Status::PartialContent, persistence, reply);
                 return Progress::Complete;
             };
             send_part(file, *range, boundary, reply);
             queued += 1;
         }
-        conn.phase = Phase::Parts(Parts { boundary, queued: queued as u16 });
+        conn.phase = Phase::Parts(Parts { version, queued: queued as u16 });
         Progress::Partial
     }
 }

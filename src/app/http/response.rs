@@ -100,7 +100,7 @@ const STATUSES: [(Status, &str, &str); 24] = [
     (
         Status::UriTooLong,
         "414 URI Too Long",
-        "The request line is longer than 8 KiB, or its query is longer than the 896 bytes that a redirect keeps.",
+        "The request line is longer than the limit, or its query is longer than 896 bytes, the limit for a redirect.",
     ),
     (
         Status::RangeNotSatisfiable,
@@ -115,7 +115,7 @@ const STATUSES: [(Status, &str, &str); 24] = [
     (
         Status::FieldsTooLarge,
         "431 Request Header Fields Too Large",
-        "The head of the request is longer than 16 KiB or has more than 100 fields.",
+        "The head of the request is longer than the limit or has more than 100 fields.",
     ),
     (Status::InternalServerError, "500 Internal Server Error", ""),
     (

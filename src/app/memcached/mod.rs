@@ -217,19 +217,22 @@ impl Memcached {
         self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
-    /// Prefetches the items of the keys in `behind`, which follow the current key. Does nothing if
-    /// they are prefetched already.
+    /// Prefetches the items of the requests in `behind`, which follow the current one. Does nothing
+    /// if they are prefetched already.
     #[inline]
-    fn prefetch_next(&mut self, behind: &[u8], in_line: bool) {
+    fn prefetch_next(&mut self, behind: &[u8]) {
         self.prefetched = self.prefetched.saturating_sub(1);
         if self.prefetched == 0 && !behind.is_empty() {
-            let keys =
-                if in_line { prefetch::Keys::of_line(behind) } else { prefetch::Keys::of(behind) };
-            self.prefetched = self.store.prefetch(keys);
+            self.prefetch_behind(behind);
         }
     }
 
-    #[inline]
+    #[inline(never)]
+    fn prefetch_behind(&mut self, behind: &[u8]) {
+        self.prefetched = self.store.prefetch(prefetch::Keys::of(behind));
+    }
+
+    #[inline(never)]
     fn step(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match conn.phase {
             Phase::Command => self.command(conn, bytes, reply),
@@ -368,7 +371,11 @@ impl Application for Memcached {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
         }
         while at < bytes.len() && !conn.share.is_used_up() && reply.has_capacity() {
-            match self.step(conn, &bytes[at..], reply) {
+            let step = match (conn.phase, conn.protocol) {
+                (Phase::Command, Protocol::Text) => self.line(conn, &bytes[at..], reply),
+                _ => self.step(conn, &bytes[at..], reply),
+            };
+            match step {
                 Step::Took(n) => at += n,
                 Step::Wait => {
                     is_partial = true;

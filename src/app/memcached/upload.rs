@@ -210,7 +210,7 @@ fn end_of(reservation: &Reservation, job: &Job, behind: &[u8]) -> Option<usize> 
     (reservation.remaining() == 0 && behind.len() >= end).then_some(end)
 }
 
-fn outcome_text(outcome: Outcome) -> &'static [u8] {
+pub(super) fn outcome_text(outcome: Outcome) -> &'static [u8] {
     match outcome {
         Outcome::Stored { .. } => b"STORED\r\n",
         Outcome::Exists => b"EXISTS\r\n",

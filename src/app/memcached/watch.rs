@@ -161,6 +161,10 @@ impl Memcached {
     ) {
         let watch = &mut conn.watch;
         watch.unsent = watch.unsent.saturating_add(added as u32);
+        let is_quiet = conn.phase == Phase::Command && watch.waits == Waits::Nothing;
+        if is_quiet && !(is_partial | self.holds_back | self.shares_items) {
+            return;
+        }
         let waits = match conn.phase {
             _ if self.holds_back && reply.queued() > 0 => Waits::Readers,
             _ if self.holds_back => Waits::InLine,

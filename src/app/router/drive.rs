@@ -9,6 +9,7 @@ use super::upload::{Pending, Sink, Upload};
 use super::{Router, status};
 use crate::app::Blob;
 use crate::app::http;
+use crate::app::http::HeadLimits;
 use crate::app::http::body::Discard;
 use crate::app::http::connection::Waiting;
 use crate::app::http::error::HttpError;
@@ -76,17 +77,19 @@ impl<S> Router<S> {
             // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
-            (Phase::Head(search), _) => match head::find_end(bytes, search) {
-                Ok(None) => Step::Wait(Waiting::Head),
-                Ok(Some(len)) => {
-                    let (head, behind) = bytes.split_at(len);
-                    Step::Took(len + self.handle(conn, head, behind, reply))
+            (Phase::Head(search), _) => {
+                match head::find_end(bytes, search, HeadLimits::default()) {
+                    Ok(None) => Step::Wait(Waiting::Head),
+                    Ok(Some(len)) => {
+                        let (head, behind) = bytes.split_at(len);
+                        Step::Took(len + self.handle(conn, head, behind, reply))
+                    }
+                    Err(error) => {
+                        self.refuse(conn, error, Asked::unknown(bytes), reply);
+                        Step::Took(bytes.len())
+                    }
                 }
-                Err(error) => {
-                    self.refuse(conn, error, Asked::unknown(bytes), reply);
-                    Step::Took(bytes.len())
-                }
-            },
+            }
             (Phase::Sending(_), _) => Step::Wait(Waiting::Idle),
         }
     }

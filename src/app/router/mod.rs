@@ -86,7 +86,7 @@ use super::content::Content;
 use super::http::Http;
 use super::http::connection::{Idle, Waiting};
 use super::http::error::HttpError;
-use super::http::head::REQUEST_LINE_MAX_BYTES;
+use super::http::head::LINE_MAX_BYTES;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use conn::Phase;
@@ -124,7 +124,7 @@ impl<S> Router<S> {
             files: None,
             options: Options::default(),
             heads: ResponseHeads::new(),
-            path: Path::new(REQUEST_LINE_MAX_BYTES),
+            path: Path::new(LINE_MAX_BYTES),
             head: Vec::with_capacity(simoom_io::send::CAPACITY_COPY_BYTES),
             held: 0,
             whole: 0,
@@ -163,20 +163,17 @@ impl<S> Router<S> {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
+    /// Ends the connection after an idle period, unless a response is not complete.
     fn idle_timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
-        match conn.deadline.idle(reply) {
-            Idle::Over => {
-                let is_open = !matches!(conn.phase, Phase::Closing);
-                self.counters.router_idle_timeouts += u64::from(is_open);
-                reply.close();
-            }
-            Idle::Stalled => {
-                self.counters.router_stalled += 1;
-                reply.abort();
-            }
-            Idle::Sending => {
+        match (conn.deadline.idle(reply), &conn.phase) {
+            (Idle::Sending, _) | (_, Phase::Sending(_)) => {
                 conn.deadline.waiting = Waiting::Unset;
                 return self.wait(conn, Waiting::Idle, reply);
+            }
+            (Idle::Over, phase) => {
+                let is_open = !matches!(phase, Phase::Closing);
+                self.counters.router_idle_timeouts += u64::from(is_open);
+                reply.close();
             }
         }
         self.release(conn);

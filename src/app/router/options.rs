@@ -28,7 +28,7 @@ impl Options {
     /// The options of the content handler beside the routes.
     pub(super) fn http(&self) -> http::Options {
         let Options { timeouts, body_max_bytes, .. } = *self;
-        http::Options { timeouts, body_max_bytes }
+        http::Options { timeouts, body_max_bytes, ..http::Options::default() }
     }
 
     /// Bytes that a stream must deliver to restart its deadline.

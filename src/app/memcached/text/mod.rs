@@ -34,6 +34,23 @@ impl Memcached {
         {
             return Step::Took(wire_len);
         }
+        if let Some((store, wire_len)) = request::plain_set(bytes) {
+            let behind = &bytes[wire_len..];
+            let value = self.store_whole(&store, behind, reply);
+            let value = value.unwrap_or_else(|| self.store(conn, &store, behind, reply));
+            return Step::Took(wire_len + value);
+        }
+        self.other_line(conn, bytes, reply)
+    }
+
+    /// Handles a line that is neither a get of one key nor a plain set.
+    #[inline(never)]
+    fn other_line(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         let window = &bytes[..bytes.len().min(LINE_MAX_BYTES + 1)];
         let Some(lf) = memchr::memchr(b'\n', window) else {
             return if window.len() > LINE_MAX_BYTES {

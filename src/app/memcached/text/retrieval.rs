@@ -3,11 +3,12 @@
 
 use super::super::connection::{Connection, Keys, Phase};
 use super::super::counters::Count;
+use super::super::prefetch::{Batch, key_at};
 use super::super::time::expiry;
-use super::super::{COPY_MAX_BYTES, Memcached, Step, scan};
+use super::super::{COPY_MAX_BYTES, Memcached, Step};
 use super::request::{BAD_FORMAT, Get, KEY_MAX_BYTES, ProtocolError};
 use crate::app::Blob;
-use crate::store::Item;
+use crate::store::{Hash, Item};
 use simoom_io::Reply;
 
 /// The end of an answer.
@@ -67,15 +68,17 @@ impl Memcached {
 
     /// Answers a plain `get` of one key. `behind` follows its line. Returns false, and has done
     /// nothing, if the answer must wait.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get_one(
         &mut self,
         key: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> bool {
-        self.prefetch_next(behind, false);
-        let Some(hit) = self.answer_plain(key, END, reply) else { return false };
+        self.prefetch_next(behind);
+        let Some(hit) = self.answer_plain(key, self.store.hash(key), true, reply) else {
+            return false;
+        };
         self.count_fetch(false, hit);
         true
     }
@@ -90,21 +93,22 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         conn.phase = Phase::Keys(keys);
-        let mut at = 0;
+        let (mut at, mut batch) = (0, Batch::default());
         loop {
-            let Some(end) = scan::space_or_line_feed(bytes, at) else {
+            let Some((end, hash)) = batch.next(&self.store, bytes, at) else {
                 return self.key_without_end(conn, at, &bytes[at..], reply);
             };
             let is_last = bytes[end] == b'\n';
-            let key = &bytes[at..end];
-            let key = if is_last { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
+            let key = key_at(bytes, at, end);
             if key.len() > KEY_MAX_BYTES {
                 self.write_line(BAD_FORMAT, reply);
                 conn.phase = Phase::SkipLine;
                 return Step::Took(end);
             }
-            self.prefetch_next(&bytes[end + 1..], !is_last);
-            if !key.is_empty() && !self.answer_key(key, keys, reply) {
+            if is_last {
+                self.prefetch_next(&bytes[end + 1..]);
+            }
+            if !key.is_empty() && !self.answer_key(key, hash, keys, reply) {
                 return if at == 0 { self.hold_back() } else { Step::Took(at) };
             }
             at = end + 1;
@@ -137,46 +141,60 @@ impl Memcached {
     }
 
     /// Answers one key. Returns false if the answer must wait.
-    #[inline]
-    fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) -> bool {
-        let hit = match keys.touch() {
-            None if !keys.with_cas => match self.answer_plain(key, b"", reply) {
-                Some(hit) => hit,
-                None => return false,
-            },
-            _ if self.must_wait(key, reply) => return false,
-            None => {
-                self.store.get(key, self.now).map(|item| self.send_with_cas(item, reply)).is_some()
-            }
-            Some(exptime) => match self.get_and_touch(key, exptime) {
-                Some(item) if keys.with_cas => {
-                    self.send_with_cas(item, reply);
-                    true
-                }
-                Some(item) => {
-                    let all = 0..item.line().len();
-                    self.send(item, all, reply);
-                    true
-                }
-                None => false,
-            },
+    #[inline(always)]
+    fn answer_key(
+        &mut self,
+        key: &[u8],
+        hash: Hash,
+        keys: Keys,
+        reply: &mut Reply<'_, Blob>,
+    ) -> bool {
+        if keys.with_cas || keys.touch().is_some() {
+            return self.answer_key_with(key, keys, reply);
+        }
+        let hit = self.answer_plain(key, hash, false, reply);
+        if let Some(hit) = hit {
+            self.count_fetch(false, hit);
+        }
+        hit.is_some()
+    }
+
+    /// Answers one key of `gets`, `gat` or `gats`. Returns false if the answer must wait.
+    #[inline(never)]
+    fn answer_key_with(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) -> bool {
+        if self.must_wait(key, reply) {
+            return false;
+        }
+        let item = match keys.touch() {
+            None => self.store.get(key, self.now),
+            Some(exptime) => self.get_and_touch(key, exptime),
         };
+        let hit = item.is_some();
+        match item {
+            Some(item) if keys.with_cas => self.send_with_cas(item, reply),
+            Some(item) => {
+                let all = 0..item.line().len();
+                self.send(item, all, reply);
+            }
+            None => {}
+        }
         self.count_fetch(keys.touch().is_some(), hit);
         true
     }
 
-    /// Answers a plain `get` of one key, and sends `end` after it. Returns whether it was a hit, or
+    /// Answers a plain `get` of one key, and ends the answer if the key is the last. Returns whether it was a hit, or
     /// `None` if it must wait. A copy needs a guard only, not a pin.
-    #[inline]
+    #[inline(always)]
     fn answer_plain(
         &mut self,
         key: &[u8],
-        end: &[u8],
+        hash: Hash,
+        is_last: bool,
         reply: &mut Reply<'_, Blob>,
     ) -> Option<bool> {
-        let Some(guard) = self.store.guard(key, self.now) else {
-            if !end.is_empty() {
-                reply.copy(end);
+        let Some(guard) = self.store.guard_hashed(key, hash, self.now) else {
+            if is_last {
+                reply.copy_all([END]);
             }
             return Some(false);
         };
@@ -186,9 +204,16 @@ impl Memcached {
             let item = self.store.pin(guard, self.now);
             self.shares_items = true;
             reply.share(Blob::Item(item), 0..len);
-            reply.copy(end);
+            if is_last {
+                reply.copy(END);
+            }
         } else if is_small || len <= reply.copyable() {
-            reply.copy_all([guard.line(), end]);
+            let line = guard.line();
+            if is_last {
+                reply.copy_all([line, END]);
+            } else {
+                reply.copy_all([line]);
+            }
         } else {
             return None;
         }

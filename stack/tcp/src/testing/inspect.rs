@@ -24,6 +24,8 @@ pub struct Inspection {
     pub mss: u16,
     /// The congestion control.
     pub congestion: crate::Congestion,
+    /// The state of the congestion controller.
+    pub controller_state: &'static str,
 }
 
 /// SYN-RECEIVED reached from SYN-SENT.
@@ -129,6 +131,7 @@ impl<A: Application> Stack<A> {
             ssthresh: tcb.control.ssthresh,
             mss: tcb.hot.mss,
             congestion: self.shared.controllers.algorithm(&tcb.control),
+            controller_state: self.shared.controllers.state(&tcb.control),
         })
     }
 

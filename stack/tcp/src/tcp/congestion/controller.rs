@@ -150,6 +150,11 @@ pub trait Controller: Debug + Send {
         path.mss
     }
 
+    /// The name of the controller's state, for tests and diagnosis.
+    fn state(&self) -> &'static str {
+        ""
+    }
+
     /// Whether the controller works by delivery rate instead of by window. If so,
     ///
     /// - [`on_ack`](Controller::on_ack) gets every acknowledgement, with [`Ack::rate`], and during

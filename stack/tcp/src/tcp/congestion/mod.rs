@@ -8,6 +8,7 @@
 //! recovery. [`super::pace`] spreads what is sent, and [`super::rate`] measures how fast it is
 //! delivered.
 
+mod bbr;
 pub(crate) mod control;
 mod controller;
 mod cubic;
@@ -32,8 +33,12 @@ impl Congestion {
     pub const NEWRENO: Congestion =
         Congestion::of::<newreno::NewReno>("newreno", "NewReno (RFC 5681, RFC 6582): by loss");
 
+    /// BBR version 3 (draft-ietf-ccwg-bbr).
+    pub const BBR: Congestion =
+        Congestion::of::<bbr::Bbr>("bbr", "BBRv3 (draft-ietf-ccwg-bbr): by delivery rate");
+
     /// All of them, the default first.
-    pub const ALL: &[Congestion] = &[Congestion::CUBIC, Congestion::NEWRENO];
+    pub const ALL: &[Congestion] = &[Congestion::CUBIC, Congestion::NEWRENO, Congestion::BBR];
 }
 
 /// RFC 6928 §2: the initial window for a maximum segment size. A single segment if the SYN or

@@ -102,6 +102,8 @@ fn distinct(algorithms: impl Iterator<Item = Congestion>) -> Vec<Congestion> {
 trait Table: Send {
     fn get(&mut self, slot: usize) -> &mut dyn Controller;
     fn reset(&mut self, slot: usize);
+    #[cfg(any(test, feature = "testing"))]
+    fn state(&self, slot: usize) -> &'static str;
 }
 
 impl<C: Controller + Default> Table for Vec<C> {
@@ -112,6 +114,11 @@ impl<C: Controller + Default> Table for Vec<C> {
 
     fn reset(&mut self, slot: usize) {
         self[slot] = C::default();
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn state(&self, slot: usize) -> &'static str {
+        self[slot].state()
     }
 }
 
@@ -176,6 +183,13 @@ impl Controllers {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn algorithm(&self, control: &Control) -> Congestion {
         self.tables[usize::from(control.table)].congestion
+    }
+
+    /// The state of a connection's controller.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn state(&self, control: &Control) -> &'static str {
+        let table = &self.tables[usize::from(control.table)].controllers;
+        if control.has_begun { table.state(control.slot as usize) } else { "" }
     }
 
     /// The controller of a connection.
