@@ -1,6 +1,7 @@
 //! The state of a connection and its deadline.
 
 use super::Http;
+use super::access::AddressIndex;
 use super::body::Discard;
 use super::head::Search;
 use super::options::Timeouts;
@@ -13,6 +14,8 @@ use simoom_io::Reply;
 pub struct Connection {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
+    /// The peer's address, for the access log.
+    pub(super) address: AddressIndex,
     /// The number of answered requests.
     pub(super) requests: u32,
 }
@@ -64,7 +67,7 @@ impl Deadline {
 /// the answer is queued.
 const LONG_BYTES: u64 = 16 << 10;
 
-const _: () = assert!(size_of::<Connection>() <= 36);
+const _: () = assert!(size_of::<Connection>() <= 40);
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) enum Phase {
     Head(Search),

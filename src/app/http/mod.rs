@@ -27,6 +27,7 @@
 //! clock. The transport passes the time of day to [`Http::clock`], and calls `timeout` when a
 //! deadline fires.
 
+mod access;
 pub(super) mod body;
 pub(super) mod conditional;
 pub(super) mod connection;
@@ -45,6 +46,7 @@ pub(super) mod request;
 pub(crate) mod response;
 mod target;
 
+pub use access::{Access, BUFFER_BYTES, Buffer, Record, records};
 pub(crate) use conditional::Validators;
 pub use connection::Connection;
 pub use counters::Counters;
@@ -60,7 +62,7 @@ use head::Search;
 use partial::Progress;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
-use simoom_io::{Application, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -82,6 +84,7 @@ pub struct Http {
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
+    access: Option<Access>,
     counters: Counters,
 }
 
@@ -118,8 +121,14 @@ impl Http {
             location: vec![0; response::INSERTED_MAX_BYTES].into(),
             whole: 0,
             draining: false,
+            access: None,
             counters: Counters::default(),
         }
+    }
+
+    /// Writes a record of each answer to this access log.
+    pub fn with_access_log(self, access: Option<Access>) -> Http {
+        Http { access, ..self }
     }
 
     /// Replaces the options.
@@ -275,6 +284,9 @@ impl Http {
         may_repeat: bool,
         reply: &mut Reply<'_, Blob>,
     ) -> Progress {
+        if let Some(access) = &mut self.access {
+            access.begin();
+        }
         let handled = match self.handle_parsed(conn, head, may_repeat, reply) {
             Err(HttpError::UnknownVersion) => {
                 self.handle_later_minor(conn, head, may_repeat, reply)
@@ -311,6 +323,9 @@ impl Http {
     ) -> Result<Progress, HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let request = Request::parse(head, &mut space)?;
+        if let Some(access) = &mut self.access {
+            access.request(&request);
+        }
         let answer = self.decide(&request)?;
         let discard = self.discard(request.framing)?;
         match (answer.body, discard) {
@@ -390,6 +405,9 @@ impl Http {
             (false, _) => {}
         }
         conn.phase = Phase::Body(discard, answer);
+        if let Some(access) = &mut self.access {
+            access.wait(conn.address);
+        }
     }
 
     fn read_body(
@@ -404,6 +422,9 @@ impl Http {
             Ok(n) => {
                 self.counters.http_request_content_bytes += n as u64;
                 if discard.is_over() {
+                    if let Some(access) = &mut self.access {
+                        access.resume(conn.address);
+                    }
                     self.answer(conn, self.still_valid(answer), reply);
                 } else {
                     conn.phase = Phase::Body(discard, answer);
@@ -472,6 +493,9 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::default();
         conn.requests += 1;
@@ -479,6 +503,18 @@ impl Http {
         if persistence == Persistence::Close {
             conn.phase = Phase::Closing;
             reply.close();
+        }
+    }
+
+    /// Writes the record of an answer to the access log.
+    #[cold]
+    fn record(&mut self, conn: &Connection, status: Status, reply: &Reply<'_, Blob>) {
+        let bytes = reply.queued().saturating_sub(self.whole);
+        let now = self.answers.date();
+        if let Some(access) = &mut self.access
+            && !access.answered(conn.address, status, bytes, now)
+        {
+            self.counters.http_access_log_lost += 1;
         }
     }
 
@@ -511,6 +547,9 @@ impl Http {
             reply,
         );
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
         reply.close();
@@ -521,7 +560,20 @@ impl Application for Http {
     type Blob = Blob;
     type Conn = Connection;
 
-    fn opened(&mut self, conn: &mut Connection, _: Opened, reply: &mut Reply<'_, Blob>) {
+    fn wants_ends(&self, _: u16) -> bool {
+        self.access.is_some()
+    }
+
+    fn closed(&mut self, conn: &mut Connection, _: Closed) {
+        if let Some(access) = &mut self.access {
+            access.closed(conn.address);
+        }
+    }
+
+    fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        if let Some(access) = &mut self.access {
+            conn.address = access.opened(opened.ends);
+        }
         self.counters.http_connections += 1;
         self.wait(conn, Waiting::Idle, reply);
     }
