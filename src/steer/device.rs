@@ -82,6 +82,11 @@ impl Device {
         Ok(self.device.attach_again()?)
     }
 
+    /// Whether the steering program has seen a frame since the last call.
+    pub fn take_seen(&mut self) -> Result<bool, Error> {
+        self.steering.take_seen()
+    }
+
     /// The steering program's counters.
     pub fn counters(&self) -> Result<SteerCounters, Error> {
         self.steering.counters()
