@@ -160,7 +160,8 @@ pub struct ServeOptions {
 
     /// Let workers spin instead of sleeping when idle
     ///
-    /// Saves a few microseconds of wakeup and keeps each core fully busy. Only over AF_XDP.
+    /// Saves a few microseconds of wakeup and keeps each core fully busy. Only over AF_XDP. Changes
+    /// napi_defer_hard_irqs and gro_flush_timeout of the interface while it runs.
     #[arg(
         long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true, help_heading = "Resources"
