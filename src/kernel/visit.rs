@@ -33,8 +33,9 @@ use std::os::fd::OwnedFd;
 const STEPS: usize = 8;
 /// While the run queue is crowded, a visit ends with the answers to this many bytes of input.
 const CROWDED_BYTES: usize = 512;
-/// Bytes of answers in one call: the kernel copies about 64 KiB in 10 µs. The rest goes on in a later
-/// iteration, so that a few long answers, of which a socket buffer takes megabytes, delay no others.
+/// Bytes of answers in one call: the kernel copies about 64 KiB in 10 µs. The rest goes on in a
+/// later iteration, so that a few long answers, of which a socket buffer takes megabytes, delay no
+/// others.
 pub(super) const WRITE_MAX_BYTES: usize = 256 << 10;
 /// Answers of several ranges are copied into one up to this length: one short range costs the
 /// kernel less.
