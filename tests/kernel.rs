@@ -454,6 +454,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
         other.send("echo a\n".repeat(PIPELINED));
     }
     client.send("echoes\n");
+    service.wait_for_requests();
     drop(gate);
     let mut answer = String::new();
     BufReader::new(&client.0).read_line(&mut answer).unwrap();
@@ -489,6 +490,7 @@ fn whoever_yields_goes_on_behind_others(poller: Poller) {
         other.0.shutdown(Shutdown::Write).unwrap();
     }
     client.send("echoes\n");
+    service.wait_for_requests();
     drop(gate);
     let mut answer = String::new();
     BufReader::new(&client.0).read_line(&mut answer).unwrap();

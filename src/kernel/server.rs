@@ -296,6 +296,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
     /// Visits a connection, then arranges what it waits for.
     pub(super) fn visit(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
+        // Not only events lead here: a connection that yielded goes on without one.
+        self.exporter.touch();
         let is_crowded = self.run_queue.len() + self.pending_events > CROWD;
         let shared = self.driver.shared();
         let mut context = VisitContext::new(&mut self.scratch, shared, is_crowded);

@@ -314,6 +314,20 @@ impl Service {
         }
     }
 
+    /// Waits until all that clients have sent lies in the sockets of the workers. Loopback delivers
+    /// at once, unless the machine is busy.
+    pub(crate) fn wait_for_requests(&self) {
+        let port = format!(":{:04X}", self.address.port());
+        let is_delivered = |line: &str| {
+            // Number, local and remote address, state, bytes to send and to read.
+            let words: Vec<&str> = line.split_whitespace().collect();
+            !words[2].ends_with(&port) || words[4].starts_with("00000000:")
+        };
+        self.wait_until("all requests", |_| {
+            std::fs::read_to_string("/proc/net/tcp").unwrap().lines().skip(1).all(is_delivered)
+        });
+    }
+
     pub(crate) fn wait_for(&self, name: &str, value: u64) {
         self.wait_until(&format!("{name} = {value}"), |service| service.count(name) == value);
     }
