@@ -50,23 +50,27 @@ impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
             return;
         }
         match self.state {
-            State::ProbeBwDown => {
-                if !self.is_time_to_probe_bw(event) && self.is_time_to_cruise(event) {
-                    self.state = State::ProbeBwCruise;
-                }
-            }
+            State::ProbeBwDown => self.update_down(event),
             State::ProbeBwCruise => _ = self.is_time_to_probe_bw(event),
             State::ProbeBwRefill if self.round_start => {
                 self.is_bw_probe_sample = true;
                 self.start_probe_bw_up(event);
             }
-            State::ProbeBwUp => {
-                if self.is_time_to_go_down(event) {
-                    self.prev_probe_too_high = false;
-                    self.start_probe_bw_down(event.path);
-                }
-            }
+            State::ProbeBwUp => self.update_up(event),
             _ => {}
+        }
+    }
+
+    fn update_down(&mut self, event: &Event<'_>) {
+        if !self.is_time_to_probe_bw(event) && self.is_time_to_cruise(event) {
+            self.state = State::ProbeBwCruise;
+        }
+    }
+
+    fn update_up(&mut self, event: &Event<'_>) {
+        if self.is_time_to_go_down(event) {
+            self.prev_probe_too_high = false;
+            self.start_probe_bw_down(event.path);
         }
     }
 
