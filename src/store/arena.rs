@@ -67,13 +67,14 @@ const _: () = assert!(size_of::<Header>() == HEADER_BYTES && align_of::<Header>(
 pub(super) struct Arena {
     mapping: Mapping,
     bytes: usize,
+    /// The last offset with space for a header.
+    last: Offset,
 }
 
 impl Arena {
     /// Maps `bytes` of memory and writes to each page, so that the kernel allocates it now.
     pub(super) fn new(bytes: usize) -> io::Result<Arena> {
-        let (mapping, _) = Mapping::anonymous(bytes)?;
-        let arena = Arena { mapping, bytes };
+        let arena = Arena::of(Mapping::anonymous(bytes)?.0, bytes);
         // The kernel allocates a page at the first write to it.
         #[cfg(not(miri))]
         (0..bytes).step_by(4096).for_each(|at| arena.write((at / UNIT_BYTES) as Offset, 0, &[0]));
@@ -83,17 +84,19 @@ impl Arena {
     /// Maps `bytes` of memory. A page takes memory at the first write to it.
     #[cfg(all(test, not(miri)))]
     pub(super) fn sparse(bytes: usize) -> io::Result<Arena> {
-        Ok(Arena { mapping: Mapping::sparse(bytes)?, bytes })
+        Ok(Arena::of(Mapping::sparse(bytes)?, bytes))
+    }
+
+    fn of(mapping: Mapping, bytes: usize) -> Arena {
+        Arena { mapping, bytes, last: ((bytes - HEADER_BYTES) / UNIT_BYTES) as Offset }
     }
 
     /// The address of a byte range relative to `at`. Panics if the range leaves the arena.
     #[inline]
     fn address(&self, at: Offset, range: &Range<usize>) -> *mut u8 {
+        let is_within = at <= self.last && range.end <= self.bytes - at as usize * UNIT_BYTES;
+        assert!(range.start <= range.end && is_within, "beyond the arena");
         let base = at as usize * UNIT_BYTES;
-        assert!(
-            range.start <= range.end && range.end <= self.bytes - base.min(self.bytes),
-            "beyond the arena"
-        );
         // SAFETY: the assertion keeps the address within the mapping, which lives as long as
         // `self`.
         unsafe { self.mapping.base().as_ptr().add(base + range.start) }
@@ -102,7 +105,9 @@ impl Arena {
     /// The header of the item at `at`.
     #[inline]
     pub(super) fn header(&self, at: Offset) -> &Header {
-        let address = self.address(at, &(0..HEADER_BYTES));
+        assert!(at <= self.last, "beyond the arena");
+        // SAFETY: the assertion keeps the header within the mapping.
+        let address = unsafe { self.mapping.base().as_ptr().add(at as usize * UNIT_BYTES) };
         // SAFETY: the address is in bounds. It is aligned: the mapping is page-aligned, and offsets
         // count units of 8 bytes. Any bytes are valid for atomics. A reused frame may turn a line
         // into a header; the contract excludes references to either at that time.
@@ -135,6 +140,7 @@ impl Arena {
         self.write(at, HEADER_BYTES + offset, bytes);
     }
 
+    #[inline]
     fn write(&self, at: Offset, offset: usize, bytes: &[u8]) {
         let address = self.address(at, &(offset..offset + bytes.len()));
         // SAFETY: the address is in bounds. By the contract only this thread uses the line now.
@@ -145,25 +151,21 @@ impl Arena {
     /// Prefetches the header of the item at `at` and the start of its line.
     #[inline]
     pub(super) fn prefetch(&self, at: Offset) {
-        let last = (self.bytes - HEADER_BYTES) / UNIT_BYTES;
+        let first = self.mapping.base().as_ptr().wrapping_add(at as usize * UNIT_BYTES);
         for line in 0..PREFETCHED_LINES {
-            prefetch(
-                self.header(
-                    (at as usize + line * CACHE_LINE_BYTES / UNIT_BYTES).min(last) as Offset
-                ),
-            );
+            prefetch(first.wrapping_add(line * CACHE_LINE_BYTES));
         }
     }
 }
 
-/// Prefetches the cache line of a value.
+/// Prefetches the cache line at an address. No line needs to be there.
 #[inline]
-pub(super) fn prefetch<T>(what: &T) {
+pub(super) fn prefetch<T>(what: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch accesses no memory that the program can observe.
+    // SAFETY: a prefetch accesses no memory that the program can observe, and does not fault.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(what).cast());
+        _mm_prefetch::<_MM_HINT_T0>(what.cast());
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = what;

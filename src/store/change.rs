@@ -5,11 +5,12 @@
 use super::arena::Offset;
 use super::condition::{Verdict, verdict};
 use super::layout::{self, BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
-use super::number::{Digits, apply, parse};
+use super::number::{apply, parse};
 use super::shard::add;
 use super::space::{Queue, Space};
 use super::table::{ChainGuard, Entry, Slot};
 use super::*;
+use crate::digits::Digits;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 impl Store {
@@ -18,26 +19,24 @@ impl Store {
     pub fn reserve(&self, new: &NewItem<'_>, now: u32) -> Result<Reservation, ReserveError> {
         self.tick(now);
         let layout = self.checked_layout(new)?;
-        let Some(at) = self.take(layout, new.exptime, now) else {
-            add(&self.shard().stats.no_memory, 1);
-            return Err(ReserveError::OutOfMemory);
-        };
+        let at = self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
         self.render_reserved(at, layout, new);
         Ok(Reservation::complete(self.shard(), at))
     }
 
     /// The layout of a new item; an error if it is too large.
+    #[inline]
     pub(super) fn checked_layout(&self, new: &NewItem<'_>) -> Result<Layout, ReserveError> {
         assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
         let layout = Layout::of(new);
         if new.value_bytes > self.item_max_bytes || layout.total_bytes() > self.item_max_bytes {
-            add(&self.shard().stats.too_large, 1);
             return Err(ReserveError::TooLarge);
         }
         Ok(layout)
     }
 
     /// Writes the header and the line of a new item, except the value.
+    #[inline]
     pub(super) fn render_reserved(&self, at: Offset, layout: Layout, new: &NewItem<'_>) {
         let header = self.memory.arena.header(at);
         header.exptime.store(new.exptime, Relaxed);
@@ -47,6 +46,7 @@ impl Store {
 
     /// Allocates space for an item. Its header holds its layout, without the flag `LINKED`, and it
     /// counts as live.
+    #[inline]
     pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Offset> {
         let (units, class) = (layout.units(), self.class(exptime, now));
         let occupy = |at| self.occupy(at, layout, exptime);
@@ -66,12 +66,17 @@ impl Store {
     }
 
     /// The class of an item that expires at `exptime`.
+    #[inline]
     pub(super) fn class(&self, exptime: u32, now: u32) -> usize {
-        let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
-        space::class(ttl, space::classes(self.memory.frames() as u32))
+        if exptime == 0 {
+            return space::class(None, 0);
+        }
+        let classes = space::classes(self.memory.frames() as u32);
+        space::class(Some(exptime.saturating_sub(now)), classes)
     }
 
     /// Counts an item as live and writes the header that walks over its segment need.
+    #[inline]
     pub(super) fn occupy(&self, at: Offset, layout: Layout, exptime: u32) {
         let header = self.memory.arena.header(at);
         header.item_flags.store(0, Relaxed);
@@ -81,6 +86,7 @@ impl Store {
     }
 
     /// Allocates `units` in an open segment, or in a new one.
+    #[inline]
     pub(super) fn append(
         &self,
         space: &mut Space,
@@ -94,6 +100,27 @@ impl Store {
         let head = self.make_space(space, units, now)?;
         // `make_space` may have used the open segment.
         Some(space.begin(head, units, Queue::Young, class, now))
+    }
+
+    /// Stores a complete value in any case, as [`Store::reserve`] and a plain [`Store::commit`] do.
+    pub fn set(&self, new: &NewItem<'_>, value: &[u8], now: u32) -> Result<Outcome, ReserveError> {
+        assert_eq!(value.len(), new.value_bytes, "the length of the value");
+        self.tick(now);
+        let layout = self.checked_layout(new)?;
+        let hash = self.hash_key.hash(new.key);
+        let chain = self.table.chain(hash);
+        self.table.prefetch(chain);
+        let at = self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
+        self.render_reserved(at, layout, new);
+        self.memory.arena.write_line(at, layout.value().start, value);
+        let reservation = Reservation::complete(self.shard(), at);
+        let held = self.table.lock(chain);
+        let old = self.locked(new.key, hash, now);
+        let Some(cas) = self.link(&held, reservation, hash, old, None, now) else {
+            return Ok(Outcome::OutOfMemory);
+        };
+        add(&self.shard().stats.classes[self.class(new.exptime, now)].sets, 1);
+        Ok(Outcome::Stored { cas })
     }
 
     /// Stores a complete value if the condition of `how` holds.
@@ -195,6 +222,7 @@ impl Store {
 
     /// Makes an entry refer to a reserved item, in place of `old` if there is one. Returns its cas
     /// unique; `None` if the table has no free slot.
+    #[inline]
     fn link(
         &self,
         held: &ChainGuard<'_>,
@@ -332,7 +360,7 @@ impl Store {
     ) -> Option<Reservation> {
         let digits = Digits::of(number);
         let value_bytes = digits.bytes().len().max(width);
-        // Written in short pieces.
+        // Written in short parts.
         work::add(4 * width);
         let Meta { flags, exptime, binary_key, .. } = *meta;
         let mut reservation =

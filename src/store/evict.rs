@@ -156,7 +156,7 @@ impl Store {
     fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
         for _ in 0..SKIPPED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
-            let is_newest = newest > 0 && self.is_recent(space, head, newest);
+            let is_newest = self.is_recent(space, head, newest);
             if !is_newest && !self.is_pinned(&space.segments[head as usize], head) {
                 return Some(head);
             }

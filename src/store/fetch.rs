@@ -12,6 +12,10 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 /// overlaps.
 pub const PREFETCH_MAX: usize = 16;
 
+/// The hash of a key in one store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hash(u64);
+
 impl Store {
     /// Fetches the live item under `key` and marks it as fetched.
     ///
@@ -24,9 +28,15 @@ impl Store {
     }
 
     /// As [`Store::get`], for callers that copy the bytes at once. Not subject to the pin limit.
-    #[inline]
+    #[inline(always)]
     pub fn guard(&self, key: &[u8], now: u32) -> Option<ItemGuard<'_>> {
-        let guard = self.find_alive(key, now)?;
+        self.guard_hashed(key, Hash(self.hash_key.hash(key)), now)
+    }
+
+    /// As [`Store::guard`], with the hash of the key from [`Store::hash`].
+    #[inline(always)]
+    pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
+        let guard = self.find_alive(key, hash.0, now)?;
         note_use(guard.header(), now);
         Some(guard)
     }
@@ -41,24 +51,37 @@ impl Store {
     /// Prefetches the memory that calls with these keys read first, so that their cache misses
     /// overlap. Takes up to [`PREFETCH_MAX`] keys; returns their number.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
-        let mut hashes = [0; PREFETCH_MAX];
+        let mut hashes = [Hash::default(); PREFETCH_MAX];
         let mut count = 0;
         for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.hash_key.hash(key);
-            self.table.prefetch(self.table.chain(*hash));
+            *hash = self.hash(key);
             count += 1;
         }
-        for hash in &hashes[..count] {
-            if let Some(at) = self.table.first_candidate(*hash) {
+        self.prefetch_hashed(hashes[..count].iter().copied());
+        count
+    }
+
+    /// The hash of a key, and a prefetch of the memory that a call with the key reads first.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        let hash = self.hash_key.hash(key);
+        self.table.prefetch(self.table.chain(hash));
+        Hash(hash)
+    }
+
+    /// Prefetches items by the hashes of their keys.
+    #[inline]
+    pub fn prefetch_hashed(&self, hashes: impl Iterator<Item = Hash>) {
+        for Hash(hash) in hashes {
+            if let Some(at) = self.table.first_candidate(hash) {
                 self.memory.arena.prefetch(at);
             }
         }
-        count
     }
 
     /// The live item under `key`. Changes no metadata and no recache token.
     pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
-        Some(self.pin(self.find_alive(key, now)?, now))
+        Some(self.pin(self.find_alive(key, self.hash_key.hash(key), now)?, now))
     }
 
     /// Fetches as a meta get does, with all its flags.
@@ -127,21 +150,23 @@ impl Store {
         true
     }
 
-    #[inline]
-    fn find_alive(&self, key: &[u8], now: u32) -> Option<ItemGuard<'_>> {
+    #[inline(always)]
+    fn find_alive(&self, key: &[u8], hash: u64, now: u32) -> Option<ItemGuard<'_>> {
         self.tick(now);
-        self.find(key, self.hash_key.hash(key)).filter(|guard| self.is_alive(guard.header(), now))
+        let guard = self.find(key, hash)?;
+        self.is_alive(guard.header(), now).then_some(guard)
     }
 
     /// The item under `key`, live or dead.
     ///
     /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
     /// its removal, and the thread that reuses the frame sees the pin.
-    #[inline]
+    #[inline(always)]
     fn find(&self, key: &[u8], hash: u64) -> Option<ItemGuard<'_>> {
-        let (shard, chain) = (self.shard(), self.table.chain(hash));
-        'again: loop {
-            for slot in self.table.slots(chain) {
+        let shard = self.shard();
+        let mut bucket = self.table.first(hash);
+        'buckets: loop {
+            for slot in bucket.slots() {
                 let entry = slot.load();
                 if !entry.may_be(hash) {
                     continue;
@@ -149,25 +174,33 @@ impl Store {
                 self.memory.arena.prefetch(entry.offset());
                 let guard = ItemGuard::at(shard, entry.offset());
                 if !slot.confirm(entry) {
-                    continue 'again;
+                    bucket = self.table.first(hash);
+                    continue 'buckets;
                 }
-                if layout::key(&self.memory.arena, guard.offset()) == key {
+                if layout::is_key(&self.memory.arena, guard.offset(), key) {
                     return Some(guard);
                 }
             }
-            return None;
+            bucket = self.table.next(bucket)?;
         }
     }
 
     /// The slot and offset of the item under `key`. Removes the item if it is dead. The caller
     /// holds the lock of the chain.
+    #[inline]
     pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
         let is_it = |slot: &&Slot| {
             let entry = slot.load();
-            entry.may_be(hash) && layout::key(arena, entry.offset()) == key
+            entry.may_be(hash) && layout::is_key(arena, entry.offset(), key)
         };
-        let slot = self.table.slots(self.table.chain(hash)).find(is_it)?;
+        let mut bucket = self.table.first(hash);
+        let slot = loop {
+            match bucket.slots().iter().find(is_it) {
+                Some(slot) => break slot,
+                None => bucket = self.table.next(bucket)?,
+            }
+        };
         let at = slot.load().offset();
         if self.is_alive(arena.header(at), now) {
             return Some((slot, at));
@@ -197,6 +230,7 @@ impl Store {
     }
 
     /// Subtracts an item whose entry was removed or replaced from the counters.
+    #[inline]
     pub(super) fn forget(&self, at: Offset) {
         let header = self.memory.arena.header(at);
         let layout = Layout::read(header);
@@ -229,7 +263,7 @@ impl Store {
 
     /// Length of [`Item::line`] of the item under `key`, as [`Store::peek`] finds it.
     pub fn line_bytes(&self, key: &[u8], now: u32) -> Option<usize> {
-        self.find_alive(key, now).map(|guard| guard.line().len())
+        self.find_alive(key, self.hash_key.hash(key), now).map(|guard| guard.line().len())
     }
 
     /// A copy of an item of up to a quarter of a frame, next to the newest items, so that many

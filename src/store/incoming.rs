@@ -8,7 +8,6 @@
 
 use super::arena::Offset;
 use super::layout::{self, Layout};
-use super::shard::add;
 use super::space::{Queue, Space};
 use super::*;
 use std::ops::Range;
@@ -59,7 +58,6 @@ impl Store {
             found = self.search_incoming(layout, new.exptime, limit, now);
         }
         let Search::Found(at) = found else {
-            add(&self.shard().stats.no_memory, 1);
             return Err(ReserveError::OutOfMemory);
         };
         self.render_reserved(at, layout, new);
@@ -161,7 +159,7 @@ impl Store {
         }
     }
 
-    /// Gives a complete value its place among the items; `None` if no memory can be had for it.
+    /// Moves a complete value to the items; `None` if no memory can be had for it.
     pub(super) fn admit(&self, reservation: Reservation, now: u32) -> Option<Reservation> {
         let layout = reservation.layout();
         let exptime = reservation.header().exptime.load(Relaxed);

@@ -3,8 +3,8 @@
 //! The line is the only place of the client's flags: they are parsed from its text.
 
 use super::arena::{Arena, HEADER_BYTES, Header, Offset, UNIT_BYTES};
-use super::number::Digits;
 use super::{Meta, NewItem};
+use crate::digits;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -37,9 +37,9 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    #[inline]
     pub(super) fn of(new: &NewItem<'_>) -> Layout {
-        let digits = Digits::of(new.flags.into()).bytes().len()
-            + Digits::of(new.value_bytes as u64).bytes().len();
+        let digits = digits::count(new.flags.into()) + digits::count(new.value_bytes as u64);
         let overhead_bytes = KEY_AT + b" ".len() + b" ".len() + END.len() + digits;
         Layout { key_bytes: new.key.len(), overhead_bytes, value_bytes: new.value_bytes }
     }
@@ -88,19 +88,15 @@ impl Layout {
 }
 
 /// Writes the line of a new item, except the value.
+#[inline]
 pub(super) fn render(arena: &Arena, at: Offset, layout: Layout, new: &NewItem<'_>) {
-    let mut offset = 0;
-    let mut put = |bytes: &[u8]| {
-        arena.write_line(at, offset, bytes);
-        offset += bytes.len();
-    };
-    put(b"VALUE ");
-    put(new.key);
-    put(b" ");
-    put(Digits::of(new.flags.into()).bytes());
-    put(b" ");
-    put(Digits::of(new.value_bytes as u64).bytes());
-    put(b"\r\n");
+    arena.write_line(at, 0, b"VALUE ");
+    arena.write_line(at, KEY_AT, new.key);
+    let mut numbers = *b"                      \r\n";
+    let end = numbers.len() - END.len();
+    let value_bytes = digits::write_before(&mut numbers, end, new.value_bytes as u64);
+    let flags = digits::write_before(&mut numbers, value_bytes - 1, new.flags.into());
+    arena.write_line(at, layout.key().end, &numbers[flags - 1..]);
     arena.write_line(at, layout.value().end, END);
 }
 
@@ -140,6 +136,32 @@ pub(super) fn meta(arena: &Arena, at: Offset) -> Meta {
         token_sent: item_flags & TOKEN_SENT != 0,
         binary_key: item_flags & BINARY_KEY != 0,
     }
+}
+
+/// Whether `key` is the key of an item.
+#[inline]
+pub(super) fn is_key(arena: &Arena, at: Offset, key: &[u8]) -> bool {
+    usize::from(arena.header(at).key_bytes.load(Relaxed)) == key.len()
+        && equal(arena.line(at, KEY_AT..KEY_AT + key.len()), key)
+}
+
+/// Whether two keys of equal length are equal. Compares words: keys are short, so a call to compare
+/// memory would cost more than it saves.
+#[inline]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    let (mut a, mut b) = (a, b);
+    if let (Some(last_a), Some(last_b)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        while let (Some((word_a, rest_a)), Some((word_b, rest_b))) =
+            (a.split_first_chunk::<8>(), b.split_first_chunk::<8>())
+        {
+            if word_a != word_b {
+                return false;
+            }
+            (a, b) = (rest_a, rest_b);
+        }
+        return last_a == last_b;
+    }
+    a == b
 }
 
 #[inline]

@@ -4,7 +4,6 @@ use super::arena::Offset;
 use super::layout;
 use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
-use super::statistics::RefusedValues;
 use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -154,14 +153,6 @@ impl Store {
             flushes: self.flushes.load(Relaxed),
             reserved_bytes: self.shards.iter().map(|shard| shard.incoming()).sum::<u64>()
                 * UNIT_BYTES as u64,
-        }
-    }
-
-    /// Values refused since the start.
-    pub fn refused_values(&self) -> RefusedValues {
-        RefusedValues {
-            too_large: self.sum(|stats| &stats.too_large),
-            no_memory: self.sum(|stats| &stats.no_memory),
         }
     }
 

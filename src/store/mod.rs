@@ -53,13 +53,13 @@ mod table;
 mod tlab;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
-pub use fetch::PREFETCH_MAX;
+pub use fetch::{Hash, PREFETCH_MAX};
 pub use item::{Item, ItemGuard, Meta, Reservation};
 pub use request::{
     Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, NewItem, ReserveError, Visit,
 };
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
-pub use statistics::{ClassStatistics, RefusedValues, Statistics};
+pub use statistics::{ClassStatistics, Statistics};
 
 use crate::error::{Error, Result};
 use crate::limits::Bytes;
@@ -208,7 +208,7 @@ impl Store {
 
     #[inline]
     fn shard_index(&self) -> usize {
-        shard::thread_number() % self.shards.len()
+        shard::thread_number(self.shards.len())
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {

@@ -18,31 +18,6 @@ pub(super) fn apply(number: u64, delta: u64, decrement: bool) -> u64 {
     if decrement { number.saturating_sub(delta) } else { number.wrapping_add(delta) }
 }
 
-/// The decimal digits of a number, without allocation.
-#[derive(Clone, Copy)]
-pub(super) struct Digits {
-    bytes: [u8; 20],
-    start: u8,
-}
-
-impl Digits {
-    pub(super) fn of(mut number: u64) -> Digits {
-        let mut digits = Digits { bytes: [b'0'; 20], start: 20 };
-        loop {
-            digits.start -= 1;
-            digits.bytes[usize::from(digits.start)] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return digits;
-            }
-        }
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[usize::from(self.start)..]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,12 +48,5 @@ mod tests {
         assert_eq!(apply(u64::MAX, 2, false), 1);
         assert_eq!(apply(5, 7, true), 0);
         assert_eq!(apply(5, 3, true), 2);
-    }
-
-    #[test]
-    fn digits_are_those_of_the_standard_library() {
-        for number in [0, 7, 10, 999, 1 << 32, u64::MAX] {
-            assert_eq!(Digits::of(number).bytes(), number.to_string().as_bytes());
-        }
     }
 }

@@ -40,13 +40,15 @@ impl Store {
         space.is_free(frame) || self.clear_run(space, 1, frame..frame + 1, now).is_some()
     }
 
-    /// Whether a frame may hold items among the newest.
+    /// Whether a frame may hold items among the newest: those of the last `recent` frames written.
     pub(super) fn is_recent(&self, space: &Space, frame: u32, recent: u32) -> bool {
         let head = space.head(frame).unwrap_or(frame);
         let is_young =
             space.is_evictable(head) && space.segments[head as usize].queue == Queue::Young;
         let segment = &space.segments[head as usize];
-        is_young && (space.is_open(head) || segment.tlabs > 0 || space.age(head) < recent)
+        recent > 0
+            && is_young
+            && (space.is_open(head) || segment.tlabs > 0 || space.age(head) < recent)
     }
 
     /// The age below which a segment is recent, in frames.
@@ -98,7 +100,7 @@ impl Store {
     /// The cost of emptying a segment; `None` if it is recent or cannot be emptied.
     fn cost(&self, space: &Space, head: u32, recent: u32) -> Option<u32> {
         let segment = &space.segments[head as usize];
-        let is_recent = recent > 0 && self.is_recent(space, head, recent);
+        let is_recent = self.is_recent(space, head, recent);
         if !space.is_evictable(head) || is_recent || self.is_pinned(segment, head) {
             return None;
         }

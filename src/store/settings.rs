@@ -10,7 +10,7 @@ pub const MEMORY_MIN_BYTES: u64 = 1 << 20;
 pub const MEMORY_MAX_BYTES: u64 = 1 << 40;
 const _: () = assert!(
     MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << OFFSET_BITS,
-    "places do not reach so far"
+    "offsets do not reach so far"
 );
 /// Lower bound of `--item-size-max`, as in memcached.
 pub const ITEM_MIN_BYTES: u64 = 1 << 10;

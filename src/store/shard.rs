@@ -28,8 +28,6 @@ pub(super) struct ShardStats {
     pub(super) reclaimed: AtomicU64,
     pub(super) expired_unfetched: AtomicU64,
     pub(super) evicted_unfetched: AtomicU64,
-    pub(super) too_large: AtomicU64,
-    pub(super) no_memory: AtomicU64,
     pub(super) pin_copied: AtomicU64,
     pub(super) moved: AtomicU64,
 }
@@ -180,31 +178,40 @@ impl Shard {
 }
 
 thread_local! {
-    /// The number of this thread, and the state of its pseudo-random generator.
-    static THREAD: (usize, Cell<u64>) = {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        let number = THREADS.fetch_add(1, Relaxed);
-        (number, Cell::new(number as u64 + 1))
-    };
+    /// The number of this thread; `usize::MAX` before it uses a store.
+    static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The state of this thread's pseudo-random generator.
+    static RANDOM: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The number of this thread, in the order in which threads first used a store.
+/// The number of this thread modulo `shards`. Threads are numbered in the order in which they first
+/// used a store.
 #[inline]
-pub(super) fn thread_number() -> usize {
-    THREAD.with(|(number, _)| *number)
+pub(super) fn thread_number(shards: usize) -> usize {
+    let number = NUMBER.get();
+    if number < shards { number } else { assigned_number() % shards }
+}
+
+/// The number of a thread that has none yet, or that has one beyond the shards.
+#[inline(never)]
+fn assigned_number() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    if NUMBER.get() == usize::MAX {
+        let number = THREADS.fetch_add(1, Relaxed);
+        NUMBER.set(number);
+        RANDOM.set(number as u64 + 1);
+    }
+    NUMBER.get()
 }
 
 /// True with a probability of 2^-`power`. Decides whether a fetch increments the use count.
 #[inline]
 pub(super) fn chance(power: u8) -> bool {
-    THREAD.with(|(_, state)| {
-        // Knuth's MMIX generator. Only its upper bits are random.
-        state.set(
-            state
-                .get()
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407),
-        );
-        power == 0 || state.get() >> (64 - power) == 0
-    })
+    // Knuth's MMIX generator. Only its upper bits are random.
+    let state = RANDOM
+        .get()
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    RANDOM.set(state);
+    power == 0 || state >> (64 - power) == 0
 }

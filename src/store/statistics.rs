@@ -44,15 +44,6 @@ simoom_io::counters! {
     }
 }
 
-/// Values that the store refused. The handlers count and export what they were refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusedValues {
-    /// Values larger than [`super::Settings::item_max_bytes`].
-    pub too_large: u64,
-    /// Values for which no memory was free.
-    pub no_memory: u64,
-}
-
 /// Statistics of one class, that is, items with similar times to live, for `stats items` and `stats
 /// slabs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl Entry {
 
     #[inline]
     pub(super) fn may_be(self, hash: u64) -> bool {
-        self.0 >> OFFSET_BITS == hash << OFFSET_BITS >> OFFSET_BITS && self != Entry::NONE
+        (self.0 ^ hash << OFFSET_BITS) >> OFFSET_BITS == 0 && self != Entry::NONE
     }
 
     #[inline]
@@ -88,6 +88,13 @@ pub(super) struct Bucket {
     next: AtomicU64,
 }
 const _: () = assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    #[inline]
+    pub(super) fn slots(&self) -> &[Slot; SLOTS] {
+        &self.slots
+    }
+}
 
 /// The list of buckets that are in no chain.
 #[derive(Debug, Default)]
@@ -197,14 +204,14 @@ impl Table {
     /// Prefetches the first bucket of a chain.
     #[inline]
     pub(super) fn prefetch(&self, chain: usize) {
-        prefetch(&self.buckets[chain]);
+        prefetch(&raw const self.buckets[chain]);
     }
 
     /// The offset of the first candidate for a hash in the first bucket of its chain. Reads no
     /// second bucket.
     #[inline]
     pub(super) fn first_candidate(&self, hash: u64) -> Option<Offset> {
-        let slots = &self.buckets[self.chain(hash)].slots;
+        let slots = self.first(hash).slots();
         slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::offset)
     }
 
@@ -219,23 +226,26 @@ impl Table {
         !self.spare.is_poisoned() && !self.locks.iter().any(Mutex::is_poisoned)
     }
 
+    /// The first bucket of the chain of a hash.
+    #[inline]
+    pub(super) fn first(&self, hash: u64) -> &Bucket {
+        &self.buckets[self.chain(hash)]
+    }
+
+    /// The bucket after `bucket` in its chain.
+    #[inline]
+    pub(super) fn next(&self, bucket: &Bucket) -> Option<&Bucket> {
+        match bucket.next.load(Acquire) {
+            0 | SPARE.. => None,
+            next => Some(self.bucket(next)),
+        }
+    }
+
     /// The slots of a chain, in order.
     #[inline]
     pub(super) fn slots(&self, chain: usize) -> impl Iterator<Item = &Slot> {
-        let mut bucket = &self.buckets[chain];
-        let mut slots = bucket.slots.iter();
-        std::iter::from_fn(move || {
-            loop {
-                if let Some(slot) = slots.next() {
-                    return Some(slot);
-                }
-                bucket = match bucket.next.load(Acquire) {
-                    0 | SPARE.. => return None,
-                    next => self.bucket(next),
-                };
-                slots = bucket.slots.iter();
-            }
-        })
+        let buckets = std::iter::successors(Some(&self.buckets[chain]), |bucket| self.next(bucket));
+        buckets.flat_map(Bucket::slots)
     }
 
     /// An empty slot of a chain. Adds a spare bucket if need be; `None` if none is left. The caller

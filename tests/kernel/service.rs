@@ -201,7 +201,8 @@ pub(crate) fn need_io_uring() -> bool {
     simoom::kernel::io_uring().inspect_err(|reason| crate::common::skip(reason)).is_ok()
 }
 
-/// Workers that serve [`Lines`] on one port of the loopback address, until this is dropped.
+/// Workers that serve [`Lines`], or another handler, on one port of the loopback address, until
+/// this is dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) registry: Registry,
@@ -224,12 +225,33 @@ impl Service {
         Service::start_after(poller, settings, workers, address, |_, _| ())
     }
 
+    /// One worker that serves another handler than [`Lines`].
+    pub(crate) fn start_with<A: Handler + Send + 'static>(
+        poller: Poller,
+        settings: &Settings,
+        app: impl Fn() -> A,
+    ) -> Service {
+        let address = "127.0.0.1:0".parse().unwrap();
+        Service::start_all(poller, settings, 1, address, app, |_, _| ())
+    }
+
     /// Starts when `before` has returned: who connects in it waits to be accepted.
     pub(crate) fn start_after(
         poller: Poller,
         settings: &Settings,
         workers: usize,
         address: SocketAddr,
+        before: impl FnOnce(SocketAddr, &[CommandSender]),
+    ) -> Service {
+        Service::start_all(poller, settings, workers, address, Lines::default, before)
+    }
+
+    fn start_all<A: Handler + Send + 'static>(
+        poller: Poller,
+        settings: &Settings,
+        workers: usize,
+        address: SocketAddr,
+        app: impl Fn() -> A,
         before: impl FnOnce(SocketAddr, &[CommandSender]),
     ) -> Service {
         let (sender, failures) = unbounded();
@@ -243,10 +265,9 @@ impl Service {
             let name = format!("kernel {number}");
             let snapshot = Snapshot::new(&name);
             registry.add(snapshot.clone());
-            let settings = settings.clone();
-            let work = move || {
-                run(poller, &settings, vec![listener], Lines::default(), commands, snapshot, || ())
-            };
+            let (settings, app) = (settings.clone(), app());
+            let work =
+                move || run(poller, &settings, vec![listener], app, commands, snapshot, || ());
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
         }
         let service = Service { address, registry, command_sender: senders, threads, failures };

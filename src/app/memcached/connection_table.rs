@@ -5,7 +5,7 @@
 //! A version protects each record; it is odd while the record is being written. A reader checks it
 //! before and after reading, and discards a record that changed (a sequence lock of atomics).
 
-use super::conn::Activity;
+use super::connection::Activity;
 use simoom_io::Ends;
 use simoom_tcp::Address;
 use std::net::SocketAddr;
@@ -121,6 +121,11 @@ fn address(halves: [u64; 2], port: u16) -> SocketAddr {
 pub(super) struct TableSlot(NonZeroU32);
 
 impl TableSlot {
+    #[cfg(test)]
+    pub(super) fn numbered(number: u32) -> TableSlot {
+        TableSlot(NonZeroU32::new(number).expect("numbers start at 1"))
+    }
+
     fn index(&self) -> usize {
         self.0.get() as usize - 1
     }

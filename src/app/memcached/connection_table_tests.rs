@@ -1,4 +1,4 @@
-use super::super::conn::State;
+use super::super::connection::State;
 use super::*;
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicBool;

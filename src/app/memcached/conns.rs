@@ -6,7 +6,7 @@
 //! lasts: the listeners first, then the slots of the connection tables. Connections that open or
 //! close meanwhile may be missing.
 
-use super::conn::{Activity, Conn, Phase, State, Wide};
+use super::connection::{Activity, Connection, Phase, State, Wide};
 use super::options::Listening;
 use super::out::Out;
 use super::{Memcached, Step};
@@ -26,7 +26,7 @@ impl Memcached {
     #[cold]
     pub(super) fn conns(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut number: u64,
         reply: &mut Reply<'_, Blob>,
     ) -> Step {

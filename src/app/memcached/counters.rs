@@ -4,7 +4,7 @@
 
 use crate::metrics::Metric;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 macro_rules! counts {
     ($($(#[doc = $help:literal])+ $variant:ident $name:literal $(: $mark:ident)?,)*) => {
@@ -95,7 +95,7 @@ counts! {
 /// The counters of one worker, on cache lines of their own.
 #[repr(align(128))]
 #[derive(Debug)]
-struct Numbers([AtomicU64; COUNTS]);
+pub(crate) struct Numbers([AtomicU64; COUNTS]);
 
 impl Default for Numbers {
     fn default() -> Numbers {
@@ -103,10 +103,24 @@ impl Default for Numbers {
     }
 }
 
+impl Numbers {
+    /// Adds to a counter. Only the worker of these counters may call this.
+    #[inline]
+    pub(crate) fn add(&self, count: Count, n: u64) {
+        let number = &self.0[count as usize];
+        number.store(number.load(Relaxed) + n, Relaxed);
+    }
+
+    /// The published names and values.
+    pub(crate) fn of(&self) -> impl Iterator<Item = (&'static Metric, u64)> + '_ {
+        METRICS.iter().zip(self.0.iter().map(|number| number.load(Relaxed)))
+    }
+}
+
 /// The counters of all workers.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    workers: Box<[Numbers]>,
+    workers: Box<[Arc<Numbers>]>,
     /// The sums at the last `stats reset`.
     since: Mutex<[u64; COUNTS]>,
 }
@@ -114,16 +128,14 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new(workers: usize) -> Counters {
         Counters {
-            workers: (0..workers).map(|_| Numbers::default()).collect(),
+            workers: (0..workers).map(|_| Arc::default()).collect(),
             since: Mutex::new([0; COUNTS]),
         }
     }
 
-    /// Adds to a counter of `worker`. Only that worker may call this.
-    #[inline]
-    pub(crate) fn add(&self, worker: usize, count: Count, n: u64) {
-        let number = &self.workers[worker].0[count as usize];
-        number.store(number.load(Relaxed) + n, Relaxed);
+    /// The counters of `worker`.
+    pub(crate) fn worker(&self, worker: usize) -> Arc<Numbers> {
+        Arc::clone(&self.workers[worker])
     }
 
     /// The sum over all workers since `stats reset`.
@@ -145,11 +157,6 @@ impl Counters {
         }
     }
 
-    /// The published names and values of `worker`.
-    pub(crate) fn of(&self, worker: usize) -> impl Iterator<Item = (&'static Metric, u64)> + '_ {
-        METRICS.iter().zip(self.workers[worker].0.iter().map(|number| number.load(Relaxed)))
-    }
-
     /// Open connections, regardless of `stats reset`.
     pub(crate) fn open_connections(&self) -> u64 {
         self.total(Count::Opened).saturating_sub(self.total(Count::Closed))
@@ -163,13 +170,13 @@ mod tests {
     #[test]
     fn sums_are_of_all_workers_and_begin_anew_when_told() {
         let counters = Counters::new(2);
-        counters.add(0, Count::GetHits, 2);
-        counters.add(1, Count::GetHits, 3);
+        counters.worker(0).add(Count::GetHits, 2);
+        counters.worker(1).add(Count::GetHits, 3);
         assert_eq!((counters.sum(Count::GetHits), counters.sum(Count::GetMisses)), (5, 0));
         counters.reset();
-        counters.add(1, Count::GetHits, 1);
+        counters.worker(1).add(Count::GetHits, 1);
         assert_eq!((counters.sum(Count::GetHits), counters.total(Count::GetHits)), (1, 6));
-        let published: Vec<_> = counters.of(1).filter(|(_, value)| *value > 0).collect();
+        let published: Vec<_> = counters.worker(1).of().filter(|(_, value)| *value > 0).collect();
         assert_eq!(published, [(&METRICS[Count::GetHits as usize], 4)]);
         assert_eq!(METRICS[Count::GetHits as usize].name, "memcached_get_hits");
     }

@@ -11,7 +11,7 @@
 //! the remaining input is refused. No state outlives a datagram, so a value must end within its
 //! datagram.
 
-use super::{Blob, Conn, Memcached, binary};
+use super::{Blob, Connection, Memcached, binary};
 use crate::handler::Handler;
 use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
 use simoom_io::{Exchange, Flow, Input};
@@ -29,9 +29,9 @@ const PART_BYTES: usize = DATAGRAM_MAX_BYTES - FRAME_BYTES;
 const POOL: usize = 2 * QUEUE_ENTRIES as usize;
 
 /// A handler of requests in datagrams.
-pub trait DatagramHandler: Handler<Blob = Blob, Conn = Conn> {
+pub trait DatagramHandler: Handler<Blob = Blob, Conn = Connection> {
     /// Discards an incomplete value and all other resources of `conn`.
-    fn abandon(&mut self, conn: &Conn);
+    fn abandon(&mut self, conn: &Connection);
 
     /// Whether the host at `address` is known to receive packets for that address.
     fn is_proven(&self, address: IpAddr) -> bool {
@@ -41,7 +41,7 @@ pub trait DatagramHandler: Handler<Blob = Blob, Conn = Conn> {
 }
 
 impl DatagramHandler for Memcached {
-    fn abandon(&mut self, conn: &Conn) {
+    fn abandon(&mut self, conn: &Connection) {
         Memcached::abandon(self, conn);
     }
 
@@ -53,7 +53,7 @@ impl DatagramHandler for Memcached {
 /// The buffer of one answer, reused for all answers.
 pub struct Datagrams {
     /// The state of the current request, for [`Datagrams::begin_anew`].
-    conn: Conn,
+    conn: Connection,
     pool: Pool<Blob>,
     queue: Queue,
     /// The answer. Each datagram has space for its frame.
@@ -80,7 +80,7 @@ impl Default for Datagrams {
     fn default() -> Datagrams {
         let sent = vec![0; ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES].into_boxed_slice();
         Datagrams {
-            conn: Conn::default(),
+            conn: Connection::default(),
             pool: Pool::new(POOL, POOL),
             queue: Queue::default(),
             sent,
@@ -105,7 +105,7 @@ impl Datagrams {
         else {
             return Fate::Malformed;
         };
-        self.conn = Conn::default();
+        self.conn = Connection::default();
         let fate = self.carry_out(handler, requests);
         handler.abandon(&self.conn);
         self.queue.clear(&mut self.pool);

@@ -2,7 +2,7 @@
 //! capacity. A list walks the whole hash table, however few items it contains. So it continues in
 //! the next iteration when the connection has used up its share of this one.
 
-use super::conn::{Conn, Phase, Wide};
+use super::connection::{Connection, Phase, Wide};
 use super::out::Out;
 use super::text::DumpOf;
 use super::time::Times;
@@ -34,7 +34,7 @@ impl Memcached {
     #[cold]
     pub(super) fn dump(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut dump: Dump,
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
@@ -60,7 +60,7 @@ impl Memcached {
         Step::Wait
     }
 
-    fn end_dump(conn: &mut Conn, dump: Dump, reply: &mut Reply<'_, Blob>) -> Step {
+    fn end_dump(conn: &mut Connection, dump: Dump, reply: &mut Reply<'_, Blob>) -> Step {
         conn.phase = Phase::Command;
         reply.copy(match dump.of {
             DumpOf::Metadata => b"END\r\n",

@@ -137,7 +137,7 @@ fn small_answers_are_one_entry_and_large_ones_share_the_item() {
     let mut handler = memcached();
     for (len, entries) in [(100, 1), (450, 1), (COPY_MAX_BYTES, 2), (20_000, 2)] {
         let (mut queue, mut effects) = Default::default();
-        let mut conn = Conn::default();
+        let mut conn = Connection::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         let value = "x".repeat(len);
         let input = format!("set a 0 0 {len} noreply\r\n{value}\r\nget a\r\n");
@@ -188,7 +188,7 @@ fn a_connection_that_ends_within_a_value_leaves_no_trace() {
     let mut pool = simoom_io::send::Pool::new(8, 8);
     // More connections, one after the other, than there are places.
     for _ in 0..200 {
-        let mut conn = Conn::default();
+        let mut conn = Connection::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         handler.received(&mut conn, b"set a 0 0 100\r\nabc", &mut reply);
         assert!(matches!(conn.phase, Phase::Upload(_)) && !conn.is_between_requests());

@@ -60,7 +60,7 @@
 
 mod base64;
 mod binary;
-mod conn;
+mod connection;
 mod connection_table;
 mod conns;
 mod counters;
@@ -73,6 +73,7 @@ mod out;
 mod peers;
 mod prefetch;
 mod proven;
+mod scan;
 mod stats;
 mod text;
 mod time;
@@ -82,7 +83,7 @@ mod uploads;
 mod waiters;
 mod watch;
 
-pub use conn::Conn;
+pub use connection::Connection;
 pub(crate) use counters::METRICS;
 pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
@@ -91,9 +92,9 @@ use super::Blob;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use crate::store::{Item, Store};
-use conn::{Activity, Phase, Protocol, Wide};
+use connection::{Activity, Phase, Protocol, Wide};
 use connection_table::TableWriter;
-use counters::Count;
+use counters::{Count, Numbers};
 use out::Out;
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
@@ -121,8 +122,8 @@ const COPY_MAX_BYTES: usize = simoom_io::send::CHUNK_BYTES;
 pub struct Memcached {
     store: Arc<Store>,
     shared: Arc<Shared>,
-    /// The worker's number.
-    worker: usize,
+    /// The worker's counters.
+    counters: Arc<Numbers>,
     /// Unix seconds of a clock that nobody sets ([`Seconds::steady`]): the store's clock.
     now: u32,
     /// Unix seconds of the system's clock.
@@ -163,7 +164,7 @@ impl Memcached {
         shared.register(table_writer.connection_table());
         Memcached {
             store: shared.store().clone(),
-            worker,
+            counters: shared.counters().worker(worker),
             now: shared.started(),
             time_of_day: shared.started(),
             out: Out::new(),
@@ -201,8 +202,13 @@ impl Memcached {
     }
 
     #[inline]
+    fn add(&self, count: Count, n: u64) {
+        self.counters.add(count, n);
+    }
+
+    #[inline]
     fn count(&self, count: Count) {
-        self.shared.counters().add(self.worker, count, 1);
+        self.add(count, 1);
     }
 
     /// As [`Application::prefetch`], for the first request of each input. The caller selects the
@@ -211,25 +217,28 @@ impl Memcached {
         self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
-    /// Prefetches the items of the keys in `behind`, which follow the current key. Does nothing if
-    /// they are prefetched already.
+    /// Prefetches the items of the requests in `behind`, which follow the current one. Does nothing
+    /// if they are prefetched already.
     #[inline]
-    fn prefetch_next(&mut self, behind: &[u8], in_line: bool) {
+    fn prefetch_next(&mut self, behind: &[u8]) {
         self.prefetched = self.prefetched.saturating_sub(1);
         if self.prefetched == 0 && !behind.is_empty() {
-            let keys =
-                if in_line { prefetch::Keys::of_line(behind) } else { prefetch::Keys::of(behind) };
-            self.prefetched = self.store.prefetch(keys);
+            self.prefetch_behind(behind);
         }
     }
 
-    #[inline]
-    fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    #[inline(never)]
+    fn prefetch_behind(&mut self, behind: &[u8]) {
+        self.prefetched = self.store.prefetch(prefetch::Keys::of(behind));
+    }
+
+    #[inline(never)]
+    fn step(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match conn.phase {
             Phase::Command => self.command(conn, bytes, reply),
             Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
             Phase::LongLine(_) => Step::Wait,
-            Phase::Upload(place) => self.upload(conn, place, bytes, reply),
+            Phase::Upload(slot) => self.upload(conn, slot, bytes, reply),
             Phase::Skip(Wide(left)) => Step::Took(self.skip(conn, left, bytes)),
             Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
             Phase::Stats(stats) => self.stats(conn, stats, reply),
@@ -240,7 +249,12 @@ impl Memcached {
     }
 
     #[inline]
-    fn command(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    fn command(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         if conn.protocol == Protocol::Unknown {
             conn.protocol =
                 if bytes[0] == binary::REQUEST { Protocol::Binary } else { Protocol::Text };
@@ -251,9 +265,9 @@ impl Memcached {
         }
     }
 
-    fn skip(&mut self, conn: &mut Conn, left: u64, bytes: &[u8]) -> usize {
+    fn skip(&mut self, conn: &mut Connection, left: u64, bytes: &[u8]) -> usize {
         let n = left.min(bytes.len() as u64);
-        self.shared.counters().add(self.worker, Count::Skipped, n);
+        self.add(Count::Skipped, n);
         conn.phase = if n == left { Phase::Command } else { Phase::Skip(Wide(left - n)) };
         n as usize
     }
@@ -279,41 +293,41 @@ impl Memcached {
     }
 
     /// Forgets a request that is not completely answered.
-    fn abandon(&mut self, conn: &Conn) {
+    fn abandon(&mut self, conn: &Connection) {
         match conn.phase {
-            Phase::Upload(place) => self.uploads.cancel(place),
-            Phase::LongLine(place) => self.long_lines.cancel(place),
+            Phase::Upload(slot) => self.uploads.cancel(slot),
+            Phase::LongLine(slot) => self.long_lines.cancel(slot),
             _ => {}
         }
         if conn.watch.waits == Waits::InLine
-            && let Some(place) = &conn.place
+            && let Some(slot) = &conn.slot
         {
-            self.waiters.leave(place);
+            self.waiters.leave(slot);
         }
     }
 
     /// Publishes the activity of a connection for all workers.
     #[cold]
-    fn publish_activity(&mut self, conn: &mut Conn, activity: Activity) {
+    fn publish_activity(&mut self, conn: &mut Connection, activity: Activity) {
         conn.activity = activity;
-        if let Some(place) = &conn.place {
-            self.table_writer.set_activity(place, activity);
+        if let Some(slot) = &conn.slot {
+            self.table_writer.set_activity(slot, activity);
         }
     }
 
-    fn hang_up(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn hang_up(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         self.count(Count::HungUp);
         close(conn, reply);
     }
 }
 
 /// Closes the connection after the queued answers.
-fn close(conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+fn close(conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
     conn.phase = Phase::Closing;
     reply.close();
 }
 
-fn skip_line(conn: &mut Conn, bytes: &[u8]) -> usize {
+fn skip_line(conn: &mut Connection, bytes: &[u8]) -> usize {
     match memchr::memchr(b'\n', bytes) {
         Some(end) => {
             conn.phase = Phase::Command;
@@ -325,13 +339,13 @@ fn skip_line(conn: &mut Conn, bytes: &[u8]) -> usize {
 
 impl Application for Memcached {
     type Blob = Blob;
-    type Conn = Conn;
+    type Conn = Connection;
 
     fn wants_ends(&self, _: u16) -> bool {
         true
     }
 
-    fn opened(&mut self, conn: &mut Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
+    fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Opened);
         self.begin_watch(reply);
         conn.activity = conn.activity(self.now);
@@ -339,20 +353,29 @@ impl Application for Memcached {
             self.shared.note_handshake(ends.remote.ip(), self.now);
             conn.peer = self.uploads.peer(ends.remote.ip());
         }
-        conn.place = opened.ends.and_then(|ends| self.table_writer.enter(ends, conn.activity));
+        conn.slot = opened.ends.and_then(|ends| self.table_writer.enter(ends, conn.activity));
     }
 
-    fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+    fn received(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
         let queued = reply.queued();
         self.prefetched = 0;
         (self.holds_back, self.shares_items) = (false, false);
-        self.must_queue = !self.waiters.may_pass(conn.place.as_ref());
+        self.must_queue = !self.waiters.may_pass(conn.slot.as_ref());
         let (mut at, mut is_partial) = (0, false);
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
         }
         while at < bytes.len() && !conn.share.is_used_up() && reply.has_capacity() {
-            match self.step(conn, &bytes[at..], reply) {
+            let step = match (conn.phase, conn.protocol) {
+                (Phase::Command, Protocol::Text) => self.line(conn, &bytes[at..], reply),
+                _ => self.step(conn, &bytes[at..], reply),
+            };
+            match step {
                 Step::Took(n) => at += n,
                 Step::Wait => {
                     is_partial = true;
@@ -370,10 +393,9 @@ impl Application for Memcached {
         {
             at += self.hold_keys(conn, keys, &bytes[at..], reply);
         }
-        let counters = self.shared.counters();
-        counters.add(self.worker, Count::BytesRead, at as u64);
         let added = reply.queued() - queued;
-        counters.add(self.worker, Count::BytesWritten, added);
+        self.add(Count::BytesRead, at as u64);
+        self.add(Count::BytesWritten, added);
         // A line can be without an end after all its keys were answered.
         is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
@@ -391,29 +413,29 @@ impl Application for Memcached {
 
     /// For a transport that buffers less than [`INPUT_MAX_BYTES`]: treat the input as a line
     /// without an end.
-    fn overfull(&mut self, conn: &mut Conn, _: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn overfull(&mut self, conn: &mut Connection, _: &[u8], reply: &mut Reply<'_, Blob>) {
         self.hang_up(conn, reply);
     }
 
     /// Answers more of a buffered line. The transport delivers again any other input that waits for
     /// capacity or for the next iteration.
-    fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn resumed(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::LongLine(_)) {
             self.received(conn, &[], reply);
         }
     }
 
-    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn timeout(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         self.check(conn, reply);
         // A buffered line may wait for readers.
         self.resumed(conn, reply);
     }
 
-    fn closed(&mut self, conn: &mut Conn, _: Closed) {
+    fn closed(&mut self, conn: &mut Connection, _: Closed) {
         self.abandon(conn);
         self.count(Count::Closed);
-        if let Some(place) = conn.place.take() {
-            self.table_writer.leave(place);
+        if let Some(slot) = conn.slot.take() {
+            self.table_writer.leave(slot);
         }
     }
 }
@@ -431,7 +453,7 @@ impl Handler for Memcached {
         self.draining = true;
     }
 
-    fn idle(&self, conn: &Conn) -> bool {
+    fn idle(&self, conn: &Connection) -> bool {
         conn.is_between_requests()
     }
 
@@ -442,7 +464,7 @@ impl Handler for Memcached {
     }
 
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
-        self.shared.counters().of(self.worker).for_each(|(metric, value)| sink(metric, value));
+        self.counters.of().for_each(|(metric, value)| sink(metric, value));
     }
 
     fn memory_bytes(connections: usize) -> usize {

@@ -2,6 +2,7 @@
 //! buffer.
 
 use super::base64;
+use crate::digits::Digits;
 
 /// The guaranteed capacity of the send queue. It exceeds the longest head: a key with every byte
 /// escaped, and a dozen numbers.
@@ -37,17 +38,8 @@ impl Out {
     }
 
     /// Appends decimal digits.
-    pub(super) fn number(&mut self, mut number: u64) -> &mut Out {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return self.push(&digits[at..]);
-            }
-        }
+    pub(super) fn number(&mut self, number: u64) -> &mut Out {
+        self.push(Digits::of(number).bytes())
     }
 
     /// Appends a space, the flag, and its number.

@@ -3,8 +3,10 @@
 //! other effect.
 
 use super::binary::{HEADER_BYTES, REQUEST};
+use super::scan;
 use super::text::KEY_MAX_BYTES;
-use memchr::{memchr, memchr2};
+use crate::store::{Hash, PREFETCH_MAX, Store};
+use memchr::memchr;
 
 /// An iterator over the keys of complete requests. Ends at a request with a value.
 pub(super) struct Keys<'a> {
@@ -19,15 +21,10 @@ impl<'a> Keys<'a> {
         Keys { rest: bytes, in_line: false }
     }
 
-    /// The keys of input that starts within a line of keys.
-    pub(super) fn of_line(bytes: &'a [u8]) -> Keys<'a> {
-        Keys { rest: bytes, in_line: true }
-    }
-
     /// The next key of a line; `None` at the end of the input.
     #[inline]
     fn next_of_line(&mut self) -> Option<&'a [u8]> {
-        let len = memchr2(b' ', b'\n', self.rest)?;
+        let len = scan::space_or_line_feed(self.rest, 0)?;
         let (key, behind) = self.rest.split_at(len);
         self.in_line = behind[0] == b' ';
         self.rest = &behind[1..];
@@ -82,6 +79,53 @@ impl<'a> Iterator for Keys<'a> {
     }
 }
 
+/// The next keys of a line: where they end and their hashes, found in one pass so that their items
+/// are prefetched together.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// The position of the separator after each key, and the hash of the key.
+    ends: [(usize, Hash); PREFETCH_MAX],
+    next: usize,
+    len: usize,
+}
+
+impl Batch {
+    /// The position of the separator after the key at `at`, and the hash of the key. `None` if no
+    /// separator follows. Calls of a batch pass the same `bytes`, and each `at` is the end of the
+    /// key before.
+    #[inline]
+    pub(super) fn next(&mut self, store: &Store, bytes: &[u8], at: usize) -> Option<(usize, Hash)> {
+        if self.next == self.len {
+            self.fill(store, bytes, at);
+        }
+        let next = *self.ends[..self.len].get(self.next)?;
+        self.next += 1;
+        Some(next)
+    }
+
+    #[inline]
+    fn fill(&mut self, store: &Store, bytes: &[u8], mut at: usize) {
+        (self.next, self.len) = (0, 0);
+        for place in &mut self.ends {
+            let Some(end) = scan::space_or_line_feed(bytes, at) else { break };
+            *place = (end, store.hash(key_at(bytes, at, end)));
+            self.len += 1;
+            if bytes[end] == b'\n' {
+                break;
+            }
+            at = end + 1;
+        }
+        store.prefetch_hashed(self.ends[..self.len].iter().map(|(_, hash)| *hash));
+    }
+}
+
+/// The key between `start` and the separator at `end`.
+#[inline]
+pub(super) fn key_at(bytes: &[u8], start: usize, end: usize) -> &[u8] {
+    let has_cr = bytes[end] == b'\n' && end > start && bytes[end - 1] == b'\r';
+    &bytes[start..end - usize::from(has_cr)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +141,6 @@ mod tests {
             keys(b"get a  b\ngets c d\r\nmg e v t\r\ndelete f\r\n"),
             [b"a", b"b", b"c", b"d", b"e", b"f"]
         );
-        assert_eq!(Keys::of_line(b"b c\r\nget d\r\n").collect::<Vec<_>>(), [b"b", b"c", b"d"]);
     }
 
     #[test]

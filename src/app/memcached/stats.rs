@@ -5,7 +5,7 @@
 //! and the numbers of one answer may differ in time. Values that only memcached has (slab pages,
 //! LRU queues, read buffers) are omitted.
 
-use super::conn::{Conn, Phase, Stats};
+use super::connection::{Connection, Phase, Stats};
 use super::counters::Count;
 use super::out::Out;
 use super::{Memcached, Step, VERSION};
@@ -14,6 +14,7 @@ use crate::metrics::Metric;
 use crate::store::{ClassStatistics, Statistics};
 use crate::work;
 use simoom_io::Reply;
+use std::cell::OnceCell;
 
 /// The topic of `stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +137,8 @@ const SETTINGS: &[(&str, Value)] = &[
     ("client_flags_size", Text("4")),
 ];
 
+const SIZES: &[(&str, Value)] = &[("sizes_status", Text("disabled"))];
+
 type Field<T> = (&'static str, fn(&T) -> u64);
 
 const ITEMS: &[Field<ClassStatistics>] = &[
@@ -155,18 +158,36 @@ const SLABS: &[Field<ClassStatistics>] = &[
     ("cas_badval", |class| class.cas_badval),
 ];
 
+/// The store's statistics, taken at most once for all lines that one call writes.
+#[derive(Default)]
+struct Snapshot {
+    statistics: OnceCell<Statistics>,
+    classes: OnceCell<Vec<ClassStatistics>>,
+}
+
+impl Snapshot {
+    fn statistics(&self, handler: &Memcached) -> &Statistics {
+        self.statistics.get_or_init(|| handler.store.statistics())
+    }
+
+    fn classes(&self, handler: &Memcached) -> &[ClassStatistics] {
+        self.classes.get_or_init(|| handler.store.classes(handler.now))
+    }
+}
+
 impl Memcached {
     /// Continues an answer. At its end, consumes the last byte of the request.
     #[cold]
     pub(super) fn stats(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut stats: Stats,
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         let (mut name, mut value) = (Out::new(), Out::new());
+        let snapshot = Snapshot::default();
         while !conn.share.is_used_up() && reply.has_capacity() {
-            let is_line = self.stats_line(&stats, name.clear(), value.clear());
+            let is_line = self.stats_line(&stats, &snapshot, name.clear(), value.clear());
             match stats.opaque {
                 Some(opaque) => self.answer_stat(opaque, name.bytes(), value.bytes(), reply),
                 None if is_line => {
@@ -192,24 +213,28 @@ impl Memcached {
     }
 
     /// Writes the line's name and value. After the last line, returns false and leaves both empty.
-    fn stats_line(&self, stats: &Stats, name: &mut Out, value: &mut Out) -> bool {
+    fn stats_line(
+        &self,
+        stats: &Stats,
+        snapshot: &Snapshot,
+        name: &mut Out,
+        value: &mut Out,
+    ) -> bool {
         let line = usize::from(stats.line);
         match stats.topic {
-            Topic::General => self.known_line(GENERAL, line, name, value),
-            Topic::Settings => self.known_line(SETTINGS, line, name, value),
+            Topic::General => self.known_line(GENERAL, line, snapshot, name, value),
+            Topic::Settings => self.known_line(SETTINGS, line, snapshot, name, value),
             Topic::Items => {
-                let mut classes = self.store.classes(self.now);
-                classes.retain(|class| class.items > 0);
-                class_line(&classes, b"items:", ITEMS, line, name, value)
+                let classes = snapshot.classes(self);
+                let classes = classes.iter().filter(|class| class.items > 0);
+                class_line(classes, b"items:", ITEMS, line, name, value)
             }
             Topic::Slabs => {
-                let classes = self.store.classes(self.now);
-                class_line(&classes, b"", SLABS, line, name, value)
-                    || slabs_end(&classes, line, name, value)
+                let classes = snapshot.classes(self);
+                class_line(classes.iter(), b"", SLABS, line, name, value)
+                    || slabs_end(classes, line, name, value)
             }
-            Topic::Sizes => {
-                self.known_line(&[("sizes_status", Text("disabled"))], line, name, value)
-            }
+            Topic::Sizes => self.known_line(SIZES, line, snapshot, name, value),
             Topic::Nothing => false,
         }
     }
@@ -218,6 +243,7 @@ impl Memcached {
         &self,
         lines: &[(&str, Value)],
         line: usize,
+        snapshot: &Snapshot,
         name: &mut Out,
         value: &mut Out,
     ) -> bool {
@@ -225,7 +251,7 @@ impl Memcached {
         name.push(known.as_bytes());
         match source {
             Number(number) => value.number(number(self)),
-            Value::Store(number) => value.number(number(&self.store.statistics())),
+            Value::Store(number) => value.number(number(snapshot.statistics(self))),
             Value::Count(count) => value.number(self.shared.counters().sum(*count)),
             Text(text) => value.push(text.as_bytes()),
             Seconds(us) => {
@@ -239,15 +265,15 @@ impl Memcached {
     }
 }
 
-fn class_line(
-    classes: &[ClassStatistics],
+fn class_line<'a>(
+    mut classes: impl Iterator<Item = &'a ClassStatistics>,
     prefix: &[u8],
     fields: &[Field<ClassStatistics>],
     line: usize,
     name: &mut Out,
     value: &mut Out,
 ) -> bool {
-    let Some(class) = classes.get(line / fields.len()) else { return false };
+    let Some(class) = classes.nth(line / fields.len()) else { return false };
     let (field, number) = fields[line % fields.len()];
     name.push(prefix).number(class.class.into()).push(b":").push(field.as_bytes());
     value.number(number(class));

@@ -5,7 +5,7 @@
 //! store's memory for incoming values until it is complete ([`super::uploads`]). A newer value may
 //! take over its space.
 
-use super::conn::{Conn, Phase, Wide};
+use super::connection::{Connection, Phase, Wide};
 use super::counters::Count;
 use super::meta::Echo;
 use super::uploads::{Found, Upload};
@@ -85,7 +85,7 @@ impl Memcached {
             displaced += u64::from(found);
             found
         });
-        self.shared.counters().add(self.worker, Count::Displaced, displaced);
+        self.add(Count::Displaced, displaced);
         reserved
     }
 
@@ -94,7 +94,7 @@ impl Memcached {
     #[inline]
     pub(super) fn begin_upload(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut reservation: Reservation,
         job: Job,
         bytes: &[u8],
@@ -122,7 +122,7 @@ impl Memcached {
     /// Receives more bytes of a value in several chunks.
     pub(super) fn upload(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         slot: u32,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -145,7 +145,7 @@ impl Memcached {
 
     /// Refuses a value that lost its space to a newer one, and discards its remaining bytes.
     #[cold]
-    fn refuse_displaced(&mut self, conn: &mut Conn, slot: u32, reply: &mut Reply<'_, Blob>) {
+    fn refuse_displaced(&mut self, conn: &mut Connection, slot: u32, reply: &mut Reply<'_, Blob>) {
         let Some(displaced) = self.uploads.take_displaced(slot) else { return };
         conn.phase = Phase::Skip(Wide(displaced.left));
         self.count(Count::NoMemory);
@@ -210,7 +210,7 @@ fn end_of(reservation: &Reservation, job: &Job, behind: &[u8]) -> Option<usize> 
     (reservation.remaining() == 0 && behind.len() >= end).then_some(end)
 }
 
-fn outcome_text(outcome: Outcome) -> &'static [u8] {
+pub(super) fn outcome_text(outcome: Outcome) -> &'static [u8] {
     match outcome {
         Outcome::Stored { .. } => b"STORED\r\n",
         Outcome::Exists => b"EXISTS\r\n",

@@ -11,7 +11,7 @@
 //! longer the first request waits, the faster clients must read, so it waits for about a second.
 //! For that, each connection is checked every [`QUARTER_MS`] while readers pin much memory.
 
-use super::conn::{Conn, Phase};
+use super::connection::{Connection, Phase};
 use super::counters::Count;
 use super::waiters::POLL_MS;
 use super::{Blob, Memcached};
@@ -153,7 +153,7 @@ impl Memcached {
     #[inline]
     pub(super) fn watch(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         taken: usize,
         added: u64,
         is_partial: bool,
@@ -161,6 +161,10 @@ impl Memcached {
     ) {
         let watch = &mut conn.watch;
         watch.unsent = watch.unsent.saturating_add(added as u32);
+        let is_quiet = conn.phase == Phase::Command && watch.waits == Waits::Nothing;
+        if is_quiet && !(is_partial | self.holds_back | self.shares_items) {
+            return;
+        }
         let waits = match conn.phase {
             _ if self.holds_back && reply.queued() > 0 => Waits::Readers,
             _ if self.holds_back => Waits::InLine,
@@ -175,14 +179,14 @@ impl Memcached {
 
     /// Records the event that the connection waits for. An upload recorded itself at its start:
     /// later chunks do not restart the time.
-    fn wait_for(&mut self, conn: &mut Conn, taken: usize, waits: Waits) {
+    fn wait_for(&mut self, conn: &mut Connection, taken: usize, waits: Waits) {
         let is_command = conn.phase == Phase::Command;
         let was = std::mem::replace(&mut conn.watch.waits, waits);
-        if let Some(slot) = &conn.place {
+        if let Some(slot) = &conn.slot {
             match (was, waits) {
                 (Waits::InLine, Waits::InLine) => self.waiters.poll(slot),
                 (Waits::InLine, _) => self.waiters.leave(slot),
-                (_, Waits::InLine) => self.waiters.enter(slot),
+                (_, Waits::InLine) => self.waiters.enter(slot, conn.peer),
                 _ => {}
             }
         }
@@ -201,7 +205,7 @@ impl Memcached {
     #[cold]
     fn look_soon(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         taken: usize,
         waits: Waits,
         reply: &mut Reply<'_, Blob>,
@@ -231,7 +235,7 @@ impl Memcached {
     }
 
     /// Handles the deadline: ends the connection if a limit is exceeded, or sets the next deadline.
-    pub(super) fn check(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn check(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         if !conn.watch.waits.for_readers() && !reply.has_capacity() {
             // A client that must read first gets no check of its incomplete request. The send
             // timeout bounds that time.
@@ -269,7 +273,7 @@ impl Memcached {
         self.look_again(conn, reply);
     }
 
-    fn look_again(&self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn look_again(&self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         if conn.watch.waits == Waits::Nothing && reply.queued() == 0 {
             conn.watch.next = Next::IDLE;
         } else {
@@ -279,7 +283,7 @@ impl Memcached {
 
     /// Handles the end of a quarter or of a check interval. Returns whether the client reads too
     /// slowly while others need the memory that it pins.
-    fn holds_too_long(&mut self, conn: &mut Conn, unsent: u64) -> bool {
+    fn holds_too_long(&mut self, conn: &mut Connection, unsent: u64) -> bool {
         let (quarters, was_unsent) = (conn.watch.next.quarters(), conn.watch.next.was_unsent());
         let waited_ms = self.waiters.waited_ms(self.store.is_at_pin_limit(false));
         let patience = PATIENCE_MS.iter().rev().find(|(after_ms, _)| waited_ms >= *after_ms);
@@ -303,7 +307,7 @@ impl Memcached {
 
     /// Whether too little of a request has arrived since the last check. An upload must reach the
     /// minimum rate. Any other request must be complete.
-    fn is_slow(&self, conn: &Conn) -> bool {
+    fn is_slow(&self, conn: &Connection) -> bool {
         let least = RATE_MIN_BYTES_PER_SECOND * u64::from(self.shared.options().request_seconds);
         conn.phase == Phase::Command || u64::from(conn.watch.came) < least.min(u16::MAX.into())
     }

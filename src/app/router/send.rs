@@ -2,13 +2,15 @@
 //!
 //! A response of known length needs at most the capacity that [`Reply::has_capacity`] guarantees:
 //! its head and a short body are copied, a long body is shared. A body of unknown length is sent
-//! piece by piece, while there is capacity.
+//! piece by piece, while there is capacity and the connection has work left in this iteration.
 
 use super::response::{Body, Pieces, Response};
-use super::status::Preambles;
+use super::status::ResponseHeads;
 use crate::app::http::request::Request as Head;
 use crate::app::http::response::{CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, Persistence};
 use crate::app::{Blob, Bytes};
+use crate::digits::Digits;
+use crate::work::{self, Share};
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 
@@ -61,7 +63,7 @@ pub(super) struct Sending {
 /// Queues `response`. If its body has an unknown length, queues only the head and returns the
 /// unsent part. The reply has capacity for a response. `head` is a buffer for the head.
 pub(super) fn send(
-    preambles: &Preambles,
+    heads: &ResponseHeads,
     head: &mut Vec<u8>,
     response: Response,
     asked: Asked,
@@ -70,7 +72,7 @@ pub(super) fn send(
     let Response { status, content_type, fields, body, close: _ } = response;
     head.clear();
     let mut push = |bytes: &[u8]| head.extend_from_slice(bytes);
-    push(preambles.get(status).bytes());
+    push(heads.get(status).bytes());
     push(match asked.persistence {
         Persistence::Keep => b"",
         Persistence::KeepAndSay => CONNECTION_KEEP_ALIVE,
@@ -88,7 +90,7 @@ pub(super) fn send(
         _ if is_bodiless => {}
         Body::Whole(bytes) => {
             push(b"Content-Length: ");
-            push(Digits::of(bytes.as_slice().len()).bytes());
+            push(Digits::of(bytes.as_slice().len() as u64).bytes());
             push(b"\r\n");
         }
         Body::Pieces(_) if asked.chunked => push(b"Transfer-Encoding: chunked\r\n"),
@@ -134,9 +136,10 @@ fn send_bytes(bytes: Bytes, copied: usize, reply: &mut Reply<'_, Blob>) {
 }
 
 impl Sending {
-    /// Queues pieces while there is capacity. Returns whether all are queued.
-    pub(super) fn send(&mut self, reply: &mut Reply<'_, Blob>) -> bool {
-        while reply.has_capacity() {
+    /// Queues pieces while there is capacity, and until `share` is used up. Returns whether all are
+    /// queued.
+    pub(super) fn send(&mut self, share: &mut Share, reply: &mut Reply<'_, Blob>) -> bool {
+        while !share.is_used_up() && reply.has_capacity() {
             let Some(piece) = self.pieces.next() else {
                 if self.chunked {
                     reply.copy(b"0\r\n\r\n");
@@ -144,6 +147,9 @@ impl Sending {
                 return true;
             };
             let len = piece.as_slice().len();
+            // An empty piece is work too: a stream of them must not hold the worker.
+            work::add(len);
+            share.count();
             if len == 0 {
                 continue;
             }
@@ -157,30 +163,6 @@ impl Sending {
             reply.copy(b"\r\n");
         }
         false
-    }
-}
-
-/// A decimal number, without allocation.
-struct Digits {
-    bytes: [u8; 20],
-    start: usize,
-}
-
-impl Digits {
-    fn of(mut number: usize) -> Digits {
-        let mut digits = Digits { bytes: [0; 20], start: 20 };
-        loop {
-            digits.start -= 1;
-            digits.bytes[digits.start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return digits;
-            }
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
     }
 }
 
@@ -214,9 +196,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_the_standard_library() {
+    fn chunk_sizes_are_those_of_the_standard_library() {
         for number in [0, 9, 10, 15, 16, 255, 65_536, usize::MAX] {
-            assert_eq!(Digits::of(number).bytes(), number.to_string().as_bytes());
             assert_eq!(HexDigits::of(number).line(), format!("{number:x}\r\n").as_bytes());
         }
     }

@@ -87,8 +87,14 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_capacity`] promised this may fail, which
     /// resets the connection: half an answer must not be sent.
     pub fn copy(&mut self, bytes: &[u8]) {
+        self.copy_all([bytes]);
+    }
+
+    /// Queues copies of all `parts`, one after another, as [`Reply::copy`] does for each.
+    #[inline(always)]
+    pub fn copy_all<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let guard = BrokenOnPanic(&mut self.is_broken);
-        let fits = self.queue.copy(self.pool, bytes);
+        let fits = self.queue.copy_all(self.pool, parts);
         std::mem::forget(guard);
         if !fits {
             self.effects.asked.ask(flow::OVERFLOWED);

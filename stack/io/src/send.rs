@@ -84,6 +84,30 @@ pub struct Pool<B> {
     free_chunks: Vec<u32>,
     /// Whether empty queues are refused, because other connections have waited longer.
     refuses_newcomers: bool,
+    /// What a queue leaves free that begins an answer, and one that goes on with it.
+    begin_above: Free,
+    go_on_above: Free,
+}
+
+/// Free entries and chunks.
+#[derive(Clone, Copy)]
+struct Free {
+    entries: u32,
+    chunks: usize,
+}
+
+impl Free {
+    /// What [`Reply::has_capacity`] promises needs more than this.
+    const PROMISE: Free =
+        Free { entries: CAPACITY_ENTRIES as u32 - 1, chunks: CAPACITY_COPY_BYTES / CHUNK_BYTES };
+
+    /// One in `part` of all entries and chunks, and at least [`Free::PROMISE`].
+    fn one_in(part: usize, entries: u32, chunks: usize) -> Free {
+        Free {
+            entries: (entries / part as u32).max(Free::PROMISE.entries),
+            chunks: (chunks / part).max(Free::PROMISE.chunks),
+        }
+    }
 }
 
 impl<B: Blob> Pool<B> {
@@ -105,6 +129,8 @@ impl<B: Blob> Pool<B> {
             chunks: vec![0; chunks * CHUNK_BYTES],
             free_chunks: (0..chunk_count).rev().collect(),
             refuses_newcomers: false,
+            begin_above: Free::one_in(BEGIN_PART, count, chunks),
+            go_on_above: Free::one_in(GO_ON_PART, count, chunks),
         }
     }
 
@@ -121,21 +147,20 @@ impl<B: Blob> Pool<B> {
     /// Whether the pool can promise capacity to any queue.
     #[inline]
     pub fn can_promise(&self) -> bool {
-        let (entries, chunks) = self.free();
-        entries >= usize::from(CAPACITY_ENTRIES) && chunks > CAPACITY_COPY_BYTES / CHUNK_BYTES
+        self.has_more_than(Free::PROMISE)
     }
 
     /// Whether `queue` may take [`CAPACITY_COPY_BYTES`] and [`CAPACITY_SHARES`] now: the result of
     /// [`Reply::has_capacity`], and the condition to resume a refused handler.
     #[inline]
     pub fn has_capacity(&self, queue: &Queue) -> bool {
-        let short = queue.count + CAPACITY_ENTRIES <= QUEUE_ENTRIES && queue.len < QUEUED_MAX_BYTES;
-        let plenty = match queue.len {
-            0 => self.has_more_than_one_in(BEGIN_PART) && !self.refuses_newcomers,
-            1..ANSWER_BYTES => true,
-            _ => self.has_more_than_one_in(GO_ON_PART),
-        };
-        self.can_promise() && short && plenty
+        if queue.len == 0 {
+            return self.has_more_than(self.begin_above) && !self.refuses_newcomers;
+        }
+        let above = if queue.len < ANSWER_BYTES { Free::PROMISE } else { self.go_on_above };
+        queue.count + CAPACITY_ENTRIES <= QUEUE_ENTRIES
+            && queue.len < QUEUED_MAX_BYTES
+            && self.has_more_than(above)
     }
 
     /// Bytes that `queue` may copy beyond [`CAPACITY_COPY_BYTES`], without the capacity that other
@@ -157,9 +182,9 @@ impl<B: Blob> Pool<B> {
         self.refuses_newcomers = refuse;
     }
 
-    fn has_more_than_one_in(&self, part: usize) -> bool {
-        let (entries, chunks) = self.free();
-        entries > self.entries.len() / part && chunks > self.chunks.len() / CHUNK_BYTES / part
+    #[inline]
+    fn has_more_than(&self, above: Free) -> bool {
+        self.free_entries > above.entries && self.free_chunks.len() > above.chunks
     }
 
     fn bytes_of<'a>(&'a self, entry: &'a Entry<B>) -> &'a [u8] {
@@ -174,6 +199,7 @@ impl<B: Blob> Pool<B> {
         }
     }
 
+    #[inline(always)]
     fn allocate(&mut self, source: Source<B>, start: u32, end: u32) -> Option<u32> {
         let index = self.free_entry;
         if index == NONE {
@@ -182,7 +208,8 @@ impl<B: Blob> Pool<B> {
         let entry = &mut self.entries[index as usize];
         self.free_entry = entry.next;
         self.free_entries -= 1;
-        *entry = Entry { source, start, end, next: NONE };
+        // A free entry has nothing to drop.
+        std::mem::forget(std::mem::replace(entry, Entry { source, start, end, next: NONE }));
         Some(index)
     }
 
@@ -365,6 +392,7 @@ impl Queue {
         self.append(pool, Source::Blob(blob), start, end)
     }
 
+    #[inline(always)]
     fn append<B: Blob>(
         &mut self,
         pool: &mut Pool<B>,
@@ -397,6 +425,57 @@ impl Queue {
         entry.end += n as u32;
         self.len += n as u32;
         n
+    }
+
+    /// Queues copies of all `parts`. Returns `false` if chunks or entries run out half-way.
+    #[inline(always)]
+    pub(crate) fn copy_all<B: Blob, const N: usize>(
+        &mut self,
+        pool: &mut Pool<B>,
+        parts: [&[u8]; N],
+    ) -> bool {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let Some(mut space) = self.extend_in_one_chunk(pool, len) else {
+            return parts.iter().all(|part| self.copy(pool, part));
+        };
+        for part in parts {
+            let (front, behind) = space.split_at_mut(part.len());
+            front.copy_from_slice(part);
+            space = behind;
+        }
+        true
+    }
+
+    /// Appends `len` bytes to the tail's chunk, or to a new chunk if the tail has none. Returns the
+    /// memory for them; `None` if they do not fit one chunk.
+    #[inline(always)]
+    fn extend_in_one_chunk<'p, B: Blob>(
+        &mut self,
+        pool: &'p mut Pool<B>,
+        len: usize,
+    ) -> Option<&'p mut [u8]> {
+        let at = if let Some(Entry { source: Source::Chunk(chunk), end, .. }) =
+            pool.entries.get_mut(self.tail as usize)
+        {
+            let at = *chunk as usize * CHUNK_BYTES + *end as usize;
+            if len > CHUNK_BYTES - *end as usize {
+                return None;
+            }
+            *end += len as u32;
+            self.len += len as u32;
+            at
+        } else {
+            if len == 0 || len > CHUNK_BYTES {
+                return None;
+            }
+            let chunk = pool.free_chunks.pop()?;
+            if !self.append(pool, Source::Chunk(chunk), 0, len as u32) {
+                pool.free_chunks.push(chunk);
+                return None;
+            }
+            chunk as usize * CHUNK_BYTES
+        };
+        Some(&mut pool.chunks[at..at + len])
     }
 
     /// Queues a copy of `bytes`. Returns `false` if chunks or entries run out half-way.

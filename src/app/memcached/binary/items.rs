@@ -1,7 +1,7 @@
 //! Operations on items: retrieve, store, delete, count.
 
 use super::super::Memcached;
-use super::super::conn::Conn;
+use super::super::connection::Connection;
 use super::super::counters::Count;
 use super::super::time::expiry_unsigned;
 use super::super::upload::{Ending, Job};
@@ -64,7 +64,7 @@ impl Memcached {
 
     pub(super) fn begin_store(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         packet: &Packet<'_>,
         commit: Commit,
         behind: &[u8],

@@ -11,7 +11,7 @@ mod packet;
 
 pub(super) use header::{HEADER_BYTES, REQUEST};
 
-use super::conn::{Conn, Phase, Stats};
+use super::connection::{Connection, Phase, Stats};
 use super::counters::Count;
 use super::stats::Topic;
 use super::text::KEY_MAX_BYTES;
@@ -40,7 +40,7 @@ impl Memcached {
     #[inline(never)]
     pub(super) fn packet(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
@@ -76,22 +76,22 @@ impl Memcached {
             }
             return Step::Took(HEADER_BYTES + front.len());
         };
-        let ahead = HEADER_BYTES + front.len();
+        let head_bytes = HEADER_BYTES + front.len();
         if let Operation::Stat = operation {
-            return Step::Took(self.begin_stat(conn, &packet, ahead, reply));
+            return Step::Took(self.begin_stat(conn, &packet, head_bytes, reply));
         }
         let brings_value =
             matches!(operation, Operation::Get { .. } | Operation::Touch { with_value: true, .. });
         if brings_value && self.must_wait(packet.key, reply) {
             return self.hold_back();
         }
-        Step::Took(ahead + self.operate(conn, operation, &packet, behind, reply))
+        Step::Took(head_bytes + self.operate(conn, operation, &packet, behind, reply))
     }
 
     /// Returns the number of consumed bytes after key and extras.
     fn operate(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         operation: Operation,
         packet: &Packet<'_>,
         behind: &[u8],
@@ -139,9 +139,9 @@ impl Memcached {
     /// packet, or all.
     fn begin_stat(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         packet: &Packet<'_>,
-        ahead: usize,
+        head_bytes: usize,
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
         let topic = match packet.key {
@@ -157,12 +157,12 @@ impl Memcached {
             Some(topic) if packet.value_len() == 0 => {
                 conn.phase =
                     Phase::Stats(Stats { topic, line: 0, opaque: Some(packet.header.opaque) });
-                ahead - 1
+                head_bytes - 1
             }
             _ => {
                 self.fail(&packet.header, Status::NotFound, reply);
                 skip_value(conn, packet, self.now);
-                ahead
+                head_bytes
             }
         }
     }
@@ -200,7 +200,7 @@ impl Memcached {
     #[cold]
     fn break_off(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         header: &Header,
         status: Status,
         reply: &mut Reply<'_, Blob>,
@@ -211,7 +211,7 @@ impl Memcached {
     }
 }
 
-fn skip_value(conn: &mut Conn, packet: &Packet<'_>, now: u32) {
+fn skip_value(conn: &mut Connection, packet: &Packet<'_>, now: u32) {
     if packet.value_len() > 0 {
         conn.begin_skip(packet.value_len().into(), now);
     }

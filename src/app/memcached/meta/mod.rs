@@ -9,7 +9,7 @@ mod set;
 pub(super) use set::Echo;
 
 use super::Memcached;
-use super::conn::Conn;
+use super::connection::Connection;
 use super::counters::Count;
 use super::text::{BAD_FORMAT, MetaKind};
 use super::time::expiry;
@@ -22,7 +22,7 @@ impl Memcached {
     /// Executes a line. Returns the number of consumed bytes after it.
     pub(super) fn meta(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         kind: MetaKind,
         line: &[u8],
         behind: &[u8],

@@ -1,7 +1,7 @@
 //! `ms`: stores a value. The answer repeats parts of the request.
 
 use super::super::Memcached;
-use super::super::conn::Conn;
+use super::super::connection::Connection;
 use super::super::number::signed;
 use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};
 use super::super::time::expiry;
@@ -52,7 +52,7 @@ impl Echo {
 impl Memcached {
     pub(super) fn meta_set(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         line: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,

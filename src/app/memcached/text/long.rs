@@ -2,7 +2,7 @@
 //! whole line before they read. When the send queue has no capacity, the remaining keys are
 //! buffered here, as in memcached. Otherwise client and server would wait for each other.
 
-use super::super::conn::{Conn, Keys, Phase};
+use super::super::connection::{Connection, Keys, Phase};
 use super::super::{Memcached, Step, close, skip_line};
 use crate::app::Blob;
 use simoom_io::Reply;
@@ -92,7 +92,7 @@ impl Memcached {
     #[cold]
     pub(in crate::app::memcached) fn hold_keys(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         keys: Keys,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -112,7 +112,7 @@ impl Memcached {
     #[cold]
     pub(in crate::app::memcached) fn go_on_with_line(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> (usize, bool) {
@@ -157,7 +157,12 @@ impl Memcached {
 
     /// Answers buffered keys as far as there is capacity. Returns the number of answered bytes.
     #[cold]
-    fn answer_held(&mut self, conn: &mut Conn, slot: u32, reply: &mut Reply<'_, Blob>) -> usize {
+    fn answer_held(
+        &mut self,
+        conn: &mut Connection,
+        slot: u32,
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
         let Some(mut line) = self.long_lines.take(slot) else { return 0 };
         let from = line.at;
         conn.phase = Phase::Keys(line.keys);

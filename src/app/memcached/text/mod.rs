@@ -8,7 +8,7 @@ mod storage;
 pub(super) use long::{HELD_MAX_BYTES, LongLines};
 pub(super) use request::{BAD_FORMAT, Dump as DumpOf, KEY_MAX_BYTES, MetaKind};
 
-use super::conn::{Conn, Phase, Stats, Wide};
+use super::connection::{Connection, Phase, Stats, Wide};
 use super::counters::Count;
 use super::dump::Dump;
 use super::stats::Topic;
@@ -25,7 +25,29 @@ impl Memcached {
     #[inline]
     pub(super) fn line(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        if let Some((key, wire_len)) = request::single_get(bytes)
+            && self.get_one(key, &bytes[wire_len..], reply)
+        {
+            return Step::Took(wire_len);
+        }
+        if let Some((store, wire_len)) = request::plain_set(bytes) {
+            let behind = &bytes[wire_len..];
+            let value = self.store_whole(&store, behind, reply);
+            let value = value.unwrap_or_else(|| self.store(conn, &store, behind, reply));
+            return Step::Took(wire_len + value);
+        }
+        self.other_line(conn, bytes, reply)
+    }
+
+    /// Handles a line that is neither a get of one key nor a plain set.
+    #[inline(never)]
+    fn other_line(
+        &mut self,
+        conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
@@ -69,7 +91,12 @@ impl Memcached {
         }
     }
 
-    fn simple(&mut self, conn: &mut Conn, request: &Request<'_>, reply: &mut Reply<'_, Blob>) {
+    fn simple(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_>,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let (text, noreply) = match *request {
             Request::Delete { key, noreply } => (self.delete(key), noreply),
             Request::Touch { key, exptime, noreply } => (self.touch(key, exptime), noreply),
@@ -156,7 +183,7 @@ impl Memcached {
         self.store.flush(at, self.now);
     }
 
-    fn begin_stats(&mut self, conn: &mut Conn, about: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn begin_stats(&mut self, conn: &mut Connection, about: &[u8], reply: &mut Reply<'_, Blob>) {
         match Topic::of(about) {
             Some(topic) => conn.phase = Phase::Stats(Stats { topic, line: 0, opaque: None }),
             None if about == b"conns" => conn.phase = Phase::Conns(Wide(0)),
@@ -175,7 +202,12 @@ impl Memcached {
     }
 
     #[cold]
-    fn refuse(&mut self, conn: &mut Conn, error: &ProtocolError, reply: &mut Reply<'_, Blob>) {
+    fn refuse(
+        &mut self,
+        conn: &mut Connection,
+        error: &ProtocolError,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         self.count(Count::Refused);
         if !error.noreply {
             self.write_line(error.text, reply);

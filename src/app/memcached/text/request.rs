@@ -2,6 +2,7 @@
 //! The parser looks nothing up and knows no time: expiration times stay as sent.
 
 use crate::app::memcached::number::{self, signed, unsigned, unsigned32};
+use crate::app::memcached::scan;
 use crate::app::memcached::tokens::Tokens;
 
 /// The longest key, in bytes.
@@ -123,6 +124,72 @@ impl ProtocolError {
     fn of(text: &'static [u8]) -> ProtocolError {
         ProtocolError { text, value_bytes: 0, noreply: false }
     }
+}
+
+/// The key of a plain `get` of one key at the start of `bytes`, and the length of its line with the
+/// line's end. `None` for any other request, and for a key with control characters.
+#[inline]
+pub(crate) fn single_get(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    const START: usize = b"get ".len();
+    if bytes.first_chunk() != Some(b"get ") {
+        return None;
+    }
+    let end = scan::blank(bytes, START);
+    let line_end = match bytes.get(end..)? {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n', ..] => 1,
+        _ => return None,
+    };
+    let key = &bytes[START..end];
+    (1..=KEY_MAX_BYTES).contains(&key.len()).then_some((key, end + line_end))
+}
+
+/// A plain `set` at the start of `bytes`, and the length of its line with the line's end. `None`
+/// for any other request, for a key with control characters, and for a number with a sign or with
+/// more than nine digits.
+#[inline]
+pub(crate) fn plain_set(bytes: &[u8]) -> Option<(Store<'_>, usize)> {
+    const START: usize = b"set ".len();
+    if bytes.first_chunk() != Some(b"set ") {
+        return None;
+    }
+    let key_end = scan::blank(bytes, START);
+    let key = &bytes[START..key_end];
+    let (client_flags, at) = spaced_number(bytes, key_end)?;
+    let (exptime, at) = spaced_number(bytes, at)?;
+    let (len, at) = spaced_number(bytes, at)?;
+    let (noreply, at) = match bytes[at..].strip_prefix(b" noreply") {
+        Some(_) => (true, at + b" noreply".len()),
+        None => (false, at),
+    };
+    let line_end = match bytes.get(at..)? {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n', ..] => 1,
+        _ => return None,
+    };
+    if !(1..=KEY_MAX_BYTES).contains(&key.len()) {
+        return None;
+    }
+    let exptime = exptime as i32;
+    Some((Store { how: How::Set, key, client_flags, exptime, len, noreply }, at + line_end))
+}
+
+/// A space and a number of up to nine digits at `at`, and the position after it.
+#[inline]
+fn spaced_number(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    const DIGITS_MAX: usize = 9;
+    if *bytes.get(at)? != b' ' {
+        return None;
+    }
+    let (mut number, mut end) = (0, at + 1);
+    while let Some(byte @ b'0'..=b'9') = bytes.get(end) {
+        if end == at + 1 + DIGITS_MAX {
+            return None;
+        }
+        number = number * 10 + u32::from(byte - b'0');
+        end += 1;
+    }
+    (end > at + 1).then_some((number, end))
 }
 
 /// Parses a line. `wire_len` includes the line's end.

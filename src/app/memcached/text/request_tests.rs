@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 fn read(line: &str) -> Result<Request<'_>, ProtocolError> {
     parse(line.as_bytes(), line.len() + 2)
@@ -157,4 +158,56 @@ fn what_operators_send() {
         );
     }
     assert_eq!(read("nonsense noreply"), Ok(Request::Fixed { text: b"ERROR", noreply: true }));
+}
+
+proptest! {
+    /// The one-pass parsers agree with the parser of all lines wherever they accept a line.
+    #[test]
+    fn lines_parsed_in_one_pass_are_parsed_alike(
+        words in proptest::collection::vec(
+            prop_oneof![
+                Just("get"), Just("set"), Just("a"), Just("0"), Just("123456789"), Just("0123"),
+                Just("1234567890"), Just("-1"), Just("+5"), Just("noreply"), Just(""), Just("k\tk"),
+                Just("x\r"), Just("é"),
+            ],
+            0..8,
+        ),
+        is_set in any::<bool>(),
+        line_end in prop_oneof![Just("\r\n"), Just("\n"), Just("\r"), Just("")],
+        behind in prop_oneof![Just(""), Just("get b\r\n"), Just("1\r\n")],
+    ) {
+        let command = if is_set { "set" } else { "get" };
+        let input = format!("{command} {}{line_end}{behind}", words.join(" "));
+        let wire_len = input.find('\n').map_or(input.len(), |at| at + 1);
+        let line = input[..wire_len].trim_end_matches('\n');
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if let Some((key, len)) = single_get(input.as_bytes()) {
+            let get = Get { keys: key, with_cas: false, touch: None };
+            prop_assert_eq!(len, wire_len);
+            prop_assert_eq!(parse(line.as_bytes(), wire_len), Ok(Request::Get(get)));
+        }
+        if let Some((store, len)) = plain_set(input.as_bytes()) {
+            prop_assert_eq!(len, wire_len);
+            prop_assert_eq!(parse(line.as_bytes(), wire_len), Ok(Request::Store(store)));
+        }
+    }
+}
+
+#[test]
+fn usual_lines_are_parsed_in_one_pass() {
+    assert_eq!(single_get(b"get key\r\nget b"), Some((&b"key"[..], 9)));
+    assert_eq!(
+        single_get(&[b"get ", &[b'k'; 250][..], b"\n"].concat()).map(|get| get.1),
+        Some(255)
+    );
+    assert_eq!(single_get(&[b"get ", &[b'k'; 251][..], b"\n"].concat()), None);
+    for line in ["get a b\r\n", "get  a\r\n", "get a\r", "get a", "gets a\r\n", "get \r\n"] {
+        assert_eq!(single_get(line.as_bytes()), None, "{line:?}");
+    }
+    let store =
+        Store { how: How::Set, key: b"key", client_flags: 4, exptime: 60, len: 100, noreply: true };
+    assert_eq!(plain_set(b"set key 4 60 100 noreply\r\nv"), Some((store, 26)));
+    for line in ["set a 0 0 1 2\r\n", "set a 0 0\r\n", "set a 0 0 1", "set a 0 -1 1\r\n"] {
+        assert_eq!(plain_set(line.as_bytes()), None, "{line:?}");
+    }
 }

@@ -1,21 +1,25 @@
 //! `get`, `gets`, `gat` and `gats`: sends the items under the keys, one by one. A line of keys may
 //! exceed the limit of other lines, and the handler answers it as it arrives.
 
-use super::super::conn::{Conn, Keys, Phase};
+use super::super::connection::{Connection, Keys, Phase};
 use super::super::counters::Count;
+use super::super::prefetch::{Batch, key_at};
 use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
 use super::request::{BAD_FORMAT, Get, KEY_MAX_BYTES, ProtocolError};
 use crate::app::Blob;
-use crate::store::Item;
+use crate::store::{Hash, Item};
 use simoom_io::Reply;
+
+/// The end of an answer.
+const END: &[u8] = b"END\r\n";
 
 impl Memcached {
     /// Handles a line without an end. Only a retrieval may have so many keys.
     #[cold]
     pub(super) fn long_line(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
@@ -35,13 +39,14 @@ impl Memcached {
     #[inline]
     pub(super) fn get(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         line: &[u8],
         get: &Get<'_>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        if get.keys.split(|byte| *byte == b' ').any(|key| key.len() > KEY_MAX_BYTES) {
+        let is_too_long = |key: &[u8]| key.len() > KEY_MAX_BYTES;
+        if is_too_long(get.keys) && get.keys.split(|byte| *byte == b' ').any(is_too_long) {
             // As memcached does: answer no key if any key is invalid.
             self.refuse(
                 conn,
@@ -61,36 +66,54 @@ impl Memcached {
         }
     }
 
+    /// Answers a plain `get` of one key. `behind` follows its line. Returns false, and has done
+    /// nothing, if the answer must wait.
+    #[inline(always)]
+    pub(super) fn get_one(
+        &mut self,
+        key: &[u8],
+        behind: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> bool {
+        self.prefetch_next(behind);
+        let Some(hit) = self.answer_plain(key, self.store.hash(key), true, reply) else {
+            return false;
+        };
+        self.count_fetch(false, hit);
+        true
+    }
+
     /// Answers the keys at the start of `bytes`, up to the end of their line or as far as there is
     /// capacity.
     pub(in crate::app::memcached) fn keys(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         keys: Keys,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         conn.phase = Phase::Keys(keys);
-        let mut at = 0;
+        let (mut at, mut batch) = (0, Batch::default());
         loop {
-            let Some(len) = memchr::memchr2(b' ', b'\n', &bytes[at..]) else {
+            let Some((end, hash)) = batch.next(&self.store, bytes, at) else {
                 return self.key_without_end(conn, at, &bytes[at..], reply);
             };
-            let is_last = bytes[at + len] == b'\n';
-            let key = &bytes[at..at + len];
-            let key = if is_last { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
+            let is_last = bytes[end] == b'\n';
+            let key = key_at(bytes, at, end);
             if key.len() > KEY_MAX_BYTES {
                 self.write_line(BAD_FORMAT, reply);
                 conn.phase = Phase::SkipLine;
-                return Step::Took(at + len);
+                return Step::Took(end);
             }
-            self.prefetch_next(&bytes[at + len + 1..], !is_last);
-            if !key.is_empty() && !self.answer_key(key, keys, reply) {
+            if is_last {
+                self.prefetch_next(&bytes[end + 1..]);
+            }
+            if !key.is_empty() && !self.answer_key(key, hash, keys, reply) {
                 return if at == 0 { self.hold_back() } else { Step::Took(at) };
             }
-            at += len + 1;
+            at = end + 1;
             if is_last {
-                reply.copy(b"END\r\n");
+                reply.copy(END);
                 conn.phase = Phase::Command;
                 return Step::Took(at);
             }
@@ -104,7 +127,7 @@ impl Memcached {
     #[cold]
     fn key_without_end(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         at: usize,
         key: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -118,51 +141,82 @@ impl Memcached {
     }
 
     /// Answers one key. Returns false if the answer must wait.
-    #[inline]
-    fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) -> bool {
-        let hit = match keys.touch() {
-            None if !keys.with_cas => match self.answer_plain(key, reply) {
-                Some(hit) => hit,
-                None => return false,
-            },
-            _ if self.must_wait(key, reply) => return false,
-            None => {
-                self.store.get(key, self.now).map(|item| self.send_with_cas(item, reply)).is_some()
-            }
-            Some(exptime) => match self.get_and_touch(key, exptime) {
-                Some(item) if keys.with_cas => {
-                    self.send_with_cas(item, reply);
-                    true
-                }
-                Some(item) => {
-                    let all = 0..item.line().len();
-                    self.send(item, all, reply);
-                    true
-                }
-                None => false,
-            },
+    #[inline(always)]
+    fn answer_key(
+        &mut self,
+        key: &[u8],
+        hash: Hash,
+        keys: Keys,
+        reply: &mut Reply<'_, Blob>,
+    ) -> bool {
+        if keys.with_cas || keys.touch().is_some() {
+            return self.answer_key_with(key, keys, reply);
+        }
+        let hit = self.answer_plain(key, hash, false, reply);
+        if let Some(hit) = hit {
+            self.count_fetch(false, hit);
+        }
+        hit.is_some()
+    }
+
+    /// Answers one key of `gets`, `gat` or `gats`. Returns false if the answer must wait.
+    #[inline(never)]
+    fn answer_key_with(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) -> bool {
+        if self.must_wait(key, reply) {
+            return false;
+        }
+        let item = match keys.touch() {
+            None => self.store.get(key, self.now),
+            Some(exptime) => self.get_and_touch(key, exptime),
         };
+        let hit = item.is_some();
+        match item {
+            Some(item) if keys.with_cas => self.send_with_cas(item, reply),
+            Some(item) => {
+                let all = 0..item.line().len();
+                self.send(item, all, reply);
+            }
+            None => {}
+        }
         self.count_fetch(keys.touch().is_some(), hit);
         true
     }
 
-    /// Answers a plain `get` of one key. Returns whether it was a hit, or `None` if it must wait. A
-    /// copy needs a guard only, not a pin.
-    #[inline]
-    fn answer_plain(&mut self, key: &[u8], reply: &mut Reply<'_, Blob>) -> Option<bool> {
-        let Some(guard) = self.store.guard(key, self.now) else { return Some(false) };
+    /// Answers a plain `get` of one key, and ends the answer if the key is the last. Returns
+    /// whether it was a hit, or `None` if it must wait. A copy needs a guard only, not a pin.
+    #[inline(always)]
+    fn answer_plain(
+        &mut self,
+        key: &[u8],
+        hash: Hash,
+        is_last: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Option<bool> {
+        let Some(guard) = self.store.guard_hashed(key, hash, self.now) else {
+            if is_last {
+                reply.copy_all([END]);
+            }
+            return Some(false);
+        };
         let len = guard.line().len();
-        if len <= COPY_MAX_BYTES {
-            reply.copy(guard.line());
-            return Some(true);
+        let is_small = len <= COPY_MAX_BYTES;
+        if !is_small && !self.is_at_pin_limit(reply) {
+            let item = self.store.pin(guard, self.now);
+            self.shares_items = true;
+            reply.share(Blob::Item(item), 0..len);
+            if is_last {
+                reply.copy(END);
+            }
+        } else if is_small || len <= reply.copyable() {
+            let line = guard.line();
+            if is_last {
+                reply.copy_all([line, END]);
+            } else {
+                reply.copy_all([line]);
+            }
+        } else {
+            return None;
         }
-        if self.is_at_pin_limit(reply) {
-            let copies = len <= reply.copyable();
-            return copies.then(|| reply.copy(guard.line())).map(|()| true);
-        }
-        let item = self.store.pin(guard, self.now);
-        self.shares_items = true;
-        reply.share(Blob::Item(item), 0..len);
         Some(true)
     }
 

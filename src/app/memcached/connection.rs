@@ -9,7 +9,7 @@ use crate::work::Share;
 
 /// The state of one connection.
 #[derive(Debug, Default)]
-pub struct Conn {
+pub struct Connection {
     pub(super) protocol: Protocol,
     /// Work for this connection since it last yielded.
     pub(super) share: Share,
@@ -20,10 +20,10 @@ pub struct Conn {
     /// The client's peer group, for limits of unfinished values.
     pub(super) peer: Peer,
     /// The record in the connection table, if the table had a free slot.
-    pub(super) place: Option<TableSlot>,
+    pub(super) slot: Option<TableSlot>,
 }
 
-const _: () = assert!(size_of::<Conn>() <= 40);
+const _: () = assert!(size_of::<Connection>() <= 40);
 
 /// The protocol that the first byte selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// 64 bits with the alignment of 32 bits: saves bytes in [`Conn`].
+/// 64 bits with the alignment of 32 bits: saves bytes in [`Connection`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(Rust, packed(4))]
 pub(super) struct Wide(pub(super) u64);
@@ -97,7 +97,8 @@ pub(super) struct Stats {
     pub(super) opaque: Option<[u8; 4]>,
 }
 
-/// The activity of a connection and the time of its last input. Packed: saves bytes in [`Conn`].
+/// The activity of a connection and the time of its last input. Packed: saves bytes in
+/// [`Connection`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(Rust, packed)]
 pub(super) struct Activity {
@@ -154,7 +155,7 @@ states! {
     Listening "conn_listening",
 }
 
-impl Conn {
+impl Connection {
     /// Begins an upload in several chunks, with this index.
     pub(super) fn begin_upload(&mut self, slot: u32, now: u32) {
         self.phase = Phase::Upload(slot);
