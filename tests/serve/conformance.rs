@@ -412,8 +412,9 @@ fn there_are_at_least_250_cases_and_each_has_a_rule() {
 #[test]
 fn each_case_may_be_split_anywhere() {
     let root = root();
-    let settings = content::Settings { limit_bytes: 1 << 20, dotfiles: false };
-    let content = Arc::new(Content::load(Some(root.path()), settings).unwrap());
+    let site = content::Site { root: Some(root.path().into()), ..content::Site::default() };
+    let settings = content::Settings { limit_bytes: 1 << 20, site, ..content::Settings::default() };
+    let content = Arc::new(Content::load(&settings).unwrap());
     let answer = |parts: [&[u8]; 2]| {
         let mut http = Http::new(content.clone(), Options::default());
         http.clock(784_111_777);
