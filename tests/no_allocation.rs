@@ -1,7 +1,7 @@
 //! Handlers allocate nothing for a request once they are made. memcached and its store do not for a
-//! value that comes whole or in pieces, nor for an answer that is copied or shared. The router does
-//! not for a static answer, the codec helper not for a short one, HTTP not for files, codings,
-//! ranges, rules and the access log. A counting allocator holds them to that.
+//! value that comes whole or in pieces, nor for an answer that is copied or shared. HTTP does not
+//! for any answer, with codings, ranges, rules and the access log. The router does not for a static
+//! answer, the codec helper not for a short one. A counting allocator holds them to that.
 
 #[path = "../stack/tcp/tests/counting/mod.rs"]
 mod counting;
@@ -11,7 +11,7 @@ use simoom::app::codec::{Call, Framed, Lines};
 use simoom::app::content;
 use simoom::app::http::{Access, Buffer, Http, Options};
 use simoom::app::router::{Request, Response, Router, Routes};
-use simoom::app::testing::memcached;
+use simoom::app::testing::{http, memcached};
 use simoom::app::{Blob, resp};
 use simoom::store::{Settings, Store};
 use simoom_io::send::{Pool, Queue};
@@ -76,6 +76,30 @@ fn no_request_allocates() {
         &[&binary_set, &binary_get],
     ];
     assert_none(&mut memcached(), conversations);
+}
+
+#[test]
+fn no_http_request_allocates() {
+    let get = |target: &str, fields: &str| {
+        format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes()
+    };
+    let requests = [
+        get("/12", ""),
+        get("/large", ""),
+        get("/dir?query", ""),
+        get("/none", ""),
+        get("/12", "If-None-Match: *\r\n"),
+        get("/large", "Range: bytes=100-2000\r\n"),
+        get("/large", "Range: bytes=-5\r\nIf-Range: \"x\"\r\n"),
+        get("/large", "Range: bytes=0-9,300-399,-1\r\n"),
+        get("/large", "Range: bytes=20000-\r\n"),
+        get("/12", "Expect: 100-continue\r\nContent-Length: 2\r\n"),
+        b"OPTIONS * HTTP/1.9\r\nHost: a\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+    ];
+    let conversations: Vec<[&[u8]; 1]> = requests.iter().map(|request| [&request[..]]).collect();
+    let conversations: Vec<&[&[u8]]> = conversations.iter().map(|pieces| &pieces[..]).collect();
+    assert_none(&mut http(), &conversations);
 }
 
 /// Holds these conversations over and over.

@@ -22,7 +22,9 @@ impl Device {
     /// Returns the device, each bound queue, and for each a pool with the frames left over by its
     /// fill ring.
     pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
-        let (program, steering) = Steering::load(options.queue_count()?)?;
+        let count = options.queue_count()?;
+        let options = &OpenOptions { queues: Some(count), ..options.clone() };
+        let (program, steering) = Steering::load(count)?;
         let ifindex = features::interface_index(&options.interface)?;
         let groups = Groups::new(ifindex).map_err(af_xdp::Error::Socket)?;
         let (device, queues) = af_xdp::Device::open(options, program)?;

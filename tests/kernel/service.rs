@@ -201,8 +201,8 @@ pub(crate) fn need_io_uring() -> bool {
     simoom::kernel::io_uring().inspect_err(|reason| crate::common::skip(reason)).is_ok()
 }
 
-/// Workers that serve [`Lines`], or another handler, on one port of the loopback address, until this
-/// is dropped.
+/// Workers that serve [`Lines`], or another handler, on one port of the loopback address, until
+/// this is dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) registry: Registry,

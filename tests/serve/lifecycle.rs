@@ -22,6 +22,7 @@ over_all!(
     an_idle_server_costs_nothing,
     a_low_file_limit_is_raised,
     an_idle_client_is_closed_in_time,
+    a_short_idle_timeout_cuts_no_answer,
     a_client_that_has_vanished_is_let_go,
 );
 
@@ -263,6 +264,18 @@ fn an_idle_client_is_closed_in_time(transport: Transport) {
         }
     });
     site.wait_for("http_idle_timeouts", closed);
+}
+
+fn a_short_idle_timeout_cuts_no_answer(transport: Transport) {
+    let Some(site) = Plan::new(transport).with("--idle-timeout 200ms").start() else { return };
+    let mut reader = downloading(&site);
+    // The server's own clock: three idle clients are closed in turn.
+    for _ in 0..3 {
+        site.connect().expect_end();
+    }
+    let content = site.content(LARGE);
+    assert!(reader.take(content.len()) == content);
+    assert_eq!(site.counter("closed_aborted"), 0);
 }
 
 /// Its address is gone: nothing answers for it.
