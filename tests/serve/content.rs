@@ -14,6 +14,7 @@ over_all!(
     content_switched_under_load_is_never_mixed,
     curl_decodes_what_was_compressed_beforehand,
     the_access_log_has_each_answer,
+    a_password_is_verified_while_others_are_served,
 );
 
 /// Replaces a file in one step.
@@ -164,6 +165,33 @@ fn the_access_log_has_each_answer(transport: Transport) {
         fs::read_to_string(&log).unwrap().lines().count() == 1
     });
     assert_eq!(site.counter("http_access_log_lost"), 0);
+}
+
+fn a_password_is_verified_while_others_are_served(transport: Transport) {
+    // "secret" with a cost of 10: some 100 ms.
+    const USER: &str = "me:$2b$10$KIXxPfEtk4LsYiJAm7JwTuQHkAS6Rvi1bSPtYy0TwvR8F6oTqjwbK\n";
+    let directory = tempfile::tempdir().unwrap();
+    let (users, config) = (directory.path().join("users"), directory.path().join("simoom.toml"));
+    fs::write(&users, USER).unwrap();
+    fs::write(&config, format!("[[auth]]\npath = \"/4k\"\nusers = {users:?}\n")).unwrap();
+    let plan = Plan::new(transport).with(&format!("--config {}", config.display()));
+    let Some(site) = plan.start() else { return };
+    let mut client = site.connect();
+    client.request("/4k");
+    assert_eq!(client.answer().status, 401);
+    // Each password is new, so each is verified. Other connections are served meanwhile.
+    let mut waiting: Vec<Client> = (0..4).map(|_| site.connect()).collect();
+    for (number, client) in waiting.iter_mut().enumerate() {
+        let credentials = ["bWU6YQ==", "bWU6Yg==", "bWU6Yw==", "bWU6ZA=="][number];
+        client.send(format!(
+            "GET /4k HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n"
+        ));
+    }
+    site.serves_others();
+    for client in &mut waiting {
+        assert_eq!(client.answer().status, 401);
+        client.expect("/12", &site.content("/12"));
+    }
 }
 
 #[test]

@@ -17,7 +17,8 @@ pub const BUFFER_BYTES: usize = 256 << 10;
 const TEXT_MAX_BYTES: usize = 1024;
 /// Bytes of a record before its texts.
 const FIXED_BYTES: usize = 8 + 4 + 8 + 2 + 1 + 16;
-/// The texts of a record: minor version, method, target, Host, Referer, User-Agent, X-Forwarded-For.
+/// The texts of a record: minor version, method, target, Host, Referer, User-Agent and
+/// X-Forwarded-For.
 const TEXTS: usize = 7;
 /// Requests with content whose records wait for the answer.
 const WAITING_MAX: usize = 1024;

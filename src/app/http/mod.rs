@@ -212,6 +212,14 @@ impl Http {
             Ok(Some(len)) => match self.handle_head(conn, &bytes[..len], true, reply) {
                 Progress::Complete => Step::Took(len),
                 Progress::Partial => Step::Wait(Waiting::Idle),
+                Progress::Pending => {
+                    // The request is counted when it comes again.
+                    self.counters.http_requests -= 1;
+                    self.counters.http_head_bytes -= len as u64;
+                    conn.phase = Phase::default();
+                    reply.read_later();
+                    Step::Wait(Waiting::Password)
+                }
             },
             Err(error) => {
                 self.refuse(conn, error, bytes, reply);
@@ -247,6 +255,10 @@ impl Http {
         match self.handle_again(conn, &bytes[..len], true, reply) {
             Progress::Complete => Step::Took(len),
             Progress::Partial => Step::Wait(Waiting::Idle),
+            Progress::Pending => {
+                reply.read_later();
+                Step::Wait(Waiting::Password)
+            }
         }
     }
 
@@ -341,6 +353,7 @@ impl Http {
                 let query = request.query().unwrap_or_default();
                 self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
             }
+            (Body::Pending, _) if may_repeat => return Ok(Progress::Pending),
             (_, None) => self.answer(conn, answer, reply),
             (_, Some(discard)) => self.begin_body(conn, &request, discard, answer, reply),
         }
@@ -471,6 +484,11 @@ impl Http {
             }
             Body::Status(status) => {
                 self.counters.note_status_body(status);
+                (status, self.answers.status_body(status))
+            }
+            // For a caller that cannot pass the request again.
+            Body::Pending => {
+                let status = Status::ServiceUnavailable;
                 (status, self.answers.status_body(status))
             }
         };
@@ -633,6 +651,8 @@ impl Application for Http {
             (Waiting::Body, Phase::Body(_, answer)) => {
                 self.refuse_with(conn, HttpError::BodyTimeout, answer.with_content, reply);
             }
+            // The request comes again with the next input, which follows at once.
+            (Waiting::Password, _) => return conn.deadline.waiting = Waiting::Unset,
             _ => return self.idle(conn, reply),
         }
         self.wait(conn, Waiting::Idle, reply);
