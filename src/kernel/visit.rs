@@ -10,8 +10,9 @@
 //! are read here first.
 //!
 //! While answers wait for the socket, or the application for send space, nothing is read. That
-//! throttles a peer that sends without reading. A visit is bounded: in bytes of input, in bytes
-//! of answers, and in the work of the application, which yields. A connection with more to do returns to the run queue.
+//! throttles a peer that sends without reading. A visit is bounded: in bytes of input, in bytes of
+//! answers, and in the work of the application, which yields. A connection with more to do returns
+//! to the run queue.
 //!
 //! The last bytes are sent with MSG_MORE and wait for the FIN, which goes in the same segment. The
 //! socket is shut down in the visit in which it accepts all of them. It is closed once the peer's
@@ -33,9 +34,9 @@ use std::os::fd::OwnedFd;
 const STEPS: usize = 8;
 /// While the run queue is crowded, a visit ends with the answers to this many bytes of input.
 const CROWDED_BYTES: usize = 512;
-/// Bytes of answers in one call: the kernel copies about 64 KiB in 10 µs. The rest goes on in a
-/// later iteration, so that a few long answers, of which a socket buffer takes megabytes, delay no
-/// others.
+/// Bytes of answers in one call: the kernel copies 64 KiB in about 10 µs. A socket buffer takes
+/// megabytes at once, so a few long answers would delay all others. The rest is sent in a later
+/// iteration.
 pub(super) const WRITE_MAX_BYTES: usize = 256 << 10;
 /// Answers of several ranges are copied into one up to this length: one short range costs the
 /// kernel less.
@@ -106,7 +107,7 @@ pub(super) fn visit<A: Handler, P: Part>(
         // Input without an answer is a part of a long request: read more at a time.
         context.read_max = INPUT_BYTES.min(2 * context.read_max);
     }
-    app_driver.counters.shares_used_up += 1;
+    app_driver.counters.turns_used_up += 1;
     Next::Iteration
 }
 

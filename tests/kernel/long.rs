@@ -5,7 +5,7 @@ use crate::settings;
 use simoom::Handler;
 use simoom::kernel::Poller;
 use simoom::metrics::Metric;
-use simoom_io::{Application, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::sync::LazyLock;
 
 const BYTES: usize = 16 << 20;
@@ -18,9 +18,11 @@ static LONG: LazyLock<Vec<u8>> = LazyLock::new(|| (0..BYTES).map(|at| (at / 997)
 #[derive(Default)]
 struct Long {
     opened: u64,
+    closed: u64,
 }
 
 static OPENED: Metric = Metric::new("application_opened", "Connections opened.");
+static CLOSED: Metric = Metric::new("application_closed", "Connections closed.");
 
 impl Application for Long {
     type Blob = &'static [u8];
@@ -37,11 +39,16 @@ impl Application for Long {
         reply.share(&LONG, 0..BYTES);
         bytes.len()
     }
+
+    fn closed(&mut self, (): &mut (), _: Closed) {
+        self.closed += 1;
+    }
 }
 
 impl Handler for Long {
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         sink(&OPENED, self.opened);
+        sink(&CLOSED, self.closed);
     }
 }
 
