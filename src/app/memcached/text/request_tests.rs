@@ -179,7 +179,9 @@ proptest! {
         let command = if is_set { "set" } else { "get" };
         let line = format!("{command} {}", words.join(" "));
         let input = format!("{line}{line_end}{behind}");
-        let wire_len = line.len() + line_end.len();
+        let wire_len = input.find('\n').map_or(0, |lf| lf + 1);
+        let line = input[..wire_len].strip_suffix('\n').unwrap_or_default();
+        let line = line.strip_suffix('\r').unwrap_or(line);
         if let Some((key, len)) = single_get(input.as_bytes()) {
             let get = Get { keys: key, with_cas: false, touch: None };
             prop_assert_eq!(len, wire_len);
