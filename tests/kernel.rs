@@ -3,11 +3,14 @@
 mod common;
 #[path = "kernel/contract.rs"]
 mod contract;
+#[path = "kernel/long.rs"]
+mod long;
 #[path = "kernel/service.rs"]
 mod service;
 
 use common::skip;
 use contract::the_contract_is_kept_with_every_handler;
+use long::a_long_answer_is_written_in_parts;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
@@ -45,6 +48,7 @@ over_both! {
     the_contract_is_kept_with_every_handler,
     a_line_beyond_the_bound_is_answered_as_overfull,
     a_slow_reader_gets_all_of_it_while_others_are_served,
+    a_long_answer_is_written_in_parts,
     after_a_half_close_the_answers_are_still_sent_whole,
     an_abort_is_a_reset,
     the_last_answer_survives_input_that_nobody_reads,

@@ -35,7 +35,7 @@ fn without_flags_a_page_on_loopback() {
         idle: Duration::from_secs(3600),
     };
     assert_eq!(serve.memcached, Some(memcached));
-    assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
+    assert_eq!((serve.interface, serve.content.site.root, serve.admin), (None, None, None));
     assert_eq!(serve.cores, CORES);
     assert_eq!(serve.connections, CONNECTIONS_DEFAULT);
     assert_eq!(
@@ -49,6 +49,8 @@ fn without_flags_a_page_on_loopback() {
 fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
+         --compress --autoindex --fallback /index.html --watch=false \
+         --access-log a.log --access-log-format json \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
          --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
@@ -72,8 +74,20 @@ fn every_flag_arrives() {
         }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         address_probe: Duration::from_millis(300),
-        root: Some("/".into()),
-        dotfiles: true,
+        content: content::Settings {
+            compress: true,
+            site: content::Site {
+                root: Some("/".into()),
+                dotfiles: true,
+                autoindex: true,
+                try_files: vec![content::Template::path("/index.html", 0).unwrap()],
+                ..content::Site::default()
+            },
+            ..content::Settings::default()
+        },
+        watch: false,
+        access_log: Some("a.log".into()),
+        access_log_format: AccessLogFormat::Json,
         cores: vec![0, 2],
         connections: 100_000,
         http_connections: Some(60_000),

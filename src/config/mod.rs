@@ -16,18 +16,22 @@ mod file;
 mod http_limits;
 #[cfg(feature = "cli")]
 mod options;
+#[cfg(feature = "cli")]
+mod sites;
 pub(crate) mod values;
 
 pub use cores::usable_cores;
 #[cfg(feature = "cli")]
 pub use options::{LogOptions, ServeOptions};
+#[cfg(feature = "cli")]
+pub use sites::Sites;
 pub use values::{
-    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
-    MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
+    AccessLogFormat, CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat,
+    LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
 };
 
 #[cfg(feature = "cli")]
-use crate::app::http;
+use crate::app::{content, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
@@ -40,6 +44,7 @@ use endpoints::Endpoints;
 #[cfg(feature = "cli")]
 use simoom_tcp::Congestion;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+#[cfg(feature = "cli")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,10 +95,14 @@ pub struct Serve {
     pub addresses: Vec<IpAddr>,
     /// Interval of the duplicate-address check (RFC 5227); 0 turns it off.
     pub address_probe: Duration,
-    /// The directory to serve; `None` for the built-in page.
-    pub root: Option<PathBuf>,
-    /// Whether to serve names that begin with a dot.
-    pub dotfiles: bool,
+    /// The files to serve and their rules.
+    pub content: content::Settings,
+    /// Whether to reload files that change.
+    pub watch: bool,
+    /// The file of the access log; `None` for no access log.
+    pub access_log: Option<PathBuf>,
+    /// The format of the access log.
+    pub access_log_format: AccessLogFormat,
     /// The cores of the workers, ascending; at least one.
     pub cores: Vec<usize>,
     /// Limit of the open connections, over all workers.
@@ -200,6 +209,7 @@ impl Serve {
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
         let store = store::Settings::default();
+        let fallback: Vec<_> = options.fallback.into_iter().collect();
         let serve = Serve {
             http: endpoints.http,
             memcached: endpoints.memcached.map(|endpoint| Memcached {
@@ -211,11 +221,24 @@ impl Serve {
                 idle: options.memcached_idle_timeout.unwrap_or(MEMCACHED_IDLE_DEFAULT),
             }),
             addresses: options.address.unwrap_or_default(),
+            watch: options.watch.unwrap_or(true),
+            access_log: options.access_log,
+            access_log_format: options.access_log_format.unwrap_or_default(),
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
-            root: options.root,
-            dotfiles: options.dotfiles.unwrap_or_default(),
+            content: content::Settings {
+                limit_bytes: 0,
+                compress: options.compress.unwrap_or_default(),
+                site: content::Site {
+                    root: options.root,
+                    dotfiles: options.dotfiles.unwrap_or_default(),
+                    autoindex: options.autoindex.unwrap_or_default(),
+                    try_files: [options.sites.site.try_files, fallback].concat(),
+                    ..options.sites.site
+                },
+                hosts: options.sites.hosts,
+            },
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,
             memcached_connections: options.memcached_connections,

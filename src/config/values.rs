@@ -1,5 +1,7 @@
 //! Parsers of flags and configuration keys. An error names the allowed range.
 
+#[cfg(feature = "cli")]
+use crate::app::content::Template;
 use crate::steer::is_host_address;
 #[cfg(feature = "cli")]
 use clap::ValueEnum;
@@ -109,6 +111,19 @@ pub enum LogFormat {
     #[default]
     Text,
     /// JSON, one object a line
+    Json,
+}
+
+/// Format of the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum AccessLogFormat {
+    /// The common log format, and the fields Referer and User-Agent
+    #[default]
+    Combined,
+    /// The common log format: address, time, request, status, bytes
+    Common,
+    /// JSON, one object a line, with the time taken and X-Forwarded-For
     Json,
 }
 
@@ -301,3 +316,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(all(test, feature = "cli"))]
 #[path = "values_tests.rs"]
 mod tests;
+
+/// The path of a file.
+#[cfg(feature = "cli")]
+pub(super) fn fallback(text: &str) -> Result<Template, String> {
+    Template::path(text, 0)
+}

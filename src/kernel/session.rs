@@ -80,9 +80,9 @@ impl<A: Application, S> Session<A, S> {
         self.application_ms.min(self.transport_ms)
     }
 
-    /// Whether the queued bytes are the last to be sent.
-    pub(super) fn sends_last(&self) -> bool {
-        self.phase() == Phase::Closing
+    /// Whether the next `bytes` of the queue are the last to be sent.
+    pub(super) fn sends_last_with(&self, bytes: u64) -> bool {
+        self.phase() == Phase::Closing && bytes == self.connection.queue.len()
     }
 
     /// Whether the transport holds no part of a request or an answer.

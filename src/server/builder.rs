@@ -346,6 +346,17 @@ impl<L: Factories> Builder<L> {
         self
     }
 
+    /// Calls `act` for each signal of this name, SIGHUP for example, on the thread that waits for
+    /// signals. Not with [`Signals::Ignore`].
+    pub(crate) fn on_signal(
+        mut self,
+        name: &'static str,
+        act: impl Fn() + Send + 'static,
+    ) -> Builder<L> {
+        self.hooks.requests.push((name, Box::new(act)));
+        self
+    }
+
     /// Serves `/metrics`, `/healthz` and `/readyz` at `at`, through a kernel socket.
     pub fn admin(mut self, at: SocketAddr) -> Builder<L> {
         self.setup.admin = Some(at);

@@ -125,6 +125,7 @@ pub(crate) struct Hooks {
     every_second: Vec<Maintain>,
     snapshots: Vec<Arc<Snapshot>>,
     udp: Option<UdpFactory>,
+    requests: signals::Requests,
 }
 
 /// The thread of a worker and the sender of its commands.
@@ -227,13 +228,14 @@ fn places(setup: &Setup) -> Result<(Option<Host>, Places)> {
 fn start<L: Factories>(
     setup: &Setup,
     factories: &L,
-    hooks: Hooks,
+    mut hooks: Hooks,
     signals: Signals,
 ) -> Result<Server> {
     panics::install();
     let (signals, starting) = match signals {
         Signals::Drain => {
-            signals::watch_start().map(|(signals, starting)| (signals, Some(starting)))?
+            let requests = std::mem::take(&mut hooks.requests);
+            signals::watch_start(requests).map(|(signals, starting)| (signals, Some(starting)))?
         }
         Signals::Ignore => (never(), None),
     };
@@ -282,7 +284,7 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, snapshots, udp } = hooks;
+        let Hooks { prepare, listens, every_second, snapshots, udp, .. } = hooks;
         // Shared memory alone may exceed the limit of the system: check it before the plan is
         // complete.
         let bound = limits::tightest(plan::threads(setup));

@@ -350,14 +350,14 @@ pub(super) fn secret() -> Result<[u64; 4]> {
 
 /// Sets the options that depend on the device: the MTU and checksum offloads.
 pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
-    stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), stack);
+    stack.mtu = stack_mtu(facts.mtu_bytes, device.frame_bytes(), stack);
     if drivers::leaves_checksums_partial(device.driver()) {
         stack.checksums = ChecksumPolicy::AcceptPartial;
     }
 }
 
-/// The MTU of the interface, limited to a frame that fits in one chunk.
-fn stack_mtu(mtu_bytes: u32, chunk_bytes: usize, stack: &Config) -> u16 {
+/// The MTU of the interface, limited to the longest frame of the device.
+fn stack_mtu(mtu_bytes: u32, frame_bytes: usize, stack: &Config) -> u16 {
     let overhead = stack.frame_bytes() - usize::from(stack.mtu);
-    (mtu_bytes as usize).clamp(576, chunk_bytes - overhead) as u16
+    (mtu_bytes as usize).clamp(576, frame_bytes - overhead) as u16
 }

@@ -51,6 +51,13 @@ impl Device {
         self.device.umem()
     }
 
+    /// The longest frame that the queues carry in both directions, in bytes. Without multi-buffer a
+    /// received frame must fit into the chunk behind the headroom of the kernel.
+    pub fn frame_bytes(&self) -> usize {
+        let umem = self.device.umem();
+        if self.device.multi_buffer() { umem.chunk_bytes() } else { umem.receive_bytes() }
+    }
+
     /// Steers claimed traffic to the queues from now on.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
         if let Claim::Dedicated(address) = claim {

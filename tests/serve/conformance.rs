@@ -1,9 +1,9 @@
 //! The cases of http_cases.txt, over each transport, split at every byte, and against nginx.
 //!
 //! A case is a rule, requests, the expected responses, and what becomes of the connection. A case
-//! with a line `nginx` is one that nginx 1.22 answers otherwise: with these statuses (up to the first
-//! that differs), with other fields, or with another end. A difference without such a line, or a line without a difference,
-//! fails.
+//! with a line `nginx` is one that nginx 1.22 answers otherwise: with these statuses (up to the
+//! first that differs), with other fields, or with another end. A difference without such a line, or
+//! a line without a difference, fails.
 
 use crate::PATIENCE;
 use crate::client::Client;
@@ -412,8 +412,9 @@ fn there_are_at_least_250_cases_and_each_has_a_rule() {
 #[test]
 fn each_case_may_be_split_anywhere() {
     let root = root();
-    let settings = content::Settings { limit_bytes: 1 << 20, dotfiles: false };
-    let content = Arc::new(Content::load(Some(root.path()), settings).unwrap());
+    let site = content::Site { root: Some(root.path().into()), ..content::Site::default() };
+    let settings = content::Settings { limit_bytes: 1 << 20, site, ..Default::default() };
+    let content = Arc::new(Content::load(&settings).unwrap());
     let answer = |parts: [&[u8]; 2]| {
         let mut http = Http::new(content.clone(), Options::default());
         http.clock(784_111_777);

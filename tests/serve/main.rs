@@ -14,6 +14,7 @@ mod capture;
 mod client;
 mod conformance;
 mod connections;
+mod content;
 mod delay;
 mod ecn;
 mod examples;

@@ -116,7 +116,7 @@ impl Plan {
     }
 
     /// The command that starts the server, which serves the files under `root`.
-    fn command(&self, root: &std::path::Path) -> std::process::Command {
+    pub fn command(&self, root: &std::path::Path) -> std::process::Command {
         let mut command = simoom();
         command.args(["serve", "--admin", ADMIN, "--log", "json", "--root"]).arg(root);
         match self.transport {

@@ -18,11 +18,11 @@ simoom_io::counters! {
         http_continues,
         /// Answers 200, 204 and 206.
         http_responses_2xx,
-        /// Answers 301 and 304.
+        /// Answers 300 to 399.
         http_responses_3xx,
         /// Answers 400 to 499, refused requests included.
         http_responses_4xx,
-        /// Answers 500, 501 and 505.
+        /// Answers 500 to 599.
         http_responses_5xx,
         /// Answers 206 with one range or several.
         http_partial,
@@ -72,6 +72,8 @@ simoom_io::counters! {
         http_pipeline_limits,
         /// Connections closed because no HTTP request arrived.
         http_idle_timeouts,
+        /// Records of the access log that were lost because its file was written too slowly.
+        http_access_log_lost,
     }
 }
 
@@ -83,12 +85,19 @@ impl Counters {
                 self.http_responses_2xx += 1;
                 self.http_partial += 1;
             }
-            Status::MovedPermanently => self.http_responses_3xx += 1,
+            Status::MovedPermanently
+            | Status::Found
+            | Status::SeeOther
+            | Status::TemporaryRedirect
+            | Status::PermanentRedirect => self.http_responses_3xx += 1,
             Status::NotModified => {
                 self.http_responses_3xx += 1;
                 self.http_not_modified += 1;
             }
-            Status::InternalServerError | Status::NotImplemented | Status::VersionNotSupported => {
+            Status::InternalServerError
+            | Status::NotImplemented
+            | Status::ServiceUnavailable
+            | Status::VersionNotSupported => {
                 self.http_responses_5xx += 1;
             }
             Status::RangeNotSatisfiable => {

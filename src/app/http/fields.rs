@@ -8,6 +8,7 @@ use Field::*;
 /// A field that determines the meaning of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
+    AcceptEncoding,
     Connection,
     ContentLength,
     Expect,
@@ -22,6 +23,7 @@ pub(super) enum Field {
 }
 
 const NAMES: &[(&str, Field)] = &[
+    ("Accept-Encoding", AcceptEncoding),
     ("Connection", Connection),
     ("Content-Length", ContentLength),
     ("Expect", Expect),

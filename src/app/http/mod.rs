@@ -27,6 +27,7 @@
 //! clock. The transport passes the time of day to [`Http::clock`], and calls `timeout` when a
 //! deadline fires.
 
+mod access;
 pub(super) mod body;
 pub(super) mod conditional;
 pub(super) mod connection;
@@ -45,6 +46,7 @@ pub(super) mod request;
 pub(crate) mod response;
 mod target;
 
+pub use access::{Access, BUFFER_BYTES, Buffer, Record, records};
 pub(crate) use conditional::Validators;
 pub use connection::Connection;
 pub use counters::Counters;
@@ -52,7 +54,7 @@ pub(crate) use date::imf_fixdate;
 pub use options::{HeadLimits, Options, Timeouts};
 
 use super::Blob;
-use super::content::Content;
+use super::content::{Content, Current};
 use body::Discard;
 use connection::{Answer, Body, Phase, Waiting};
 use error::HttpError;
@@ -60,7 +62,7 @@ use head::Search;
 use partial::Progress;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
-use simoom_io::{Application, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -70,13 +72,19 @@ pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
 /// The handler of one worker.
 pub struct Http {
     content: Arc<Content>,
+    /// The version of `content` in `current`.
+    version: u32,
+    current: Arc<Current>,
     options: Options,
     answers: Answers,
     /// Buffer for decoded paths: paths with escapes or dot segments.
     scratch: Box<[u8]>,
+    /// Buffer for the location of a redirect.
+    location: Box<[u8]>,
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
+    access: Option<Access>,
     counters: Counters,
 }
 
@@ -97,15 +105,30 @@ impl Http {
     /// A handler that serves `content`. The Date of its answers is the epoch until the first call
     /// of [`Http::clock`].
     pub fn new(content: Arc<Content>, options: Options) -> Http {
+        Http::following(Arc::new(Current::new(content)), options)
+    }
+
+    /// As [`Http::new`]. Serves what `current` is replaced with from the next request on.
+    pub fn following(current: Arc<Current>, options: Options) -> Http {
+        let (content, version) = current.get();
         Http {
             content,
+            version,
+            current,
             options,
             answers: Answers::new(),
             scratch: vec![0; scratch_bytes(&options)].into(),
+            location: vec![0; response::INSERTED_MAX_BYTES].into(),
             whole: 0,
             draining: false,
+            access: None,
             counters: Counters::default(),
         }
+    }
+
+    /// Writes a record of each answer to this access log.
+    pub fn with_access_log(self, access: Option<Access>) -> Http {
+        Http { access, ..self }
     }
 
     /// Replaces the options.
@@ -116,7 +139,16 @@ impl Http {
 
     /// Sets the time of day. Call it before the first connection and then about once a second.
     pub fn clock(&mut self, unix_seconds: u64) {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
         self.answers.set_date(unix_seconds);
+    }
+
+    /// Takes the content that is served now.
+    #[cold]
+    fn take_current(&mut self) {
+        (self.content, self.version) = self.current.get();
     }
 
     /// Starts draining: every further answer carries `Connection: close` and is the last of its
@@ -180,6 +212,14 @@ impl Http {
             Ok(Some(len)) => match self.handle_head(conn, &bytes[..len], true, reply) {
                 Progress::Complete => Step::Took(len),
                 Progress::Partial => Step::Wait(Waiting::Idle),
+                Progress::Pending => {
+                    // The request is counted when it comes again.
+                    self.counters.http_requests -= 1;
+                    self.counters.http_head_bytes -= len as u64;
+                    conn.phase = Phase::default();
+                    reply.read_later();
+                    Step::Wait(Waiting::Password)
+                }
             },
             Err(error) => {
                 self.refuse(conn, error, bytes, reply);
@@ -215,6 +255,10 @@ impl Http {
         match self.handle_again(conn, &bytes[..len], true, reply) {
             Progress::Complete => Step::Took(len),
             Progress::Partial => Step::Wait(Waiting::Idle),
+            Progress::Pending => {
+                reply.read_later();
+                Step::Wait(Waiting::Password)
+            }
         }
     }
 
@@ -252,6 +296,9 @@ impl Http {
         may_repeat: bool,
         reply: &mut Reply<'_, Blob>,
     ) -> Progress {
+        if let Some(access) = &mut self.access {
+            access.begin();
+        }
         let handled = match self.handle_parsed(conn, head, may_repeat, reply) {
             Err(HttpError::UnknownVersion) => {
                 self.handle_later_minor(conn, head, may_repeat, reply)
@@ -288,6 +335,9 @@ impl Http {
     ) -> Result<Progress, HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let request = Request::parse(head, &mut space)?;
+        if let Some(access) = &mut self.access {
+            access.request(&request);
+        }
         let answer = self.decide(&request)?;
         let discard = self.discard(request.framing)?;
         match (answer.body, discard) {
@@ -297,35 +347,50 @@ impl Http {
             }
             (Body::Redirect(index), _) if request.query().is_some() => {
                 let query = request.query().unwrap_or_default();
-                self.redirect(conn, index, query, answer, discard.is_some(), reply);
+                self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
             }
+            (Body::Moved(index, len), _) => {
+                let query = request.query().unwrap_or_default();
+                self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
+            }
+            (Body::Pending, _) if may_repeat => return Ok(Progress::Pending),
             (_, None) => self.answer(conn, answer, reply),
             (_, Some(discard)) => self.begin_body(conn, &request, discard, answer, reply),
         }
         Ok(Progress::Complete)
     }
 
-    /// Answers with a redirect that keeps the query. The connection cannot store a query while the
-    /// content arrives. So a request with a query and content closes the connection.
+    /// Answers with a redirect to its location, the `written` bytes of [`Http::location`], and the
+    /// query. The connection cannot store a query while the content arrives. So a request with a
+    /// query and content closes the connection.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "all parts of one answer")]
     fn redirect(
         &mut self,
         conn: &mut Connection,
         index: u32,
+        written: usize,
         query: &[u8],
         answer: Answer,
         has_body: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
         let asked = if has_body { Persistence::Close } else { answer.persistence };
-        if query.len() > response::INSERTED_MAX_BYTES {
+        // A location with a query has its own.
+        let has_query = memchr::memchr(b'?', &self.location[..written]).is_some();
+        let query = if has_query { b"" } else { query };
+        let end = written + query.len();
+        if end > response::INSERTED_MAX_BYTES {
             let body = Body::Status(Status::UriTooLong);
             return self.answer(conn, Answer { body, persistence: asked, ..answer }, reply);
         }
         let persistence = self.persistence(conn, asked);
         let redirect = self.content.redirect(index);
-        self.answers.redirect(redirect, query, persistence, answer.with_content, reply);
-        self.answered(conn, Status::MovedPermanently, persistence, reply);
+        let status = redirect.status();
+        self.location[written..end].copy_from_slice(query);
+        let appended = &self.location[..end];
+        self.answers.redirect(redirect, appended, persistence, answer.with_content, reply);
+        self.answered(conn, status, persistence, reply);
     }
 
     /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
@@ -339,7 +404,7 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         match (request.expects_continue, answer.body) {
-            (true, Body::Status(_)) => {
+            (true, Body::Status(_) | Body::Page(_)) => {
                 return self.answer(
                     conn,
                     Answer { persistence: Persistence::Close, ..answer },
@@ -353,6 +418,9 @@ impl Http {
             (false, _) => {}
         }
         conn.phase = Phase::Body(discard, answer);
+        if let Some(access) = &mut self.access {
+            access.wait(conn.address);
+        }
     }
 
     fn read_body(
@@ -367,7 +435,10 @@ impl Http {
             Ok(n) => {
                 self.counters.http_request_content_bytes += n as u64;
                 if discard.is_over() {
-                    self.answer(conn, answer, reply);
+                    if let Some(access) = &mut self.access {
+                        access.resume(conn.address);
+                    }
+                    self.answer(conn, self.still_valid(answer), reply);
                 } else {
                     conn.phase = Phase::Body(discard, answer);
                 }
@@ -378,6 +449,15 @@ impl Http {
                 Step::Took(bytes.len())
             }
         }
+    }
+
+    /// The answer that waited for the content of its request. Its indices have no meaning after a
+    /// reload: the client is told to ask again.
+    fn still_valid(&self, answer: Answer) -> Answer {
+        let is_valid =
+            matches!(answer.body, Body::Status(_)) || answer.version == self.version as u16;
+        let body = if is_valid { answer.body } else { Body::Status(Status::ServiceUnavailable) };
+        Answer { body, ..answer }
     }
 
     #[inline]
@@ -393,11 +473,22 @@ impl Http {
             Body::NotModified(index) => {
                 (Status::NotModified, self.content.file(index).not_modified())
             }
-            Body::Redirect(index) => {
-                (Status::MovedPermanently, self.content.redirect(index).rendered())
+            Body::Redirect(index) | Body::Moved(index, _) => {
+                let redirect = self.content.redirect(index);
+                (redirect.status(), redirect.rendered())
+            }
+            Body::Page(index) => {
+                let page = self.content.page(index);
+                self.counters.note_status_body(page.status);
+                (page.status, &page.rendered)
             }
             Body::Status(status) => {
                 self.counters.note_status_body(status);
+                (status, self.answers.status_body(status))
+            }
+            // For a caller that cannot pass the request again.
+            Body::Pending => {
+                let status = Status::ServiceUnavailable;
                 (status, self.answers.status_body(status))
             }
         };
@@ -420,6 +511,9 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::default();
         conn.requests += 1;
@@ -427,6 +521,18 @@ impl Http {
         if persistence == Persistence::Close {
             conn.phase = Phase::Closing;
             reply.close();
+        }
+    }
+
+    /// Writes the record of an answer to the access log.
+    #[cold]
+    fn record(&mut self, conn: &Connection, status: Status, reply: &Reply<'_, Blob>) {
+        let bytes = reply.queued().saturating_sub(self.whole);
+        let now = self.answers.date();
+        if let Some(access) = &mut self.access
+            && !access.answered(conn.address, status, bytes, now)
+        {
+            self.counters.http_access_log_lost += 1;
         }
     }
 
@@ -459,6 +565,9 @@ impl Http {
             reply,
         );
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
         reply.close();
@@ -469,7 +578,20 @@ impl Application for Http {
     type Blob = Blob;
     type Conn = Connection;
 
-    fn opened(&mut self, conn: &mut Connection, _: Opened, reply: &mut Reply<'_, Blob>) {
+    fn wants_ends(&self, _: u16) -> bool {
+        self.access.is_some()
+    }
+
+    fn closed(&mut self, conn: &mut Connection, _: Closed) {
+        if let Some(access) = &mut self.access {
+            access.closed(conn.address);
+        }
+    }
+
+    fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        if let Some(access) = &mut self.access {
+            conn.address = access.opened(opened.ends);
+        }
         self.counters.http_connections += 1;
         self.wait(conn, Waiting::Idle, reply);
     }
@@ -480,6 +602,9 @@ impl Application for Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
         let (mut at, mut steps) = (0, 0);
         let waiting = loop {
             if at == bytes.len() {
@@ -526,6 +651,8 @@ impl Application for Http {
             (Waiting::Body, Phase::Body(_, answer)) => {
                 self.refuse_with(conn, HttpError::BodyTimeout, answer.with_content, reply);
             }
+            // The request comes again with the next input, which follows at once.
+            (Waiting::Password, _) => return conn.deadline.waiting = Waiting::Unset,
             _ => return self.idle(conn, reply),
         }
         self.wait(conn, Waiting::Idle, reply);
@@ -535,3 +662,7 @@ impl Application for Http {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod site_tests;

@@ -10,8 +10,9 @@ pub struct Timeouts {
     pub head: Duration,
     /// Time for the whole content of a request. Then the handler sends a 408.
     pub body: Duration,
-    /// Idle timeout: time without a request after the client has taken all answers. Then the handler
-    /// closes the connection. The send timeout of the transport is for clients that take nothing.
+    /// Idle timeout: time without a request after the client has taken all answers. Then the
+    /// handler closes the connection. The send timeout of the transport is for clients that take
+    /// nothing.
     pub idle: Duration,
 }
 

@@ -9,7 +9,7 @@ use super::error::HttpError;
 use super::fields::{self, Field};
 use super::head::HEAD_MAX_BYTES;
 use super::response::Persistence;
-use super::target::{is_authority, path_of};
+use super::target::{authority_of, is_authority, path_of};
 use httparse::Header;
 use std::mem::MaybeUninit;
 
@@ -61,6 +61,12 @@ pub(in crate::app) struct Request<'h, 'b> {
     pub(in crate::app) expects_continue: bool,
     /// Whether any field is a precondition, besides If-Range.
     pub(in crate::app) conditional: bool,
+    /// Whether there is an Accept-Encoding field.
+    pub(in crate::app) accepts_codings: bool,
+    /// The value of Host; empty if it is missing.
+    host: &'b [u8],
+    /// The target, as sent.
+    raw_target: &'b [u8],
     /// Whether the request is a GET with a Range. RFC 9110 §14.2: ignore Range in other requests.
     pub(in crate::app) ranged: bool,
     pub(in crate::app) fields: &'h [Header<'b>],
@@ -72,6 +78,22 @@ impl<'h, 'b> Request<'h, 'b> {
         let target = self.target?;
         let query = &target[memchr::memchr(b'?', target)?..];
         (query.len() > 1).then_some(query)
+    }
+
+    /// The authority that the request is for: of the target, or else of Host.
+    pub(in crate::app) fn host(&self) -> &'b [u8] {
+        self.host
+    }
+
+    /// The target, as sent.
+    pub(in crate::app) fn raw_target(&self) -> &'b [u8] {
+        self.raw_target
+    }
+
+    /// The values of the fields with this name.
+    pub(in crate::app) fn values(&self, name: &'static str) -> impl Iterator<Item = &'b [u8]> {
+        let of_name = move |field: &&Header<'b>| field.name.eq_ignore_ascii_case(name);
+        self.fields.iter().filter(of_name).map(|field| field.value)
     }
 
     /// Parses `head`. [`super::head::find_end`] found its end.
@@ -114,6 +136,9 @@ impl<'h, 'b> Request<'h, 'b> {
             // RFC 9110 §10.1.1: ignore it in a request of HTTP/1.0.
             expects_continue: noted.expects_continue && minor == 1,
             conditional: noted.conditional,
+            accepts_codings: noted.accepts_codings,
+            raw_target: target.as_bytes(),
+            host: authority_of(target.as_bytes()).unwrap_or(noted.host),
             ranged: noted.ranged && method == Method::Get,
             fields,
         })
@@ -167,8 +192,10 @@ fn version(head: &[u8]) -> Option<(usize, [u8; 3])> {
 
 /// The meaning of the fields for the message and the connection.
 #[derive(Default)]
-struct Noted {
+struct Noted<'b> {
     has_host: bool,
+    host: &'b [u8],
+    accepts_codings: bool,
     content_length: Option<u64>,
     coded: bool,
     coding: Coding,
@@ -187,9 +214,9 @@ struct Coding {
     unknown: bool,
 }
 
-impl Noted {
+impl<'b> Noted<'b> {
     #[inline]
-    fn note(&mut self, field: &Header<'_>) -> Result<(), HttpError> {
+    fn note(&mut self, field: &Header<'b>) -> Result<(), HttpError> {
         let Some(known) = fields::of(field.name) else { return Ok(()) };
         match known {
             Field::Host => {
@@ -197,6 +224,7 @@ impl Noted {
                     return Err(HttpError::BadHost);
                 }
                 self.has_host = true;
+                self.host = field.value;
             }
             Field::Expect => {
                 for expectation in members(field.value) {
@@ -218,6 +246,7 @@ impl Noted {
             | Field::IfModifiedSince
             | Field::IfNoneMatch
             | Field::IfUnmodifiedSince => self.conditional = true,
+            Field::AcceptEncoding => self.accepts_codings = true,
             Field::Range => self.ranged = true,
             // Without Range it has no meaning (RFC 9110 §13.1.5).
             Field::IfRange => {}

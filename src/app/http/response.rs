@@ -2,8 +2,8 @@
 //!
 //! The *head* (status line, Server, Date) is the same for all responses of one status within
 //! one second. A worker renders it once a second. The *tail* (the other fields, the empty line, the
-//! content) never changes, and is rendered at start-up. A response copies two ranges, or shares one
-//! if the content is large. No request formats or allocates anything here.
+//! content) never changes, and is rendered at start-up. A response copies two ranges, and shares
+//! the content if it is large. No request formats or allocates anything here.
 
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
@@ -29,7 +29,7 @@ const _: () = assert!(
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
 pub(in crate::app) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The methods of all resources (RFC 9110 §10.2.1).
-const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 pub(in crate::app) const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
 pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
 
@@ -40,10 +40,16 @@ pub(crate) enum Status {
     NoContent,
     PartialContent,
     MovedPermanently,
+    Found,
+    SeeOther,
     NotModified,
+    TemporaryRedirect,
+    PermanentRedirect,
     BadRequest,
+    Unauthorized,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     RequestTimeout,
     PreconditionFailed,
     ContentTooLarge,
@@ -53,24 +59,35 @@ pub(crate) enum Status {
     FieldsTooLarge,
     InternalServerError,
     NotImplemented,
+    ServiceUnavailable,
     VersionNotSupported,
 }
 
 /// The statuses in the order of the enum: code, reason phrase (RFC 9110 §15, RFC 6585 §5), and the
 /// text of the error page.
-const STATUSES: [(Status, &str, &str); 18] = [
+const STATUSES: [(Status, &str, &str); 25] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
     (Status::PartialContent, "206 Partial Content", ""),
-    (
-        Status::MovedPermanently,
-        "301 Moved Permanently",
-        "The path of a directory ends with a slash.",
-    ),
+    (Status::MovedPermanently, "301 Moved Permanently", "The resource has another address."),
+    (Status::Found, "302 Found", "The resource has another address for now."),
+    (Status::SeeOther, "303 See Other", "The answer is at another address."),
     (Status::NotModified, "304 Not Modified", ""),
+    (
+        Status::TemporaryRedirect,
+        "307 Temporary Redirect",
+        "The resource has another address for now.",
+    ),
+    (Status::PermanentRedirect, "308 Permanent Redirect", "The resource has another address."),
     (Status::BadRequest, "400 Bad Request", "The request is malformed."),
+    (Status::Unauthorized, "401 Unauthorized", "The page needs a name and a password."),
     (Status::NotFound, "404 Not Found", "The requested file was not found."),
     (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed."),
+    (
+        Status::NotAcceptable,
+        "406 Not Acceptable",
+        "The request accepts none of the available content codings.",
+    ),
     (Status::RequestTimeout, "408 Request Timeout", "The request did not arrive in time."),
     (
         Status::PreconditionFailed,
@@ -109,6 +126,11 @@ const STATUSES: [(Status, &str, &str); 18] = [
         "The method or transfer coding is not supported.",
     ),
     (
+        Status::ServiceUnavailable,
+        "503 Service Unavailable",
+        "The request cannot be answered at the moment. Send it again.",
+    ),
+    (
         Status::VersionNotSupported,
         "505 HTTP Version Not Supported",
         "Only HTTP/1.0 and HTTP/1.1 are supported.",
@@ -116,6 +138,11 @@ const STATUSES: [(Status, &str, &str); 18] = [
 ];
 
 impl Status {
+    /// The status with this code, if the server sends it.
+    pub(in crate::app) fn of_code(code: u16) -> Option<Status> {
+        STATUSES.iter().map(|(status, ..)| *status).find(|status| status.code() == code)
+    }
+
     /// The three digits.
     pub(in crate::app) fn code(self) -> u16 {
         let (_, line, _) = STATUSES[self as usize];
@@ -137,20 +164,27 @@ pub(in crate::app) enum Persistence {
 /// The constant part of a response: fields after Date, the empty line, content.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
+    /// The fields and the empty line. The response's own content follows.
     bytes: Arc<[u8]>,
-    /// Bytes of the fields and the empty line. The content follows.
+    /// Bytes of the fields and the empty line.
     content_start: usize,
+    /// Content that responses with other fields may share.
+    content: Option<Arc<[u8]>>,
 }
 
 impl Rendered {
-    /// `fields` are whole lines, each with a CR LF.
+    /// A response with its own content. `fields` are whole lines, each with a CR LF.
     pub(crate) fn new(fields: &str, content: &[u8]) -> Rendered {
-        let content_start = fields.len() + 2;
-        let mut bytes = Vec::with_capacity(content_start + content.len());
-        bytes.extend_from_slice(fields.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(content);
-        Rendered { bytes: bytes.into(), content_start }
+        let bytes = [fields.as_bytes(), b"\r\n", content].concat();
+        Rendered { bytes: bytes.into(), content_start: fields.len() + 2, content: None }
+    }
+
+    /// As [`Rendered::new`]. Shares `content` unless it is short.
+    pub(crate) fn sharing(fields: &str, content: &Arc<[u8]>) -> Rendered {
+        if fields.len() + 2 + content.len() <= COPY_MAX_BYTES {
+            return Rendered::new(fields, content);
+        }
+        Rendered { content: Some(content.clone()), ..Rendered::new(fields, b"") }
     }
 
     /// The body of a response without a file: a short page. `fields` come before its own fields.
@@ -167,7 +201,7 @@ impl Rendered {
         Rendered::new(&all, page.as_bytes())
     }
 
-    /// Bytes of memory outside the struct.
+    /// Bytes of memory outside the struct, without shared content.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes.len() + 2 * size_of::<usize>()
     }
@@ -179,20 +213,27 @@ impl Rendered {
 
     /// The content, which responses may share.
     pub(crate) fn content(&self) -> Shared<'_> {
-        Shared { bytes: &self.bytes, range: self.content_start..self.bytes.len() }
-    }
-
-    pub(super) fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
-        let len = self.len(with_content);
-        if len <= COPY_MAX_BYTES {
-            reply.copy(&self.bytes[..len]);
-        } else {
-            reply.share(Blob::Shared(self.bytes.clone()), 0..len);
+        match &self.content {
+            Some(content) => Shared { bytes: content, range: 0..content.len() },
+            None => Shared { bytes: &self.bytes, range: self.content_start..self.bytes.len() },
         }
     }
 
-    /// As [`Rendered::send`], with `inserted` before the byte at `at`. `inserted` has up to
-    /// [`INSERTED_MAX_BYTES`].
+    #[inline]
+    pub(super) fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
+        let bytes = if with_content { &self.bytes } else { &self.bytes[..self.content_start] };
+        if bytes.len() <= COPY_MAX_BYTES {
+            reply.copy(bytes);
+        } else {
+            reply.share(Blob::Shared(self.bytes.clone()), 0..bytes.len());
+        }
+        if let (Some(content), true) = (&self.content, with_content) {
+            reply.share(Blob::Shared(content.clone()), 0..content.len());
+        }
+    }
+
+    /// As [`Rendered::send`], with `inserted` before the byte at `at` of the fields. `inserted` has
+    /// up to [`INSERTED_MAX_BYTES`]. For a response with its own content.
     fn send_inserting(
         &self,
         at: usize,
@@ -200,14 +241,10 @@ impl Rendered {
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let len = self.len(with_content);
+        let end = if with_content { self.bytes.len() } else { self.content_start };
         reply.share(Blob::Shared(self.bytes.clone()), 0..at);
         reply.copy(inserted);
-        reply.share(Blob::Shared(self.bytes.clone()), at..len);
-    }
-
-    fn len(&self, with_content: bool) -> usize {
-        if with_content { self.bytes.len() } else { self.content_start }
+        reply.share(Blob::Shared(self.bytes.clone()), at..end);
     }
 }
 
@@ -233,19 +270,24 @@ impl Shared<'_> {
     }
 }
 
-/// A redirect to one location. A response may append a query.
+/// A redirect to one location. A response may append to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Redirect {
+    status: Status,
     rendered: Rendered,
     location_end: usize,
 }
 
 impl Redirect {
-    /// `location` is in URI form.
-    pub(crate) fn new(location: &str) -> Redirect {
+    /// `location` is in URI form. `fields` are further lines, each with a CR LF.
+    pub(crate) fn new(status: Status, location: &str, fields: &str) -> Redirect {
         let field = format!("Location: {location}");
-        let rendered = Rendered::status_body(Status::MovedPermanently, &format!("{field}\r\n"));
-        Redirect { rendered, location_end: field.len() }
+        let rendered = Rendered::status_body(status, &format!("{field}\r\n{fields}"));
+        Redirect { status, rendered, location_end: field.len() }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status
     }
 
     /// The response without a query.
@@ -352,17 +394,17 @@ impl Answers {
         tail.send(with_content, reply);
     }
 
-    /// Sends the redirect with `query` appended. `query` includes the question mark.
+    /// Sends the redirect with `appended` at the end of its location.
     pub(super) fn redirect(
         &self,
         redirect: &Redirect,
-        query: &[u8],
+        appended: &[u8],
         persistence: Persistence,
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.begin(Status::MovedPermanently, persistence, reply);
-        redirect.rendered.send_inserting(redirect.location_end, query, with_content, reply);
+        self.begin(redirect.status, persistence, reply);
+        redirect.rendered.send_inserting(redirect.location_end, appended, with_content, reply);
     }
 
     #[inline]

@@ -38,6 +38,16 @@ fn absolute_form(target: &[u8]) -> Result<&[u8], HttpError> {
     Ok(path)
 }
 
+/// The authority of a target in absolute form, which [`path_of`] accepted.
+#[inline]
+pub(super) fn authority_of(target: &[u8]) -> Option<&[u8]> {
+    if target.first().is_none_or(|byte| b"/*".contains(byte)) {
+        return None;
+    }
+    let start = memchr::memmem::find(target, b"://")? + 3;
+    target[start..].split(|byte| b"/?#".contains(byte)).next()
+}
+
 /// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3). An empty value is valid.
 #[inline]
 pub(super) fn is_authority(value: &[u8]) -> bool {
