@@ -249,6 +249,7 @@ fn toml_value(flag: &clap::Arg) -> String {
         "http-head-size" | "http-line-size" => "\"8K\"".into(),
         "http-requests" | "http-pipeline" => "100".into(),
         "fallback" => "\"/index.html\"".into(),
+        "prefix-length-v4" | "prefix-length-v6" => "24".into(),
         "access-log" => "\"/var/log/access.log\"".into(),
         "proxy-protocol" | "trusted-proxy" => "[\"198.18.0.0/16\"]".into(),
         "address-probe" => "\"300ms\"".into(),
