@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 /// Why a command failed. The message says what the user can do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Error {
     /// The command line or the configuration file is wrong: exit code 2.
     Usage(String),
@@ -48,4 +48,24 @@ impl fmt::Display for Error {
     }
 }
 
+/// As [`Display`](fmt::Display): a `main` that returns a [`Result`] prints this form.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_its_message_alone() {
+        assert_eq!(
+            format!("{:?}", Error::usage("--cores \"x\": a number")),
+            "--cores \"x\": a number"
+        );
+    }
+}

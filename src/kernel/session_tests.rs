@@ -35,6 +35,7 @@ impl Application for Script {
                 b'w' => reply.share(b"word", 0..4),
                 b'o' => (0..200).for_each(|_| reply.share(b"over", 0..4)),
                 b'l' => reply.read_later(),
+                b'r' => reply.read_on(),
                 b'y' => {
                     reply.yield_now();
                     return at + 1;
@@ -379,6 +380,16 @@ fn one_that_yields_without_capacity_waits_for_both() {
     app_driver.sent(&mut session, queued);
     assert!(app_driver.resume(&mut session));
     assert_eq!((app_driver.app.resumed, session.connection.queue.len()), (1, 4));
+}
+
+/// Its peer may never read: no capacity would ever come.
+#[test]
+fn one_that_reads_on_goes_on_after_a_yield_without_capacity() {
+    let (mut app_driver, mut session) = opened();
+    app_driver.receive(&mut session, b"fryn");
+    assert!(session.connection.flow.wants_capacity() && session.connection.flow.has_yielded());
+    app_driver.iterate(&mut session);
+    assert_eq!((app_driver.app.resumed, session.connection.input.len()), (1, 0));
 }
 
 #[test]

@@ -70,8 +70,8 @@ pub trait Application {
     }
 
     /// The application may go on: there is capacity again after [`Reply::has_capacity`] said no, or
-    /// the iteration after [`Reply::yield_now`] has come. Input that is held is delivered through
-    /// `received` right after this call.
+    /// the iteration after [`Reply::yield_now`] has come, which promises no capacity. Input that is
+    /// held is delivered through `received` right after this call.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, reply);
     }

@@ -318,7 +318,7 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
     }
 
     /// The next iteration after a yield has come: calls `resumed`, unless the handler also waits
-    /// for capacity and there is none, then delivers what is held.
+    /// for capacity, there is none, and it does not read on; then delivers what is held.
     pub fn iterate<A>(&mut self, app: &mut A)
     where
         A: Application<Conn = C, Blob = B>,
@@ -328,7 +328,7 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
             return;
         }
         flow.iterate();
-        if !flow.wants_capacity() || send.has_capacity(queue) {
+        if !flow.wants_capacity() || flow.takes_input() || send.has_capacity(queue) {
             self.go_on_from_stop(app);
         }
     }
