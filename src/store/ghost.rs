@@ -47,6 +47,11 @@ impl Ghost {
         &self.words[(((hash >> 8 & 0xffff_ffff) * self.words.len() as u64) >> 32) as usize]
     }
 
+    /// Prefetches the word of a hash.
+    pub(super) fn prefetch(&self, hash: u64) {
+        super::arena::prefetch(self.word(hash));
+    }
+
     /// The fingerprint of a hash in an epoch; never 0.
     fn fingerprint(hash: u64, epoch: u32) -> u64 {
         let hash = (hash & 0xff).max(1);
