@@ -44,6 +44,8 @@ fn main() {
             delay: Duration::from_micros(rtt_ms * 500),
             loss_permille: *loss_permille,
             seed,
+            bytes_per_second: 0,
+            queue_bytes: 0,
         };
         let [nginx, simoom] = measure(path, megabytes << 20).map(|verdict| show(&verdict));
         println!("{rtt_ms:6} {:8.1} {megabytes:4} {nginx} {simoom}", *loss_permille as f64 / 10.0);

@@ -57,6 +57,7 @@ struct bpf_sock {
 #define BPF_F_CURRENT_NETNS (-1)
 
 #define BPF_MAP_TYPE_HASH 1
+#define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
 #define BPF_MAP_TYPE_XSKMAP 17
 

@@ -28,6 +28,15 @@ struct {
 	__uint(max_entries, COUNTERS);
 } counters SEC(".maps");
 
+/* Set by the first frame after the loader has cleared it: whether the driver shows frames to the
+ * program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} seen SEC(".maps");
+
 /* Ethernet, IEEE 802.1Q */
 #define ETHERTYPE_IPV4 be16(0x0800)
 #define ETHERTYPE_ARP be16(0x0806)
@@ -146,6 +155,16 @@ static __always_inline void count(__u32 index)
 
 	if (value)
 		*value += 1;
+}
+
+/* Writes only once: the cache line stays shared by all processors. */
+static __always_inline void note_frame(void)
+{
+	__u32 index = 0;
+	__u32 *flag = bpf_map_lookup_elem(&seen, &index);
+
+	if (flag && unlikely(!*flag))
+		*flag = 1;
 }
 
 static __always_inline int to_socket(struct xdp_md *ctx)
@@ -444,8 +463,7 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 	return XDP_PASS;
 }
 
-SEC("xdp.frags")
-int steer(struct xdp_md *ctx)
+static __always_inline int steer_frame(struct xdp_md *ctx)
 {
 	void *data = (void *)(unsigned long)ctx->data;
 	void *end = (void *)(unsigned long)ctx->data_end;
@@ -453,6 +471,7 @@ int steer(struct xdp_md *ctx)
 	void *next = ethernet + 1;
 	__be16 ethertype;
 
+	note_frame();
 	if (next > end)
 		return XDP_PASS;
 	ethertype = ethernet->ethertype;
@@ -474,6 +493,21 @@ int steer(struct xdp_md *ctx)
 	default:
 		return XDP_PASS;
 	}
+}
+
+/* For drivers, and for generic mode on a veth, whose packets come in several buffers. */
+SEC("xdp.frags")
+int steer(struct xdp_md *ctx)
+{
+	return steer_frame(ctx);
+}
+
+/* For generic mode on other devices. With a program for fragments the kernel rebuilds each packet
+ * that the program passes; Linux 6.3 to 7.1 may misalign what it builds. */
+SEC("xdp")
+int steer_linear(struct xdp_md *ctx)
+{
+	return steer_frame(ctx);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

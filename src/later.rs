@@ -50,6 +50,12 @@ impl Later {
         Token { later: self.clone(), connection, number, is_complete: false }
     }
 
+    /// Wakes the worker, which then calls [`Handler::clock`](crate::Handler::clock) if the second
+    /// has changed.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
     fn send(&self, connection: ConnectionId, completed: Completed) -> bool {
         let is_sent = self.completions.send((connection, completed)).is_ok();
         if is_sent {

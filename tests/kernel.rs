@@ -1,10 +1,16 @@
 //! The kernel transport, driven through real sockets on the loopback address.
 
 mod common;
+#[path = "kernel/contract.rs"]
+mod contract;
+#[path = "kernel/long.rs"]
+mod long;
 #[path = "kernel/service.rs"]
 mod service;
 
 use common::skip;
+use contract::the_contract_is_kept_with_every_handler;
+use long::a_long_answer_is_written_in_parts;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
@@ -39,8 +45,10 @@ over_both! {
     a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free,
     input_that_was_seen_is_not_offered_in_part_when_a_small_block_is_free,
     offered_input_never_shrinks,
+    the_contract_is_kept_with_every_handler,
     a_line_beyond_the_bound_is_answered_as_overfull,
     a_slow_reader_gets_all_of_it_while_others_are_served,
+    a_long_answer_is_written_in_parts,
     after_a_half_close_the_answers_are_still_sent_whole,
     an_abort_is_a_reset,
     the_last_answer_survives_input_that_nobody_reads,
@@ -416,7 +424,7 @@ fn a_peer_that_never_stops_does_not_starve_others(poller: Poller) {
             });
             scope.spawn(move || while reader.read(&mut [0; 65_536]).unwrap() > 0 {});
         }
-        service.wait_until("a used up turn", |service| service.count("turns_used_up") > 0);
+        service.wait_until("a used up turn", |service| service.count("shares_used_up") > 0);
         let mut other = service.connect();
         (0..50).for_each(|i| other.ask(&i.to_string()));
         stop.store(true, Ordering::Relaxed);
@@ -446,6 +454,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
         other.send("echo a\n".repeat(PIPELINED));
     }
     client.send("echoes\n");
+    service.wait_for_requests();
     drop(gate);
     let mut answer = String::new();
     BufReader::new(&client.0).read_line(&mut answer).unwrap();
@@ -456,7 +465,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     for other in &mut others {
         other.expect("a\n".repeat(PIPELINED));
     }
-    service.wait_until("others stood in line", |service| service.count("turns_used_up") > 0);
+    service.wait_until("others stood in line", |service| service.count("shares_used_up") > 0);
 }
 
 /// Counts what is done for connections that yield before a client that comes last is answered.
@@ -481,6 +490,7 @@ fn whoever_yields_goes_on_behind_others(poller: Poller) {
         other.0.shutdown(Shutdown::Write).unwrap();
     }
     client.send("echoes\n");
+    service.wait_for_requests();
     drop(gate);
     let mut answer = String::new();
     BufReader::new(&client.0).read_line(&mut answer).unwrap();
@@ -492,7 +502,7 @@ fn whoever_yields_goes_on_behind_others(poller: Poller) {
         other.expect_end();
     }
     service.wait_until("each share ended a visit", |service| {
-        service.count("turns_used_up") >= (BUSY * SHARES) as u64
+        service.count("shares_used_up") >= (BUSY * SHARES) as u64
     });
 }
 

@@ -7,7 +7,9 @@ use simoom_io::send::CHUNK_BYTES;
 use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::Random;
 use simoom_tcp::testing::wire::Peer;
-use simoom_tcp::{Address, BURST, Config, Limits, LocalAddress, Packet, Stack, Transmit};
+use simoom_tcp::{
+    Address, BURST, Config, Congestion, Limits, LocalAddress, Packet, Stack, Transmit,
+};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time;
@@ -112,7 +114,8 @@ impl Bench {
             [1, 2, 3, 4],
             limits,
         );
-        let bytes: u64 = limits.memory::<Responder>().map(|(_, _, bytes)| bytes).sum();
+        let bytes: u64 =
+            limits.memory::<Responder>(&[Congestion::default()]).map(|(_, _, bytes)| bytes).sum();
         println!(
             "{connections} connections: {} bytes each of all tables and pools",
             bytes / u64::from(connections)

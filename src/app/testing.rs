@@ -42,6 +42,11 @@ impl<A: Application> Line<A> {
 
     /// A connection to `port` that allocates from `pool`.
     pub fn open_with(app: A, port: u16, pool: Pool<A::Blob>) -> Line<A> {
+        Line::open_from(Ipv4Addr::LOCALHOST, app, port, pool)
+    }
+
+    /// A connection from `peer` to `port` that allocates from `pool`.
+    pub fn open_from(peer: Ipv4Addr, app: A, port: u16, pool: Pool<A::Blob>) -> Line<A> {
         let mut line = Line {
             app,
             connection: Connection::default(),
@@ -50,7 +55,7 @@ impl<A: Application> Line<A> {
             deadline: None,
             settings: 0,
         };
-        let [remote, local] = [50_000, port].map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        let [remote, local] = [(peer, 50_000), (Ipv4Addr::LOCALHOST, port)].map(Into::into);
         let opened = Opened {
             local_port: port,
             active: false,

@@ -34,8 +34,8 @@ pub use temp_dir::{SweepOptions, sweep as run_sweep};
 pub use within::{WithinOptions, run as run_within};
 
 use crate::config::usable_cores;
-use crate::demo::report::print_line;
 use crate::error::{Error, Result};
+use crate::print::print_line;
 use crate::server::signals;
 use options::Cores;
 use results::{Results, SCHEMA};

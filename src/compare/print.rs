@@ -6,8 +6,8 @@ use super::plans::PLANS;
 use super::results::Results;
 use super::tables;
 use super::targets::TARGETS;
-use crate::demo::report::print_line;
 use crate::error::Result;
+use crate::print::print_line;
 use std::io::{IsTerminal, Write, stderr};
 
 /// Shows the current case if standard error is a terminal.

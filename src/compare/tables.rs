@@ -5,8 +5,8 @@ use super::figures::{Figure, Spread};
 use super::plans::PEAK;
 use super::results::{Case, PlanInfo, Results, TargetInfo};
 use super::targets::NGINX;
-use crate::demo::report::grouped;
 use crate::limits::Bytes;
+use crate::print::{grouped, micros};
 
 /// The smaller number of connections in the memory of one more connection. At this number, memory
 /// that does not depend on connections is already allocated.
@@ -57,7 +57,7 @@ fn cells(results: &Results, key: (&str, &str, &str)) -> Vec<String> {
     let median = |figure: fn(&Case) -> Option<f64>| spread(figure).map(|spread| spread.median);
     let latency = |percentile: &'static str| {
         let spread = results.spread(key, |case| case.latency_us(percentile));
-        spread.map(|spread| time(spread.median)).unwrap_or_default()
+        spread.map(|spread| micros(spread.median)).unwrap_or_default()
     };
     let rate = spread(Case::rate).filter(|rate| rate.max > 0.0);
     let content = median(Case::content_rate)
@@ -220,15 +220,6 @@ fn range(spread: Spread) -> String {
 
 fn percent(part: f64) -> String {
     format!("{:.0} %", 100.0 * part)
-}
-
-/// Microseconds with a fitting unit.
-pub(super) fn time(us: f64) -> String {
-    match us {
-        ..1e3 => format!("{us:.0} µs"),
-        ..1e6 => format!("{:.2} ms", us / 1e3),
-        _ => format!("{:.2} s", us / 1e6),
-    }
 }
 
 #[cfg(test)]

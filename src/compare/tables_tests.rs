@@ -79,8 +79,3 @@ fn the_markdown_table_leaves_out_a_plan_of_which_no_answer_came_to_its_end() {
     }
     assert!(!markdown(&results).contains("GET 12 B"));
 }
-
-#[test]
-fn times_are_written_for_people() {
-    assert_eq!([250.0, 1234.0, 2_500_000.0].map(time), ["250 µs", "1.23 ms", "2.50 s"]);
-}

@@ -23,7 +23,7 @@ impl Serve {
 
     /// The directory of `--root` must exist.
     pub(super) fn check_root(&self) -> Result<()> {
-        match &self.root {
+        match &self.content.site.root {
             Some(root) if !root.is_dir() => {
                 let what = if root.exists() { "not a directory" } else { "no such directory" };
                 Err(Error::usage(format!(

@@ -35,7 +35,7 @@ fn without_flags_a_page_on_loopback() {
         idle: Duration::from_secs(3600),
     };
     assert_eq!(serve.memcached, Some(memcached));
-    assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
+    assert_eq!((serve.interface, serve.content.site.root, serve.admin), (None, None, None));
     assert_eq!(serve.cores, CORES);
     assert_eq!(serve.connections, CONNECTIONS_DEFAULT);
     assert_eq!(
@@ -49,12 +49,16 @@ fn without_flags_a_page_on_loopback() {
 fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
+         --compress --autoindex --fallback /index.html --watch=false \
+         --access-log a.log --access-log-format json \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
          --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
+         --congestion newreno --http-congestion cubic --memcached-congestion newreno \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
-         --tcp-keepalive 5 --memcached-idle-timeout 6s",
+         --tcp-keepalive 5 --memcached-idle-timeout 6s --http-head-size 4K --http-line-size 1K \
+         --http-body-size 2M --http-requests 7 --http-pipeline 8 --body-timeout 9s",
     )
     .unwrap();
     let expected = Serve {
@@ -70,8 +74,20 @@ fn every_flag_arrives() {
         }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         address_probe: Duration::from_millis(300),
-        root: Some("/".into()),
-        dotfiles: true,
+        content: content::Settings {
+            compress: true,
+            site: content::Site {
+                root: Some("/".into()),
+                dotfiles: true,
+                autoindex: true,
+                try_files: vec![content::Template::path("/index.html", 0).unwrap()],
+                ..content::Site::default()
+            },
+            ..content::Settings::default()
+        },
+        watch: false,
+        access_log: Some("a.log".into()),
+        access_log_format: AccessLogFormat::Json,
         cores: vec![0, 2],
         connections: 100_000,
         http_connections: Some(60_000),
@@ -80,6 +96,9 @@ fn every_flag_arrives() {
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
         ecn: Ecn::Off,
+        congestion: Congestion::NEWRENO,
+        http_congestion: Some(Congestion::CUBIC),
+        memcached_congestion: Some(Congestion::NEWRENO),
         on_interface_change: InterfaceChange::End,
         busy_poll: true,
         memory_limit_bytes: Some(2 << 30),
@@ -91,9 +110,38 @@ fn every_flag_arrives() {
             keep_alive: Duration::from_secs(5),
             drain: Duration::from_secs(4),
         },
+        http_options: http::Options {
+            timeouts: http::Timeouts {
+                body: simoom_io::Duration::from_secs(9),
+                ..Default::default()
+            },
+            head: http::HeadLimits { line_max_bytes: 1024, head_max_bytes: 4096 },
+            body_max_bytes: 2 << 20,
+            requests_max: 7,
+            pipeline_max: 8,
+        },
         log: Log { format: LogFormat::Json, level: LogLevel::Debug },
     };
     assert_eq!(serve, expected);
+}
+
+#[test]
+fn limits_of_http_have_bounds() {
+    let head = |flags: &str| serve(flags).map(|serve| serve.http_options.head.line_max_bytes);
+    assert_eq!(head("").unwrap(), 8192);
+    assert_eq!(head("--http-head-size 4K").unwrap(), 4096, "a line is no longer than its head");
+    for (flags, complaint) in [
+        ("--http-head-size 255", "--http-head-size 255: must be between 256 and 16384"),
+        ("--http-head-size 17K", "--http-head-size 17408: must be between 256 and 16384"),
+        (
+            "--http-head-size 1K --http-line-size 2K",
+            "--http-line-size 2048: must be between 256 and 1024",
+        ),
+        ("--http-body-size 4G", "--http-body-size: at most 4294967295"),
+    ] {
+        let error = serve(flags).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{flags}: {error}");
+    }
 }
 
 #[test]
@@ -223,6 +271,11 @@ fn what_does_not_go_together_is_refused() {
         ("--transport xdp", "--transport xdp: cannot be used without --interface"),
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: cannot be used without --interface"),
         ("--ecn off", "--ecn off: cannot be used without --interface"),
+        ("--congestion newreno", "--congestion newreno: cannot be used without --interface"),
+        (
+            "--memcached-congestion cubic",
+            "--memcached-congestion cubic: cannot be used without --interface",
+        ),
         ("--busy-poll", "--busy-poll: cannot be used without --interface"),
         (
             "--on-interface-change end",

@@ -1,10 +1,11 @@
-//! The configuration file: TOML that stands for flags.
+//! The configuration file: TOML that stands for flags, and tables for sites ([`super::sites`]).
 //!
-//! A key is the name of a flag and uses the parser of the flag. So every flag is available, and
-//! both report an invalid value alike. Errors name the file, the line, the key and the value.
+//! Any other key is the name of a flag and uses the parser of the flag. So every flag is available,
+//! and both report an invalid value alike. Errors name the file, the line, the key and the value.
 
 use super::argument_error::ArgumentError;
 use super::options::ServeOptions;
+use super::sites;
 use crate::error::{Error, Result};
 use clap::{ArgAction, Args, Command, FromArgMatches};
 use std::fs::File;
@@ -54,6 +55,10 @@ fn parse(text: &str, name: &str) -> Result<ServeOptions> {
     );
     let mut options = ServeOptions::default();
     for (key, value) in entries {
+        if sites::is_key(key.get_ref()) {
+            sites::set(&mut options.sites, key, value).map_err(|(at, what)| refuse(at, &what))?;
+            continue;
+        }
         set(&mut options, &flags, key.get_ref(), value.get_ref())
             .map_err(|what| refuse(key.span().start, &what))?;
     }

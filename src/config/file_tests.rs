@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::sites::Sites;
 use crate::config::{Cores, Endpoint, LogFormat, Transport};
 use std::time::Duration;
 
@@ -101,4 +102,103 @@ fn errors_name_file_line_key_value_and_bound() {
 #[test]
 fn the_first_error_in_the_file_is_reported() {
     assert!(refused("transport = 1\naddress = 1").starts_with("simoom.toml:1: transport"));
+}
+
+#[test]
+fn sites_have_rules_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let text = format!(
+        r#"
+root = "/"
+try-files = ["$0.html"]
+fallback = "/index.html"
+
+[types]
+ts = "text/plain"
+
+[error-pages]
+404 = "/404.html"
+
+[[header]]
+path = "*"
+fields = {{ Cache-Control = "no-cache", X-Frame-Options = "DENY" }}
+
+[[redirect]]
+from = "/old/*"
+to = "/new/$1"
+
+[[redirect]]
+from = "/b"
+to = "https://b.example/"
+status = 308
+
+[[rewrite]]
+from = "/v1/*"
+to = "/v2/$1"
+
+[[host]]
+names = ["B.example", "*.b.example", "192.0.2.1"]
+root = {:?}
+autoindex = true
+fallback = "/index.html"
+try-files = ["$0/index.html"]
+[[host.header]]
+path = "/*"
+fields = {{ X = "y" }}
+"#,
+        root.path()
+    );
+    let options = parse(&text, "simoom.toml").unwrap();
+    let Sites { site, hosts } = &options.sites;
+    assert_eq!(site.headers.len(), 2);
+    assert_eq!(site.redirects.iter().map(|rule| rule.status).collect::<Vec<_>>(), [301, 308]);
+    assert_eq!((site.rewrites.len(), &site.error_pages[..]), (1, &[(404, "/404.html".into())][..]));
+    assert_eq!(hosts[0].names, ["b.example", "*.b.example", "192.0.2.1"]);
+    assert!(hosts[0].autoindex && !hosts[0].dotfiles && hosts[0].headers.len() == 1);
+    assert_eq!(hosts[0].root.as_deref(), Some(root.path()));
+    let tried = |text| crate::app::content::Template::path(text, 0).unwrap();
+    assert_eq!(hosts[0].try_files, [tried("$0/index.html"), tried("/index.html")]);
+    let site = crate::config::Serve::resolve(options, &[0]).unwrap().content.site;
+    assert_eq!(site.try_files, [tried("$0.html"), tried("/index.html")]);
+}
+
+#[test]
+fn errors_in_sites_name_line_value_and_bound() {
+    let table = [
+        ("[[header]]\npath = \"x\"\nfields = {}", "simoom.toml:2: header: path pattern \"x\""),
+        ("[[header]]\npath = \"*\"", "simoom.toml:1: header: without fields"),
+        (
+            "[[header]]\npath = \"*\"\nfields = { ETag = \"a\" }",
+            "simoom.toml:3: header: field ETag: the server sets it itself",
+        ),
+        (
+            "[[header]]\npat = \"*\"",
+            "simoom.toml:2: header: pat: unknown key; expected path, fields",
+        ),
+        ("[[redirect]]\nfrom = \"/a\"\nto = \"/$1\"", "simoom.toml:3: redirect: location"),
+        (
+            "[[redirect]]\nfrom = \"/a\"\nto = \"/b\"\nstatus = 200",
+            "simoom.toml:4: redirect: status: one of 301, 302, 303, 307, 308",
+        ),
+        ("[error-pages]\n500 = \"/a\"", "simoom.toml:2: error-pages: status 500: one of 404, "),
+        ("[types]\nts = \"a\"", "simoom.toml:2: types: media type \"a\""),
+        ("try-files = [\"/a\",\n\"b\"]", "simoom.toml:2: try-files: path \"b\": begin with /"),
+        (
+            "[[auth]]\npath = \"*\"\nusers = \"/none\"",
+            "simoom.toml:3: auth: users /none: No such file",
+        ),
+        ("[[auth]]\npath = \"*\"", "simoom.toml:1: auth: without users"),
+        ("try-files = 1", "simoom.toml:1: try-files: a list is expected, not integer"),
+        ("[[host]]\nroot = \"/\"", "simoom.toml:1: host: without a name"),
+        ("[[host]]\nnames = [\"a:80\"]", "simoom.toml:2: host name \"a:80\""),
+        ("[[host]]\nname = \"a\"", "simoom.toml:2: name: a host has autoindex, "),
+        ("[[host]]\nnames = [\"a\"]\n[[host]]\nnames = [\"A\"]", "host a: named by two hosts"),
+        ("[[host]]\nnames = [\"a\"]\nroot = \"/none\"", "root /none: no directory"),
+    ];
+    for (text, expected) in table {
+        let error = refused(text);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    let many = "[[rewrite]]\nfrom = \"/a\"\nto = \"/b\"\n".repeat(257);
+    assert!(refused(&many).contains("rewrite: 257 of them, at most 256"));
 }

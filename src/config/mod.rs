@@ -13,17 +13,25 @@ mod endpoints;
 #[cfg(feature = "cli")]
 mod file;
 #[cfg(feature = "cli")]
+mod http_limits;
+#[cfg(feature = "cli")]
 mod options;
+#[cfg(feature = "cli")]
+mod sites;
 pub(crate) mod values;
 
 pub use cores::usable_cores;
 #[cfg(feature = "cli")]
 pub use options::{LogOptions, ServeOptions};
+#[cfg(feature = "cli")]
+pub use sites::Sites;
 pub use values::{
-    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
-    MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
+    AccessLogFormat, CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat,
+    LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
 };
 
+#[cfg(feature = "cli")]
+use crate::app::{content, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
@@ -33,7 +41,10 @@ use clap::{ArgMatches, FromArgMatches, ValueEnum};
 pub(crate) use cores::chosen_cores;
 #[cfg(feature = "cli")]
 use endpoints::Endpoints;
+#[cfg(feature = "cli")]
+use simoom_tcp::Congestion;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+#[cfg(feature = "cli")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,11 +60,12 @@ pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
 pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
 pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
-/// Default timeouts. A minute of idle time exceeds that of browsers and load balancers. Ten seconds
-/// are enough for the request head of any ordinary client.
+/// Default timeouts. An idle time of 75 seconds is the default of nginx, and exceeds the time for
+/// which load balancers reuse a connection. Ten seconds are enough for the request head of any
+/// ordinary client.
 pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     header: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
+    idle: Duration::from_secs(75),
     send: Duration::from_secs(60),
     keep_alive: Duration::from_secs(7200),
     drain: Duration::from_secs(10),
@@ -83,10 +95,14 @@ pub struct Serve {
     pub addresses: Vec<IpAddr>,
     /// Interval of the duplicate-address check (RFC 5227); 0 turns it off.
     pub address_probe: Duration,
-    /// The directory to serve; `None` for the built-in page.
-    pub root: Option<PathBuf>,
-    /// Whether to serve names that begin with a dot.
-    pub dotfiles: bool,
+    /// The files to serve and their rules.
+    pub content: content::Settings,
+    /// Whether to reload files that change.
+    pub watch: bool,
+    /// The file of the access log; `None` for no access log.
+    pub access_log: Option<PathBuf>,
+    /// The format of the access log.
+    pub access_log_format: AccessLogFormat,
     /// The cores of the workers, ascending; at least one.
     pub cores: Vec<usize>,
     /// Limit of the open connections, over all workers.
@@ -104,6 +120,12 @@ pub struct Serve {
     pub xdp_mode: XdpMode,
     /// Whether connections use explicit congestion notification.
     pub ecn: Ecn,
+    /// The congestion control of services without one of their own.
+    pub congestion: Congestion,
+    /// The congestion control of HTTP.
+    pub http_congestion: Option<Congestion>,
+    /// The congestion control of memcached.
+    pub memcached_congestion: Option<Congestion>,
     /// The reaction to a change of the interface.
     pub on_interface_change: InterfaceChange,
     /// Whether workers spin when idle.
@@ -114,6 +136,8 @@ pub struct Serve {
     pub admin: Option<SocketAddr>,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// The limits of HTTP.
+    pub http_options: http::Options,
     /// Format and level of the log.
     pub log: Log,
 }
@@ -185,6 +209,7 @@ impl Serve {
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
         let store = store::Settings::default();
+        let fallback: Vec<_> = options.fallback.into_iter().collect();
         let serve = Serve {
             http: endpoints.http,
             memcached: endpoints.memcached.map(|endpoint| Memcached {
@@ -196,11 +221,24 @@ impl Serve {
                 idle: options.memcached_idle_timeout.unwrap_or(MEMCACHED_IDLE_DEFAULT),
             }),
             addresses: options.address.unwrap_or_default(),
+            watch: options.watch.unwrap_or(true),
+            access_log: options.access_log,
+            access_log_format: options.access_log_format.unwrap_or_default(),
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
-            root: options.root,
-            dotfiles: options.dotfiles.unwrap_or_default(),
+            content: content::Settings {
+                limit_bytes: 0,
+                compress: options.compress.unwrap_or_default(),
+                site: content::Site {
+                    root: options.root,
+                    dotfiles: options.dotfiles.unwrap_or_default(),
+                    autoindex: options.autoindex.unwrap_or_default(),
+                    try_files: [options.sites.site.try_files, fallback].concat(),
+                    ..options.sites.site
+                },
+                hosts: options.sites.hosts,
+            },
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,
             memcached_connections: options.memcached_connections,
@@ -208,6 +246,9 @@ impl Serve {
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
             ecn: options.ecn.unwrap_or_default(),
+            congestion: options.congestion.unwrap_or_default(),
+            http_congestion: options.http_congestion,
+            memcached_congestion: options.memcached_congestion,
             on_interface_change: options.on_interface_change.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
             memory_limit_bytes: options.memory_limit,
@@ -219,6 +260,7 @@ impl Serve {
                 keep_alive: options.tcp_keepalive.unwrap_or(TIMEOUTS_DEFAULT.keep_alive),
                 drain: options.drain_timeout.unwrap_or(TIMEOUTS_DEFAULT.drain),
             },
+            http_options: options.http_limits.resolve()?,
             log: options.log.into(),
         };
         let setup = serve.setup();
@@ -251,6 +293,7 @@ impl Serve {
             transport: self.transport,
             xdp_mode: self.xdp_mode,
             ecn: self.ecn,
+            congestion: self.congestion,
             on_interface_change: self.on_interface_change,
             busy_poll: self.busy_poll,
             memory_limit_bytes: self.memory_limit_bytes,
@@ -271,6 +314,8 @@ impl Serve {
             port_names: PortNames::of(HTTP),
             endpoints: vec![endpoint],
             connections: self.http_connections,
+            congestion_option: "--http-congestion".into(),
+            congestion: self.http_congestion,
             optional: false,
         }
     }
@@ -283,6 +328,8 @@ impl Serve {
             port_names: PortNames::of(MEMCACHED),
             endpoints: vec![memcached.endpoint],
             connections: self.memcached_connections,
+            congestion_option: "--memcached-congestion".into(),
+            congestion: self.memcached_congestion,
             optional: memcached.optional,
         }
     }

@@ -4,10 +4,15 @@
 //! No flag has a default here: a flag that was not given must stay recognisable, so that flags win
 //! over the file. [`super::Serve`] fills in the defaults.
 
+use super::http_limits::HttpLimitOptions;
+use super::sites::Sites;
 use super::values::{
-    self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
+    self, AccessLogFormat, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport,
+    XdpMode,
 };
+use crate::app::content::Template;
 use clap::Args;
+use simoom_tcp::Congestion;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +32,7 @@ pub struct ServeOptions {
 
     /// Serve the files under this directory [default: a built-in page]
     ///
-    /// The files are read into memory at start-up. Later changes are not seen.
+    /// The files are read into memory at start-up.
     #[arg(long, value_name = "DIR", help_heading = "What to serve")]
     pub root: Option<PathBuf>,
 
@@ -39,6 +44,38 @@ pub struct ServeOptions {
         hide_possible_values = true, help_heading = "What to serve"
     )]
     pub dotfiles: Option<bool>,
+
+    /// Reload files that change, within a second [default: true]
+    ///
+    /// New files are served when all of them are in memory. Old and new files together must fit the
+    /// memory limit, and unchanged files count once. SIGHUP reloads in any case.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub watch: Option<bool>,
+
+    /// Compress files at start, in the codings br and gzip
+    ///
+    /// Only types that compress well, only where it saves bytes, and only while the memory limit
+    /// allows. A file NAME.br, NAME.zst or NAME.gz beside NAME is used without this flag.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub compress: Option<bool>,
+
+    /// Answer a directory without index.html with a list of its files
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub autoindex: Option<bool>,
+
+    /// Answer a path without a file with the file at this path: /index.html for a page that routes
+    /// by itself
+    #[arg(long, value_name = "PATH", value_parser = values::fallback, help_heading = "What to serve")]
+    pub fallback: Option<Template>,
 
     /// Serve memcached on this port [default: 127.0.0.1:11211]
     ///
@@ -114,6 +151,26 @@ pub struct ServeOptions {
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Interface and transport")]
     pub ecn: Option<Ecn>,
 
+    /// Congestion control of connections [default: cubic]
+    ///
+    /// Over AF_XDP only. For kernel sockets, sysctl net.ipv4.tcp_congestion_control decides.
+    #[arg(long, value_name = "NAME", value_parser = values::congestion(), help_heading = "Interface and transport")]
+    pub congestion: Option<Congestion>,
+
+    /// Congestion control of HTTP connections [default: --congestion]
+    #[arg(
+        long, value_name = "NAME", value_parser = values::congestion(), hide_possible_values = true,
+        help_heading = "Interface and transport"
+    )]
+    pub http_congestion: Option<Congestion>,
+
+    /// Congestion control of memcached connections [default: --congestion]
+    #[arg(
+        long, value_name = "NAME", value_parser = values::congestion(), hide_possible_values = true,
+        help_heading = "Interface and transport"
+    )]
+    pub memcached_congestion: Option<Congestion>,
+
     /// Cores to use, one worker on each [default: all that the process may use]
     ///
     /// A list of numbers and ranges: 0-3 or 0,2. Use cores of the NUMA node that the NIC is
@@ -160,12 +217,17 @@ pub struct ServeOptions {
 
     /// Let workers spin instead of sleeping when idle
     ///
-    /// Saves a few microseconds of wakeup and keeps each core fully busy. Only over AF_XDP.
+    /// Saves a few microseconds of wakeup and keeps each core fully busy. Only over AF_XDP. Changes
+    /// napi_defer_hard_irqs and gro_flush_timeout of the interface while it runs.
     #[arg(
         long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true, help_heading = "Resources"
     )]
     pub busy_poll: Option<bool>,
+
+    /// The limits of HTTP.
+    #[command(flatten)]
+    pub http_limits: HttpLimitOptions,
 
     /// Time for a whole HTTP request head [default: 10s]
     ///
@@ -173,7 +235,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub header_timeout: Option<Duration>,
 
-    /// Time between HTTP requests before a connection is closed [default: 60s]
+    /// Time between HTTP requests before a connection is closed [default: 75s]
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub idle_timeout: Option<Duration>,
 
@@ -200,7 +262,7 @@ pub struct ServeOptions {
     /// Time for open answers to finish after SIGTERM [default: 10s]
     ///
     /// Idle connections have up to 500 ms for one more request. SIGINT and SIGQUIT do the same; a
-    /// second signal ends the wait. SIGHUP, SIGUSR1 and SIGUSR2 reload nothing.
+    /// second signal ends the wait.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub drain_timeout: Option<Duration>,
 
@@ -211,16 +273,32 @@ pub struct ServeOptions {
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "Operation")]
     pub admin: Option<Endpoint>,
 
+    /// Append a line for each HTTP answer to this file
+    ///
+    /// SIGUSR1 opens the file again, for the rotation of logs. No worker waits for the disk: lines
+    /// that it takes too slowly are lost and counted (http_access_log_lost).
+    #[arg(long, value_name = "FILE", help_heading = "Operation")]
+    pub access_log: Option<PathBuf>,
+
+    /// Format of the access log [default: combined]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Operation")]
+    pub access_log_format: Option<AccessLogFormat>,
+
     /// Read flags from this TOML file; flags on the command line win
     ///
     /// Keys are the names of the flags: connections = 100000, busy-poll = true,
-    /// address = ["192.0.2.1", "192.0.2.2"].
+    /// address = ["192.0.2.1", "192.0.2.2"]. Tables set fields, redirects, media types and hosts:
+    /// see `simoom guide http`.
     #[arg(long, value_name = "FILE.toml", help_heading = "Operation")]
     pub config: Option<PathBuf>,
 
     /// The log.
     #[command(flatten)]
     pub log: LogOptions,
+
+    /// The sites of the file. No flag stands for them.
+    #[arg(skip)]
+    pub sites: Sites,
 }
 
 /// The flags of every command that logs.

@@ -1,8 +1,14 @@
 //! Parsers of flags and configuration keys. An error names the allowed range.
 
+#[cfg(feature = "cli")]
+use crate::app::content::Template;
 use crate::steer::is_host_address;
 #[cfg(feature = "cli")]
 use clap::ValueEnum;
+#[cfg(feature = "cli")]
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+#[cfg(feature = "cli")]
+use simoom_tcp::Congestion;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -108,6 +114,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Format of the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum AccessLogFormat {
+    /// The common log format, and the fields Referer and User-Agent
+    #[default]
+    Combined,
+    /// The common log format: address, time, request, status, bytes
+    Common,
+    /// JSON, one object a line, with the time taken and X-Forwarded-For
+    Json,
+}
+
 /// Least severe level that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(ValueEnum))]
@@ -188,6 +207,15 @@ pub(crate) fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Parses the name of a congestion control. Help and errors list all of them.
+#[cfg(feature = "cli")]
+pub(super) fn congestion() -> impl TypedValueParser<Value = Congestion> {
+    let name = |known: &Congestion| PossibleValue::new(known.name()).help(known.about());
+    PossibleValuesParser::new(Congestion::ALL.iter().map(name)).try_map(|name| {
+        Congestion::named(&name).ok_or_else(|| format!("{name} is no congestion control"))
+    })
+}
+
 /// Parses a list of cores and ranges of cores: `0-3`, `0,2`, `0-1,4-5`.
 pub(crate) fn cores(text: &str) -> Result<Cores, String> {
     let number = |text: &str| match text.trim().parse::<usize>() {
@@ -218,6 +246,16 @@ pub(crate) fn connections(text: &str) -> Result<u32, String> {
         Ok(count) if count <= u128::from(CONNECTIONS_MAX) => Ok(count as u32),
         Ok(_) => Err(format!("at most {CONNECTIONS_MAX}; for more, serve from several interfaces")),
         Err(_) => Err(format!("not a number; write one from 1 to {CONNECTIONS_MAX}")),
+    }
+}
+
+/// Parses a number above zero.
+#[cfg(feature = "cli")]
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    match text.parse::<u128>() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(count) => u32::try_from(count).map_err(|_| format!("at most {}", u32::MAX)),
+        Err(_) => Err(format!("not a number; write one from 1 to {}", u32::MAX)),
     }
 }
 
@@ -278,3 +316,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(all(test, feature = "cli"))]
 #[path = "values_tests.rs"]
 mod tests;
+
+/// The path of a file.
+#[cfg(feature = "cli")]
+pub(super) fn fallback(text: &str) -> Result<Template, String> {
+    Template::path(text, 0)
+}

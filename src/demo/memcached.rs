@@ -1,5 +1,5 @@
-//! memcached's part of the demonstration: one request of each kind with its answer, then a load.
-//! The store must be empty at first. An unexpected answer is an error.
+//! memcached's part of the demonstration: one request of each kind with its answer. The store must
+//! be empty at first. An unexpected answer is an error.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,11 +15,6 @@ const CONVERSATION: &[(&str, &str)] = &[
     ("get visits\r\n", "VALUE visits 0 2\r\n42\r\nEND\r\n"),
     ("gets visits\r\n", "VALUE visits 0 2 2\r\n42\r\nEND\r\n"),
 ];
-
-/// The request of the load, after [`converse`].
-pub(super) const REQUEST: &str = CONVERSATION[2].0;
-/// The answer to [`REQUEST`].
-pub(super) const ANSWER: &str = CONVERSATION[2].1;
 
 /// Sends the requests one by one. Returns a line for each, with line ends shown as spaces.
 pub(super) fn converse(target: SocketAddr) -> io::Result<Vec<String>> {

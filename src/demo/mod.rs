@@ -8,17 +8,18 @@
 
 mod client;
 mod memcached;
-pub(crate) mod report;
+mod report;
 
 use crate::config::{Cores, Endpoint, Serve, ServeOptions, Transport, usable_cores};
 use crate::error::{Error, Result};
-use crate::kernel;
+use crate::load::Outcome;
 use crate::metrics::Count;
 use crate::netns::{self, Namespace};
-use crate::serve;
+use crate::print::{grouped, print_line};
 use crate::server::Server;
-use client::{Expected, Load, Outcome};
-use report::{Row, grouped, print_line};
+use crate::{kernel, serve, thread};
+use client::CONNECTIONS;
+use report::Row;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -30,14 +31,8 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2));
 const PREFIX_LEN: u8 = 24;
 const PORT: u16 = 8080;
 const MEMCACHED_PORT: u16 = 11211;
-/// Duration of the HTTP load on each transport.
-const LOAD_TIME: Duration = Duration::from_secs(3);
-/// Duration of the memcached load on each transport.
-const MEMCACHED_LOAD_TIME: Duration = Duration::from_secs(1);
 /// Limit for the last answers at the end of a load.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Open connections of the client, each with one request in flight.
-const CONNECTIONS: usize = 50;
 /// Exit code of a process ended by a signal, less the number of the signal: the shell's convention.
 const SIGNALLED: i32 = 128;
 
@@ -61,7 +56,7 @@ pub fn run() -> Result<()> {
             "This is a debug build, whose own TCP is slow; `cargo run --release -- demo` compares fairly.",
         )?;
     }
-    match rows.iter().map(|row| row.outcome.errors.total()).sum() {
+    match rows.iter().map(|row| client::errors(&row.outcome)).sum() {
         0 => Ok(()),
         errors => {
             Err(Error::failed(format!("{} requests failed: the table shows how", grouped(errors))))
@@ -191,9 +186,7 @@ fn measure(
     let xdp_mode = server.xdp_mode();
     let outcomes = drive(http, memcached, network, cores.client);
     let counts = server.drain(DRAIN_TIMEOUT)?;
-    let cannot =
-        |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
-    let ClientHost { page, conversation, get } = outcomes.map_err(cannot)?;
+    let ClientHost { page, conversation, get } = outcomes?;
     print_line(&format!("  {}", client_report("HTTP", &page, "every body compared")))?;
     print_line("  Client: memcached, one request of each kind:")?;
     for line in conversation {
@@ -217,24 +210,14 @@ fn drive(
     memcached: SocketAddr,
     network: Option<&Network>,
     core: usize,
-) -> io::Result<ClientHost> {
-    let load = |target, request, expected, time| Load {
-        target,
-        request,
-        expected,
-        connections: CONNECTIONS,
-        time,
-        core: Some(core),
-    };
-    let page = Expected::Page(crate::app::content::BUILT_IN_PAGE);
-    let page = load(http, format!("GET / HTTP/1.1\r\nHost: {http}\r\n\r\n"), page, LOAD_TIME);
-    let answer = Expected::Bytes(memcached::ANSWER.as_bytes());
-    let get = load(memcached, memcached::REQUEST.to_owned(), answer, MEMCACHED_LOAD_TIME);
+) -> Result<ClientHost> {
     let drive = || {
+        thread::pin(core).map_err(|error| Error::because(format!("pinning to {core}"), error))?;
         Ok(ClientHost {
-            page: client::drive(&page)?,
-            conversation: memcached::converse(memcached)?,
-            get: client::drive(&get)?,
+            page: client::http(http, crate::app::content::BUILT_IN_PAGE)?,
+            conversation: memcached::converse(memcached)
+                .map_err(|error| Error::because(format!("memcached at {memcached}"), error))?,
+            get: client::memcached(memcached)?,
         })
     };
     match network {
@@ -248,9 +231,9 @@ fn drive(
 fn client_report(protocol: &str, outcome: &Outcome, compared: &str) -> String {
     format!(
         "Client: {protocol}, {CONNECTIONS} connections through kernel sockets, {} requests in {:.1} s, {compared}; {}.",
-        grouped(outcome.requests),
-        outcome.elapsed.as_secs_f64(),
-        outcome.errors
+        grouped(outcome.stats.responses),
+        outcome.measured.as_secs_f64(),
+        outcome.faults().unwrap_or_else(|| "no errors".into())
     )
 }
 

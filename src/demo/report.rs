@@ -1,11 +1,11 @@
-//! The output of the demonstration: lines on standard output, and the table at its end.
+//! The table at the end of the demonstration.
 
-use super::client::Outcome;
-use crate::error::{Error, Result};
+use super::client::errors;
+use crate::load::Outcome;
+use crate::print::{grouped, micros};
 use af_xdp::Mode;
-use std::io::{self, Write};
 
-/// CPU use from which a core counts as fully used.
+/// Share of busy time from which a core counts as fully used.
 const FULL: f64 = 0.9;
 
 /// The row of one protocol over one transport.
@@ -23,16 +23,17 @@ pub(super) struct Row {
 impl Row {
     fn cells(&self) -> [String; 8] {
         let outcome = &self.outcome;
-        let rate = outcome.requests as f64 / outcome.elapsed.as_secs_f64();
+        let stats = &outcome.stats;
+        let latency = |quantile| micros(stats.latency_us.value_at_quantile(quantile) as f64);
         [
             self.protocol.into(),
             self.transport.into(),
             self.xdp_mode.map_or("-", Mode::name).into(),
-            grouped(outcome.requests),
-            grouped(outcome.errors.total()),
-            grouped(rate.round() as u64),
-            time(outcome.latency_us.value_at_quantile(0.5)),
-            time(outcome.latency_us.value_at_quantile(0.99)),
+            grouped(stats.responses),
+            grouped(errors(outcome)),
+            grouped(outcome.per_second(stats.responses).round() as u64),
+            latency(0.5),
+            latency(0.99),
         ]
     }
 }
@@ -61,7 +62,7 @@ pub(super) fn table(rows: &[Row]) -> String {
 
 /// A note on loads in which the client was the limit.
 pub(super) fn limits(rows: &[Row]) -> Option<String> {
-    let full = rows.iter().filter(|row| row.outcome.busy >= FULL);
+    let full = rows.iter().filter(|row| row.outcome.busy() >= FULL);
     let limited: Vec<String> =
         full.map(|row| format!("{} over {}", row.protocol, row.transport)).collect();
     (!limited.is_empty()).then(|| {
@@ -72,57 +73,28 @@ pub(super) fn limits(rows: &[Row]) -> Option<String> {
     })
 }
 
-/// Writes a line to standard output. A closed pipe is not an error: the reader has what it wanted.
-pub(crate) fn print_line(line: &str) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::because("writing to standard output", error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A number with digit grouping: `1,234,567`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Microseconds with a fitting unit.
-fn time(us: u64) -> String {
-    match us {
-        0..1000 => format!("{us} µs"),
-        1000..1_000_000 => format!("{:.2} ms", us as f64 / 1000.0),
-        _ => format!("{:.2} s", us as f64 / 1e6),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::client::Errors;
     use super::*;
-    use hdrhistogram::Histogram;
+    use crate::load::stats::Stats;
     use std::time::Duration;
 
-    fn row(xdp_mode: Option<Mode>, requests: u64, busy: f64) -> Row {
-        let mut latency_us = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
-        latency_us.record_n(250, 99).unwrap();
-        latency_us.record(2500).unwrap();
-        let elapsed = Duration::from_secs(2);
+    fn row(xdp_mode: Option<Mode>, responses: u64, busy: f64) -> Row {
+        let mut stats = Stats::new(false);
+        stats.latency_us.record_n(250, 99).unwrap();
+        stats.latency_us.record(2500).unwrap();
+        stats.responses = responses;
+        let measured = Duration::from_secs(2);
+        stats.busy_us = (busy * measured.as_micros() as f64) as u64;
         let transport = if xdp_mode.is_some() { "AF_XDP" } else { "epoll" };
-        Row {
-            protocol: "HTTP",
-            transport,
-            xdp_mode,
-            outcome: Outcome { requests, errors: Errors::default(), elapsed, latency_us, busy },
-        }
+        let outcome = Outcome {
+            transport: "kernel sockets".into(),
+            measured,
+            waiting: 0,
+            stats,
+            stack: Vec::new(),
+        };
+        Row { protocol: "HTTP", transport, xdp_mode, outcome }
     }
 
     #[test]
@@ -141,14 +113,5 @@ mod tests {
         let text = limits(&[row(Some(Mode::Generic), 5, 0.95), row(None, 5, 0.5)]).unwrap();
         assert!(text.starts_with("With HTTP over AF_XDP the client's own core was full"), "{text}");
         assert_eq!(limits(&[row(None, 5, 0.5)]), None);
-    }
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [999, 1000, 12_345, 1_500_000].map(time),
-            ["999 µs", "1.00 ms", "12.35 ms", "1.50 s"]
-        );
     }
 }

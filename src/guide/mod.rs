@@ -5,7 +5,7 @@
 //! to the files, those that rustdoc gets in front lead to the modules here.
 
 use crate::error::{Error, Result};
-use std::io::{self, ErrorKind, Write};
+use crate::print::print_text;
 
 /// A page of the guide.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +57,7 @@ pub fn run(topic: Option<&str>) -> Result<()> {
         None => list(),
         Some(topic) => page(topic)?,
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // A reader such as `head` or `less` may stop before the end.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::because("writing to standard output", error))
-        }
-        _ => Ok(()),
-    }
+    print_text(&text)
 }
 
 /// A line for each topic.
@@ -72,7 +66,7 @@ fn list() -> String {
     format!("Topics of simoom guide:\n{}", lines.collect::<String>())
 }
 
-/// The page of a topic, without the definitions of its links.
+/// The page of a topic, without the definitions of its links and without comments.
 fn page(topic: &str) -> Result<String> {
     let Some(page) = PAGES.iter().find(|page| page.topic == topic) else {
         let topics: Vec<&str> = PAGES.iter().map(|page| page.topic).collect();
@@ -82,7 +76,8 @@ fn page(topic: &str) -> Result<String> {
         )));
     };
     let is_definition = |line: &str| line.starts_with('[') && line.contains("]: ");
-    let lines = page.text.lines().filter(|line| !is_definition(line));
+    let is_comment = |line: &str| line.starts_with("<!--");
+    let lines = page.text.lines().filter(|line| !is_definition(line) && !is_comment(line));
     let text = lines.map(|line| format!("{line}\n")).collect::<String>();
     Ok(text.trim_end().to_owned() + "\n")
 }

@@ -8,12 +8,14 @@
 //!   transport over Simoom's stack, with addresses from [`sources`]. One core sends as much as one
 //!   core serves.
 //! - [`report`] presents the result, [`series`] each second, [`hgrm`] the latencies for plotters.
+//!
+//! [`crate::demo`] drives the same client with [`drive`].
 
-mod client;
+pub(crate) mod client;
 mod hgrm;
-mod http;
+pub(crate) mod http;
 mod kernel;
-mod memcached;
+pub(crate) mod memcached;
 mod options;
 mod output;
 mod pace;
@@ -21,10 +23,10 @@ mod protocol;
 mod random;
 mod report;
 mod route;
-mod schedule;
+pub(crate) mod schedule;
 mod series;
 mod sources;
-mod stats;
+pub(crate) mod stats;
 mod target;
 mod watch;
 mod xdp;
@@ -34,6 +36,7 @@ pub use options::LoadOptions;
 use crate::error::{Error, Result};
 use crate::log::Escaped;
 use crate::metrics::Count;
+use crate::print::print_text;
 use crate::thread;
 use client::Plan;
 use http::Http;
@@ -42,7 +45,6 @@ use output::Output;
 use protocol::Protocol;
 use report::Report;
 use stats::Stats;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 use target::{Scheme, Target};
@@ -67,23 +69,18 @@ pub fn run(options: &LoadOptions) -> Result<()> {
         None => {
             let http =
                 Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
-            send(&plan, http, address, from.as_ref())?
+            send(&plan, http, address, from.as_ref(), Watch::new()?)?
         }
         Some(workload) => {
             let memcached = Memcached::new(workload, options.seed, plan.pipeline, plan.verify);
-            send(&plan, memcached, address, from.as_ref())?
+            send(&plan, memcached, address, from.as_ref(), Watch::new()?)?
         }
     };
     let report = Report { target, workload, plan, outcome };
     output.write(&report)?;
     let text = if options.json { format!("{:#}\n", report.json()) } else { format!("{report}\n") };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Error::because("writing to standard output", error));
-        }
-        _ => {}
-    }
-    let Some(faults) = report.faults() else { return Ok(()) };
+    print_text(&text)?;
+    let Some(faults) = report.outcome.faults() else { return Ok(()) };
     let first = Escaped(report.outcome.stats.first_fault.as_deref().unwrap_or_default());
     Err(Error::failed(format!("{}: {faults}; the first: {first}", options.url)))
 }
@@ -100,13 +97,42 @@ pub(crate) struct Outcome {
     pub(crate) stack: Vec<Count>,
 }
 
+impl Outcome {
+    /// The errors as text; `None` if there were none.
+    pub(crate) fn faults(&self) -> Option<String> {
+        let met = self.stats.faults().filter(|(_, count)| *count > 0);
+        let list: Vec<String> =
+            met.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
+        (!list.is_empty()).then(|| list.join(", "))
+    }
+
+    /// Share of the measured time during which the generator was busy.
+    pub(crate) fn busy(&self) -> f64 {
+        if self.measured.is_zero() {
+            0.0
+        } else {
+            self.stats.busy_us as f64 / self.measured.as_micros() as f64
+        }
+    }
+
+    /// `count` for each second of the measured time.
+    pub(crate) fn per_second(&self, count: u64) -> f64 {
+        if self.measured.is_zero() { 0.0 } else { count as f64 / self.measured.as_secs_f64() }
+    }
+}
+
+/// Sends over kernel sockets from the calling thread. Prints nothing and handles no signal.
+pub(crate) fn drive<P: Protocol>(plan: &Plan, protocol: P, target: SocketAddr) -> Result<Outcome> {
+    send(plan, protocol, target, None, Watch::none())
+}
+
 fn send<P: Protocol>(
     plan: &Plan,
     protocol: P,
     target: SocketAddr,
     from: Option<&XdpOptions<'_>>,
+    mut watch: Watch,
 ) -> Result<Outcome> {
-    let mut watch = Watch::new()?;
     let (client, transport, stack) = match from {
         Some(from) => {
             let Sent { client, transport, counts } =

@@ -34,6 +34,17 @@ impl Watch {
         })
     }
 
+    /// Neither handles signals nor shows progress.
+    pub(crate) fn none() -> Watch {
+        Watch {
+            signals: crossbeam_channel::never(),
+            terminal: false,
+            look_at_us: u64::MAX,
+            shown_us: 0,
+            shown_answers: 0,
+        }
+    }
+
     /// Called in each iteration. Does work a hundred times a second.
     #[inline]
     pub(crate) fn poll<P: Protocol>(&mut self, now_us: u64, client: &mut Client<P>) {

@@ -21,7 +21,9 @@ use crate::{control, netns};
 use af_xdp::{OpenOptions, RingSizes};
 use simoom_io::input;
 use simoom_io::send::{CHUNK_BYTES, QUEUE_ENTRIES};
-use simoom_tcp::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop};
+use simoom_tcp::{
+    Address, Config, Congestion, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -164,7 +166,7 @@ fn check_addresses(addresses: &[IpAddr], facts: &netns::Interface, target: IpAdd
 fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
     let memory = |connections| {
         stack_limits(connections, plan.slow, copied_bytes)
-            .memory::<Client<P>>()
+            .memory::<Client<P>>(&[Congestion::default()])
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
             .add(
                 "requests under target_route",

@@ -2,7 +2,7 @@
 
 use super::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Metric};
 use crate::app::contained::HANDLER_PANICS;
-use crate::app::{codec, http, memcached, router};
+use crate::app::{codec, content, http, memcached, router};
 use crate::handler::PortNames;
 use crate::server::Events;
 use crate::worker::handover::HandoverCounters;
@@ -30,7 +30,7 @@ pub(crate) fn sections() -> Vec<Section> {
     vec![
         of("The server", &[&admin::METRICS, Events::METRICS, &[HANDLER_PANICS], &later::METRICS]),
         of("Connections", &[&[CONNECTIONS_OPEN, CONNECTIONS_LIMIT], ports.as_flattened()]),
-        of("HTTP", &[http::Counters::METRICS]),
+        of("HTTP", &[http::Counters::METRICS, content::ContentCounters::METRICS]),
         of("memcached", &[&memcached::METRICS, store::Statistics::METRICS]),
         of("memcached over UDP", &[kernel::udp::Counters::METRICS]),
         of("Routers", &[router::Counters::METRICS]),

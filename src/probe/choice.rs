@@ -3,9 +3,9 @@
 //!
 //! A pure function of the facts, so that `probe` and `serve` cannot disagree.
 
-use super::facts::{Ability, Link, Machine, Trust};
+use super::facts::{Ability, Link, Machine, Trust, XdpFeatures};
 use crate::config::{Transport, XdpMode};
-use af_xdp::drivers;
+use af_xdp::{Mode, drivers};
 use serde::{Serialize, Serializer};
 
 /// The transport and mode that `serve` chooses.
@@ -27,7 +27,7 @@ pub fn choose(machine: &Machine, link: &Link) -> Choice {
     match obstacle(machine, link) {
         Some(reason) => over_kernel_sockets(machine, reason),
         None => {
-            let (mode, reason) = mode(link);
+            let (mode, reason) = mode(link, machine.kernel_version().unwrap_or_default());
             Choice { transport: Transport::Xdp, mode, reason }
         }
     }
@@ -58,30 +58,66 @@ fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
     None
 }
 
-const UNTOLD: &str = "this kernel does not report the XDP features of the driver: zero-copy is tried first, then copy, then generic";
+/// Kernels that may misalign a packet that an `xdp.frags` program passes on in generic mode.
+const MISALIGNED_FROM: (u32, u32) = (6, 3);
+const MISALIGNED_UP_TO: (u32, u32) = (7, 1);
 
 /// The mode that will be used, by the rules of [`af_xdp::Device::open`].
-fn mode(link: &Link) -> (XdpMode, String) {
+fn mode(link: &Link, kernel: (u32, u32)) -> (XdpMode, String) {
     let driver = link.driver.as_deref().unwrap_or("this driver");
     if drivers::prefers_generic(driver) {
-        return (
-            XdpMode::Generic,
-            format!("on {driver} the generic path is faster than the driver's own"),
+        return (XdpMode::Generic, veth(driver, kernel));
+    }
+    let Some(xdp) = link.xdp else { return unreported(driver, kernel, &link.zero_copy_trust) };
+    reported(driver, xdp, &link.zero_copy_trust)
+}
+
+/// The reason on a veth.
+fn veth(driver: &str, kernel: (u32, u32)) -> String {
+    let mut reason = format!("on {driver} the generic path is faster than the driver's own");
+    if (MISALIGNED_FROM..=MISALIGNED_UP_TO).contains(&kernel) {
+        reason.push_str(
+            "; on Linux 6.3 to 7.1 do not capture on it (tcpdump) if the processor has split-lock \
+             detection: the kernel may stop",
         );
     }
-    match (&link.zero_copy_trust, link.xdp) {
-        (_, Some(xdp)) if !xdp.native => (XdpMode::Generic, format!("{driver} has no native XDP")),
-        (_, Some(xdp)) if !xdp.zero_copy => (XdpMode::Copy, format!("{driver} has no zero-copy")),
+    reason
+}
+
+/// The mode on a kernel that reports the features of the driver.
+fn reported(driver: &str, xdp: XdpFeatures, trust: &Trust) -> (XdpMode, String) {
+    match trust {
+        _ if !xdp.native => (XdpMode::Generic, format!("{driver} has no native XDP")),
+        _ if !xdp.zero_copy => (XdpMode::Copy, format!("{driver} has no zero-copy on this kernel")),
+        Trust::Bad { note } => {
+            (XdpMode::Copy, format!("zero-copy is known to be faulty with {driver}: {note}"))
+        }
+        Trust::Good { note } => {
+            (XdpMode::ZeroCopy, format!("zero-copy is known to work with {driver}: {note}"))
+        }
+        Trust::Unknown => {
+            (XdpMode::ZeroCopy, format!("{driver} offers zero-copy, without known faults"))
+        }
+    }
+}
+
+/// The mode on a kernel that does not report the features of the driver.
+fn unreported(driver: &str, kernel: (u32, u32), trust: &Trust) -> (XdpMode, String) {
+    let (major, minor) = kernel;
+    let silent = format!(
+        "Linux {major}.{minor} does not report the XDP features of {driver} (6.3 or later does)"
+    );
+    if !drivers::is_native_before_6_3(driver) {
+        let reason = format!("{silent}, which is not known to have native XDP");
+        return (XdpMode::Generic, reason);
+    }
+    let obstacle = drivers::obstacle(Mode::ZeroCopy, driver, kernel, None);
+    match (trust, obstacle) {
         (Trust::Bad { note }, _) => {
             (XdpMode::Copy, format!("zero-copy is known to be faulty with {driver}: {note}"))
         }
-        (_, None) => (XdpMode::ZeroCopy, UNTOLD.into()),
-        (Trust::Good { note }, _) => {
-            (XdpMode::ZeroCopy, format!("zero-copy is known to work with {driver}: {note}"))
-        }
-        (Trust::Unknown, _) => {
-            (XdpMode::ZeroCopy, format!("{driver} offers zero-copy, without known faults"))
-        }
+        (_, Some(obstacle)) => (XdpMode::Copy, format!("{silent}: {obstacle}")),
+        (_, None) => (XdpMode::ZeroCopy, format!("{silent}, which is known to have zero-copy")),
     }
 }
 

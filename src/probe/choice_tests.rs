@@ -66,7 +66,7 @@ fn facts_and_choices() {
             |_, link| link.xdp.as_mut().unwrap().zero_copy = false,
             Transport::Xdp,
             XdpMode::Copy,
-            "mlx5_core has no zero-copy",
+            "mlx5_core has no zero-copy on this kernel",
         ),
         (
             |_, link| link.xdp = Some(XdpFeatures::default()),
@@ -74,7 +74,37 @@ fn facts_and_choices() {
             XdpMode::Generic,
             "mlx5_core has no native XDP",
         ),
-        (|_, link| link.xdp = None, Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is tried first"),
+        (
+            |machine, link| {
+                machine.kernel = "6.1.0".into();
+                link.xdp = None;
+            },
+            Transport::Xdp,
+            XdpMode::ZeroCopy,
+            "Linux 6.1 does not report the XDP features of mlx5_core",
+        ),
+        (
+            |machine, link| {
+                machine.kernel = "6.1.0".into();
+                link.xdp = None;
+                link.driver = Some("igb".into());
+                link.zero_copy_trust = Trust::Unknown;
+            },
+            Transport::Xdp,
+            XdpMode::Copy,
+            "driver igb is not known to have zero-copy before Linux 6.3",
+        ),
+        (
+            |machine, link| {
+                machine.kernel = "6.1.0".into();
+                link.xdp = None;
+                link.driver = Some("e1000e".into());
+                link.zero_copy_trust = Trust::Unknown;
+            },
+            Transport::Xdp,
+            XdpMode::Generic,
+            "which is not known to have native XDP",
+        ),
         (
             |_, link| {
                 link.xdp = None;
@@ -85,6 +115,12 @@ fn facts_and_choices() {
             "known to be faulty",
         ),
         (|_, link| link.driver = Some("veth".into()), Transport::Xdp, XdpMode::Generic, "on veth"),
+        (
+            |_, link| link.driver = Some("veth".into()),
+            Transport::Xdp,
+            XdpMode::Generic,
+            "on Linux 6.3 to 7.1 do not capture",
+        ),
         (
             |_, link| {
                 link.driver = None;

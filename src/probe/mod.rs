@@ -17,10 +17,10 @@ use crate::config::Transport;
 use crate::config::{Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::netns::{self, Interface};
+use crate::print::print_text;
 use crate::server::host::Host;
 use crate::server::places::Places;
 use facts::{Facts, Listens, Probed};
-use std::io::{self, Write};
 
 /// Prints the facts of `interface`, or of all interfaces, as text or as JSON.
 pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
@@ -32,13 +32,7 @@ pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
     } else {
         facts.to_string()
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // A closed pipe is not an error: the reader has what it wanted.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::because("writing to standard output", error))
-        }
-        _ => Ok(()),
-    }
+    print_text(&text)
 }
 
 /// Gathers the facts of `interface`, or of all, in the calling thread's network namespace.

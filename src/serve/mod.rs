@@ -1,10 +1,12 @@
 //! `simoom serve`: a [`Server`] for HTTP with content and memcached with a store, from command-line
 //! flags.
 
+mod access_log;
+mod reload;
 mod stored;
 
 use crate::app::content::{self, Content};
-use crate::app::http::{self, Http};
+use crate::app::http::{Access, Http};
 use crate::app::memcached::{self, Memcached, Shared};
 use crate::clock;
 use crate::config;
@@ -15,38 +17,45 @@ use crate::metrics::{Registry, Snapshot};
 use crate::server::setup::Setup;
 use crate::server::{Builder, Factories, Server, Signals, UdpFactory, WorkerInfo};
 use crate::store::Store;
+use access_log::AccessLog;
+use reload::Reloads;
 use simoom_io::Duration;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use stored::Stored;
 
 /// Serves with `config` until SIGTERM, SIGINT or SIGQUIT.
 pub fn run(config: &config::Serve) -> Result<()> {
-    builder(config).run().map(drop)
+    builder(config)?.run().map(drop)
 }
 
 /// Starts a server with `config`, in the network namespace of the calling thread. The caller
 /// handles signals.
 pub fn start(config: &config::Serve) -> Result<Server> {
-    builder(config).signals(Signals::Ignore).start()
+    builder(config)?.signals(Signals::Ignore).start()
 }
 
 /// The builder of a server with `config`.
-fn builder(config: &config::Serve) -> Builder<impl Factories> {
+fn builder(config: &config::Serve) -> Result<Builder<impl Factories>> {
     let setup = config.setup();
     let named = |name| setup.services.iter().find(|service| service.name == name).cloned();
     let (http, memcached) = (named(config::HTTP), named(config::MEMCACHED));
     let datagrams = setup.datagrams.clone();
-    let content = Arc::new(OnceLock::new());
+    let cannot = |error| Error::because("preparing reloads of the content", error);
+    let reloads = Reloads::new().map_err(cannot)?;
+    let hangups = reloads.clone();
     let items = Arc::new(Items::new(config, &setup));
     let builder = Builder::of_flags(setup)
-        .prepare("content", load_content(config, content.clone()))
+        .prepare("content", load_content(config, reloads.clone()))
         .memory("log queue", log::MEMORY_BYTES)
-        .serve(http, make_http(config, content));
+        .metrics(reloads.snapshot.clone())
+        .on_signal("SIGHUP", move || hangups.request());
+    let (builder, access_log) = open_access_log(builder, config)?;
+    let builder = builder.serve(http, make_http(config, reloads, access_log));
     let builder = add_memory(builder, config.memcached)
         .serve(memcached, make_memcached(items.clone()))
         .udp(datagrams, make_udp(items.clone()));
     let told = items.clone();
-    builder
+    let builder = builder
         .on_listen(move |listening| {
             if listening.service == config::MEMCACHED {
                 let (address, over_udp) = (listening.address, listening.protocol == "udp");
@@ -54,38 +63,54 @@ fn builder(config: &config::Serve) -> Builder<impl Factories> {
             }
             Ok(())
         })
-        .every_second(move |registry| items.maintain(registry))
+        .every_second(move |registry| items.maintain(registry));
+    Ok(builder)
 }
 
-/// Content in memory, loaded while the server starts.
-type Loaded = Arc<OnceLock<Arc<Content>>>;
+/// Opens the access log, if one is configured.
+fn open_access_log<L: Factories>(
+    builder: Builder<L>,
+    config: &config::Serve,
+) -> Result<(Builder<L>, Option<Arc<AccessLog>>)> {
+    let Some(path) = &config.access_log else { return Ok((builder, None)) };
+    let log = AccessLog::start(path, config.access_log_format)?;
+    let memory_bytes = Access::memory_bytes(config.connections as usize);
+    let reopened = log.clone();
+    let builder =
+        builder.memory("access log", memory_bytes).on_signal("SIGUSR1", move || reopened.reopen());
+    Ok((builder, Some(log)))
+}
 
+/// Loads the content while the server starts.
 fn load_content(
     config: &config::Serve,
-    loaded: Loaded,
+    reloads: Arc<Reloads>,
 ) -> impl FnOnce(usize) -> Result<usize> + use<> {
-    let (root, dotfiles) = (config.root.clone(), config.dotfiles);
+    let (settings, watches) = (config.content.clone(), config.watch);
     move |limit_bytes| {
-        let content = Content::load(root.as_deref(), content::Settings { limit_bytes, dotfiles })
-            .map_err(|error| Error::usage(error.to_string()))?;
-        Ok(loaded.get_or_init(|| Arc::new(content)).memory_bytes())
+        let settings = content::Settings { limit_bytes, ..settings };
+        let content = Content::load(&settings).map_err(|error| Error::usage(error.to_string()))?;
+        let memory_bytes = content.memory_bytes();
+        let has_root =
+            [&settings.site].into_iter().chain(&settings.hosts).any(|s| s.root.is_some());
+        reloads.start(content, settings, watches && has_root)?;
+        Ok(memory_bytes)
     }
 }
 
 fn make_http(
     config: &config::Serve,
-    loaded: Loaded,
+    reloads: Arc<Reloads>,
+    access_log: Option<Arc<AccessLog>>,
 ) -> impl Fn(WorkerInfo) -> Result<Http> + use<> {
     let config::Timeouts { header, idle, .. } = config.timeouts;
-    let timeouts = http::Timeouts {
-        head: Duration::from(header),
-        idle: Duration::from(idle),
-        ..Default::default()
-    };
-    let options = http::Options { timeouts, ..http::Options::default() };
-    move |_| {
-        let content = loaded.get().ok_or_else(|| Error::failed("the content is not loaded"))?;
-        Ok(Http::new(content.clone(), options))
+    let mut options = config.http_options;
+    options.timeouts.head = Duration::from(header);
+    options.timeouts.idle = Duration::from(idle);
+    move |worker| {
+        let access = access_log.as_ref().map(|log| log.worker(worker.connections));
+        let http = Http::following(reloads.current(worker.later)?, options);
+        Ok(http.with_access_log(access))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
 use crate::metrics::{Count, Registry, Snapshot, interned};
+use simoom_tcp::Congestion;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -144,6 +145,8 @@ impl<L: Factories> Builder<L> {
             name: interned(name),
             option: format!("handler {name}"),
             connections_option: format!("handler_connections {name}"),
+            congestion_option: format!("handler_congestion {name}"),
+            congestion: None,
             port_names: PortNames::of(name),
             endpoints,
             connections: None,
@@ -212,6 +215,25 @@ impl<L: Factories> Builder<L> {
     /// Whether connections over AF_XDP use explicit congestion notification.
     pub fn ecn(mut self, ecn: Ecn) -> Builder<L> {
         self.setup.ecn = ecn;
+        self
+    }
+
+    /// The congestion control of connections over AF_XDP: one of [`Congestion::ALL`], or a
+    /// controller of your own by [`Congestion::of`].
+    pub fn congestion(mut self, congestion: Congestion) -> Builder<L> {
+        self.setup.congestion = congestion;
+        self
+    }
+
+    /// The congestion control of connections to the handler `name`. Default:
+    /// [`Builder::congestion`].
+    pub fn handler_congestion(mut self, name: &str, congestion: Congestion) -> Builder<L> {
+        match self.setup.services.iter_mut().find(|service| service.name == name) {
+            Some(service) => Arc::make_mut(service).congestion = Some(congestion),
+            None => self.refuse(format!(
+                "handler_congestion {name}: no handler of this name was added before"
+            )),
+        }
         self
     }
 
@@ -321,6 +343,17 @@ impl<L: Factories> Builder<L> {
     /// How signals are handled.
     pub fn signals(mut self, signals: Signals) -> Builder<L> {
         self.signals = signals;
+        self
+    }
+
+    /// Calls `act` for each signal of this name, SIGHUP for example, on the thread that waits for
+    /// signals. Not with [`Signals::Ignore`].
+    pub(crate) fn on_signal(
+        mut self,
+        name: &'static str,
+        act: impl Fn() + Send + 'static,
+    ) -> Builder<L> {
+        self.hooks.requests.push((name, Box::new(act)));
         self
     }
 

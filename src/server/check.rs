@@ -4,6 +4,7 @@ use super::setup::{Service, Setup};
 use crate::config::{Ecn, Endpoint, InterfaceChange, Transport, XdpMode};
 use crate::error::{Error, Result};
 use crate::steer::is_host_address;
+use simoom_tcp::Congestion;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -88,6 +89,15 @@ impl Setup {
         }
         if self.ecn == Ecn::Off {
             return refuse("--ecn off");
+        }
+        if self.congestion != Congestion::default() {
+            return refuse(&format!("--congestion {}", self.congestion));
+        }
+        let own = |service: &Arc<Service>| {
+            Some(format!("{} {}", service.congestion_option, service.congestion?))
+        };
+        if let Some(flag) = self.services.iter().find_map(own) {
+            return refuse(&flag);
         }
         if self.on_interface_change == InterfaceChange::End {
             return refuse("--on-interface-change end");

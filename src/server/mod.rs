@@ -9,6 +9,7 @@
 //! reason, so that no queue is left unserved. [`watch`] checks for external changes.
 
 pub(crate) mod address_check;
+mod blindness;
 mod builder;
 mod change_log;
 mod check;
@@ -124,6 +125,7 @@ pub(crate) struct Hooks {
     every_second: Vec<Maintain>,
     snapshots: Vec<Arc<Snapshot>>,
     udp: Option<UdpFactory>,
+    requests: signals::Requests,
 }
 
 /// The thread of a worker and the sender of its commands.
@@ -226,13 +228,14 @@ fn places(setup: &Setup) -> Result<(Option<Host>, Places)> {
 fn start<L: Factories>(
     setup: &Setup,
     factories: &L,
-    hooks: Hooks,
+    mut hooks: Hooks,
     signals: Signals,
 ) -> Result<Server> {
     panics::install();
     let (signals, starting) = match signals {
         Signals::Drain => {
-            signals::watch_start().map(|(signals, starting)| (signals, Some(starting)))?
+            let requests = std::mem::take(&mut hooks.requests);
+            signals::watch_start(requests).map(|(signals, starting)| (signals, Some(starting)))?
         }
         Signals::Ignore => (never(), None),
     };
@@ -281,7 +284,7 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, snapshots, udp } = hooks;
+        let Hooks { prepare, listens, every_second, snapshots, udp, .. } = hooks;
         // Shared memory alone may exceed the limit of the system: check it before the plan is
         // complete.
         let bound = limits::tightest(plan::threads(setup));
@@ -333,8 +336,8 @@ impl Server {
             Transport::Epoll | Transport::IoUring => return self.start_kernel(common),
             Transport::Xdp => xdp::open(common, interface)?,
             Transport::Auto => match xdp::open_if_possible(common, interface)? {
-                Ok(opened) => opened,
-                Err(reason) => {
+                xdp::Choice::Xdp(opened) => opened,
+                xdp::Choice::KernelSockets(reason) => {
                     tracing::warn!(interface, reason, "serving through kernel sockets, not AF_XDP");
                     return self.start_kernel(common);
                 }

@@ -54,7 +54,7 @@ pub(super) fn check_xdp<L: Factories>(
         let mut plan = add_handlers(common, connections, workers as usize, begin(common));
         plan = plan.add("packet memory", queues as usize, options.memory_bytes(1));
         let limits = stack_limits(connections, setup.connections_per_prefix, workers);
-        for (what, count, bytes) in limits.memory::<L::Handlers>() {
+        for (what, count, bytes) in limits.memory::<L::Handlers>(&setup.congestion_controls()) {
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
         }
@@ -115,11 +115,12 @@ fn check<L>(common: &Common<'_, L>, plan: impl Fn(u32) -> Plan) -> Result<()> {
 mod tests {
     use super::*;
     use crate::app::HttpAndMemcached;
+    use simoom_tcp::Congestion;
 
     #[test]
     fn a_million_connections_take_at_most_a_kibibyte_each() {
         let bytes: u64 = stack_limits(1_000_000, Some(1), 1)
-            .memory::<HttpAndMemcached>()
+            .memory::<HttpAndMemcached>(&[Congestion::default()])
             .map(|(_, _, bytes)| bytes)
             .sum();
         assert!(bytes <= 1_000_000 * 1024, "{} bytes each", bytes / 1_000_000);

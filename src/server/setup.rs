@@ -6,6 +6,7 @@ use crate::config::{
     Transport, XdpMode,
 };
 use crate::handler::PortNames;
+use simoom_tcp::Congestion;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) transport: Transport,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) ecn: Ecn,
+    /// The congestion control of services without one of their own.
+    pub(crate) congestion: Congestion,
     pub(crate) on_interface_change: InterfaceChange,
     /// Whether workers never sleep.
     pub(crate) busy_poll: bool,
@@ -65,6 +68,10 @@ pub(crate) struct Service {
     pub(crate) endpoints: Vec<Endpoint>,
     /// Maximum of open connections. `None`: see [`Setup::connection_limit`].
     pub(crate) connections: Option<u32>,
+    /// The option for its congestion control, as errors name it.
+    pub(crate) congestion_option: String,
+    /// Congestion control. `None`: [`Setup::congestion`].
+    pub(crate) congestion: Option<Congestion>,
     /// Not requested explicitly: if its port is in use, the other services are served without it.
     pub(crate) optional: bool,
 }
@@ -97,6 +104,7 @@ impl Default for Setup {
             transport: Transport::default(),
             xdp_mode: XdpMode::default(),
             ecn: Ecn::default(),
+            congestion: Congestion::default(),
             on_interface_change: InterfaceChange::default(),
             busy_poll: false,
             memory_limit_bytes: None,
@@ -122,6 +130,18 @@ impl Setup {
         self.services
             .iter()
             .flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, *endpoint)))
+    }
+
+    /// The port of each service with its own congestion control, and that.
+    pub(crate) fn congestion_of_ports(&self) -> Vec<(u16, Congestion)> {
+        let own = |(service, at): (&Arc<Service>, Endpoint)| Some((at.port, service.congestion?));
+        self.endpoints().filter_map(own).collect()
+    }
+
+    /// The congestion controls of the server.
+    pub(crate) fn congestion_controls(&self) -> Vec<Congestion> {
+        let own = self.services.iter().filter_map(|service| service.congestion);
+        std::iter::once(self.congestion).chain(own).collect()
     }
 
     /// Each endpoint with its option, as errors name it: `--http 80`. Includes UDP.

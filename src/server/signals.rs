@@ -3,7 +3,8 @@
 //! | signal | while starting | while serving | while draining |
 //! |---|---|---|---|
 //! | SIGTERM, SIGINT, SIGQUIT | ends the process, with success | begins to drain | ends the drain at once, in order; a third one kills |
-//! | SIGHUP, SIGUSR1, SIGUSR2, SIGALRM | logged | logged | logged |
+//! | SIGHUP | reloads when started | reloads the content | the same |
+//! | SIGUSR1, SIGUSR2, SIGALRM | logged | logged | logged |
 //! | SIGXFSZ | ignored: a write beyond the limit fails instead | the same | the same |
 //!
 //! A blocked log delays no signal by more than 1 s: a signal that ends the process at once flushes
@@ -27,8 +28,11 @@ const REQUESTS: [i32; 4] = [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM];
 
 /// The name of the first SIGTERM or SIGINT. The second ends the process.
 pub(crate) fn watch() -> Result<Receiver<&'static str>> {
-    watch_with(&[SIGTERM, SIGINT], 1, |_| ())
+    watch_with(&[SIGTERM, SIGINT], 1, |_| (), Requests::new())
 }
+
+/// What the signals of [`REQUESTS`] do, by their names.
+pub(crate) type Requests = Vec<(&'static str, Box<dyn Fn() + Send>)>;
 
 /// Marks a starting process until this value is dropped.
 #[derive(Debug)]
@@ -43,18 +47,23 @@ impl Drop for Starting {
 /// Returns a channel of the first two signals that stop a server; the third ends the process. While
 /// the process starts, the first one ends it with success, because nothing reads the channel while
 /// content is read and addresses are checked. Signals that would end the process silently are
-/// logged.
-pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
+/// logged, unless `requests` names them.
+pub(super) fn watch_start(requests: Requests) -> Result<(Receiver<&'static str>, Starting)> {
     let starting = Arc::new(AtomicBool::new(true));
     let starts = starting.clone();
     let all: Vec<i32> = STOPS.into_iter().chain(REQUESTS).chain([SIGXFSZ]).collect();
-    let signals = watch_with(&all, 2, move |signal| {
-        if starts.load(Ordering::Acquire) {
-            tracing::info!(signal, "stopped before anything was served");
-            crate::log::flush();
-            std::process::exit(0);
-        }
-    })?;
+    let signals = watch_with(
+        &all,
+        2,
+        move |signal| {
+            if starts.load(Ordering::Acquire) {
+                tracing::info!(signal, "stopped before anything was served");
+                crate::log::flush();
+                std::process::exit(0);
+            }
+        },
+        requests,
+    )?;
     Ok((signals, Starting(starting)))
 }
 
@@ -64,6 +73,7 @@ fn watch_with(
     signals: &[i32],
     stops: usize,
     first: impl FnOnce(&'static str) + Send + 'static,
+    requests: Requests,
 ) -> Result<Receiver<&'static str>> {
     let cannot = |error| Error::because("watching for SIGTERM", error);
     let mut signals = Signals::new(signals).map_err(cannot)?;
@@ -73,7 +83,13 @@ fn watch_with(
         for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("a signal");
             if !STOPS.contains(&signal) {
-                note(signal, name);
+                match requests.iter().find(|(of, _)| *of == name) {
+                    Some((_, act)) => {
+                        act();
+                        tracing::info!(signal = name, "received");
+                    }
+                    None => note(signal, name),
+                }
             } else if left > 0 {
                 left -= 1;
                 if let Some(first) = first.take() {
@@ -95,7 +111,7 @@ fn note(signal: i32, name: &'static str) {
     if signal != SIGXFSZ {
         tracing::warn!(
             signal = name,
-            "ignored: nothing is reloaded; restart simoom to apply changes"
+            "ignored: restart simoom to apply changes of the configuration"
         );
     }
 }

@@ -2,6 +2,7 @@
 //! connections. Each change is logged once and counted. A bad state is a reason not to be ready
 //! while it lasts.
 
+use super::blindness::Blindness;
 use super::change_log::ChangeLog;
 use super::health;
 use super::setup::Service;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::log;
 use crate::metrics::{Registry, Snapshot};
 use crate::readiness::{Readiness, Reason};
+use af_xdp::{Link, Mode};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +25,8 @@ simoom_io::counters! {
         xdp_detachments,
         /// Times the XDP program was attached again.
         xdp_reattachments,
+        /// Times the driver received packets without showing them to the XDP program.
+        xdp_blindnesses,
         /// Times receive queues were found without a socket.
         queue_additions,
         /// Times all connections of a worker, or of a service on it, were in use.
@@ -40,6 +44,7 @@ pub(super) struct Watch {
     services: Vec<Arc<Service>>,
     events: Events,
     snapshot: Arc<Snapshot>,
+    blindness: Blindness,
     link_log: ChangeLog,
     connections_log: ChangeLog,
 }
@@ -57,6 +62,7 @@ impl Watch {
             services: services.to_vec(),
             events: Events::default(),
             snapshot: Snapshot::new("server"),
+            blindness: Blindness::default(),
             link_log: ChangeLog::default(),
             connections_log: ChangeLog::default(),
         };
@@ -87,6 +93,7 @@ impl Watch {
         if let Ok(link) = claims.link() {
             self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_program(claims, link.has_program)?;
+            self.note_frames(claims, &link)?;
         }
         let bound = claims.queues();
         claims.queues_now().map_or(Ok(()), |now| self.note_queues(claims.interface(), bound, now))
@@ -141,6 +148,30 @@ impl Watch {
             Err(error) => {
                 tracing::debug!(interface, "cannot attach the XDP program again yet: {error}");
             }
+        }
+        Ok(())
+    }
+
+    /// Attaches the program again if the driver has stopped to run it.
+    fn note_frames(&mut self, claims: &mut Claims, link: &Link) -> Result<()> {
+        // In generic mode the kernel runs the program, not the driver.
+        if claims.mode() == Mode::Generic || !self.blindness.note(link, claims.take_seen()) {
+            return Ok(());
+        }
+        self.events.xdp_blindnesses += 1;
+        let interface = claims.interface().to_owned();
+        let text = "the driver receives packets and does not show them to the XDP program, since a \
+                    change of the link: the kernel resets all connections";
+        if self.policy == InterfaceChange::End {
+            return Err(Error::failed(format!("--interface {interface}: {text}")));
+        }
+        tracing::error!(interface, "{text}");
+        match claims.attach_again() {
+            Ok(()) => {
+                self.events.xdp_reattachments += 1;
+                tracing::warn!(interface, "the XDP program is attached again");
+            }
+            Err(error) => tracing::error!(interface, "cannot attach the XDP program: {error}"),
         }
         Ok(())
     }

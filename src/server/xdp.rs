@@ -20,10 +20,15 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 /// Maximum of connections of the kernel worker for clients that do not come through the claimed
 /// interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
+
+/// A carrier that does not come back within this time is the matter of the readiness check.
+const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
+const CARRIER_PAUSE: Duration = Duration::from_millis(20);
 
 /// A device and its claims. Dropping it detaches the program from the interface.
 pub(super) struct Claims {
@@ -47,6 +52,11 @@ impl Claims {
 
     pub(super) fn attach_again(&mut self) -> Result<()> {
         self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// Whether the program has seen a frame since the last call. Unknown counts as yes.
+    pub(super) fn take_seen(&mut self) -> bool {
+        self.device.take_seen().unwrap_or(true)
     }
 
     /// The receive queues that have a socket.
@@ -82,23 +92,32 @@ pub(super) struct Opened {
     workers: usize,
     stack: Config,
     interface: String,
+    /// Whether the interface had a carrier before.
+    had_carrier: bool,
 }
 
-/// Opens an interface if this machine supports it. Otherwise returns the reason, and `--transport
-/// auto` uses kernel sockets. Invalid configuration is an error.
+/// The result of `--transport auto`.
+pub(super) enum Choice {
+    /// The interface is open.
+    Xdp(Opened),
+    /// AF_XDP does not work on it, for this reason.
+    KernelSockets(String),
+}
+
+/// Opens an interface if this machine supports it. Invalid configuration is an error.
 pub(super) fn open_if_possible<L: Factories>(
     common: &Common<'_, L>,
     interface: &str,
-) -> Result<Result<Opened, String>> {
+) -> Result<Choice> {
     let facts = probe::facts(Some(interface))
         .map_err(|error| Error::failed(format!("--interface {interface}: {error}")))?;
     let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
     if let Some(choice) = choice.filter(|choice| choice.transport != Transport::Xdp) {
-        return Ok(Err(choice.reason));
+        return Ok(Choice::KernelSockets(choice.reason));
     }
     match open(common, interface) {
-        Err(Error::Failed(reason)) => Ok(Err(reason)),
-        outcome => outcome.map(Ok),
+        Err(Error::Failed(reason)) => Ok(Choice::KernelSockets(reason)),
+        outcome => outcome.map(Choice::Xdp),
     }
 }
 
@@ -107,19 +126,36 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let setup = common.setup;
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
     let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
-    let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
-    let workers = (queues as usize).min(setup.cores.len());
-    check_sleepable(queues as usize, workers)?;
-    let options = OpenOptions {
+    let mut options = OpenOptions {
         mode: mode(setup.xdp_mode),
         busy_poll: setup.busy_poll,
         ..OpenOptions::new(interface)
     };
+    let queues = options.queue_count().map_err(|error| Error::failed(error.to_string()))?;
+    // The memory plan, the program and the sockets are for the same number of queues.
+    options.queues = Some(queues);
+    let workers = (queues as usize).min(setup.cores.len());
+    check_sleepable(queues as usize, workers)?;
     plan::check_xdp(common, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
+    let had_carrier = host.interface().carrier;
     let (device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(common, host, &device, workers as u32)?;
-    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned() })
+    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned(), had_carrier })
+}
+
+/// Waits until the carrier is back: many drivers reset the link when a program is attached or a
+/// queue is bound. Until then nothing is served.
+fn await_carrier(claims: &Claims) {
+    let began = Instant::now();
+    while began.elapsed() < CARRIER_DEADLINE {
+        match claims.link() {
+            Ok(Link { up: true, carrier: false, .. }) => std::thread::sleep(CARRIER_PAUSE),
+            _ => return,
+        }
+    }
+    let interface = claims.interface();
+    tracing::warn!(interface, "the carrier has not come back within {CARRIER_DEADLINE:?}");
 }
 
 impl Server {
@@ -132,7 +168,7 @@ impl Server {
         common: &Common<'_, L>,
         opened: Opened,
     ) -> Result<()> {
-        let Opened { device, queues, workers, stack, interface } = opened;
+        let Opened { device, queues, workers, stack, interface, had_carrier } = opened;
         let claimed = &common.places.claimed;
         let own: BTreeSet<IpAddr> = claimed
             .iter()
@@ -156,7 +192,11 @@ impl Server {
         self.start_stack_workers(common, queues, workers, &stack, &ports)?;
         self.claim(common, device, bound_queues)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
-        self.start_kernel_workers(common, bound, beside, &[None])
+        self.start_kernel_workers(common, bound, beside, &[None])?;
+        if let Some(claims) = self.device.as_ref().filter(|_| had_carrier) {
+            await_carrier(claims);
+        }
+        Ok(())
     }
 
     /// Claims the traffic of the interface.
@@ -288,6 +328,8 @@ fn stack_config<L>(
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,
     };
+    stack.congestion = setup.congestion;
+    stack.congestion_of_ports = setup.congestion_of_ports();
     let keep_alive_ms = setup.keep_alive.as_millis().min(1 << 30) as u32;
     stack.keep_alive_ms = keep_alive_ms;
     stack.keep_alive_interval_ms = stack.keep_alive_interval_ms.min(keep_alive_ms.max(1));
@@ -308,14 +350,14 @@ pub(super) fn secret() -> Result<[u64; 4]> {
 
 /// Sets the options that depend on the device: the MTU and checksum offloads.
 pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
-    stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), stack);
+    stack.mtu = stack_mtu(facts.mtu_bytes, device.frame_bytes(), stack);
     if drivers::leaves_checksums_partial(device.driver()) {
         stack.checksums = ChecksumPolicy::AcceptPartial;
     }
 }
 
-/// The MTU of the interface, limited to a frame that fits in one chunk.
-fn stack_mtu(mtu_bytes: u32, chunk_bytes: usize, stack: &Config) -> u16 {
+/// The MTU of the interface, limited to the longest frame of the device.
+fn stack_mtu(mtu_bytes: u32, frame_bytes: usize, stack: &Config) -> u16 {
     let overhead = stack.frame_bytes() - usize::from(stack.mtu);
-    (mtu_bytes as usize).clamp(576, chunk_bytes - overhead) as u16
+    (mtu_bytes as usize).clamp(576, frame_bytes - overhead) as u16
 }

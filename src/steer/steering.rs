@@ -3,7 +3,7 @@
 use super::claims::{AddressKey, ClaimTable, ClaimValue};
 use super::{Claim, Error};
 use af_xdp::Program;
-use af_xdp::aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use af_xdp::aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use std::io::ErrorKind;
 
 static OBJECT: &[u8] =
@@ -30,6 +30,8 @@ pub struct Steering {
     table: ClaimTable,
     claims: HashMap<MapData, AddressKey, [u8; ClaimValue::BYTES]>,
     counters: PerCpuArray<MapData, u64>,
+    /// 1 if a frame came since it was cleared.
+    seen: Array<MapData, u32>,
 }
 
 /// Whether the kernel accepts and runs the steering program; the error names the step that failed.
@@ -42,12 +44,14 @@ impl Steering {
     /// Loads the program for the sockets of `queues` receive queues. Nothing is claimed and nothing
     /// attached yet.
     pub fn load(queues: u32) -> Result<(Program, Steering), Error> {
-        let mut program = Program::load(OBJECT, "steer", "sockets", queues)?;
+        let mut program = Program::load(OBJECT, "steer", "sockets", queues)?.linear("steer_linear");
         let claims =
             HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
         let counters = PerCpuArray::try_from(program.take_map("counters")?)
             .map_err(failed("the map of counters"))?;
-        Ok((program, Steering { table: ClaimTable::default(), claims, counters }))
+        let seen =
+            Array::try_from(program.take_map("seen")?).map_err(failed("the map of seen frames"))?;
+        Ok((program, Steering { table: ClaimTable::default(), claims, counters, seen }))
     }
 
     /// Claims traffic.
@@ -84,6 +88,16 @@ impl Steering {
             too_many_extensions: sum(3)?,
             martians_dropped: sum(4)?,
         })
+    }
+
+    /// Whether the program has seen a frame since the last call.
+    pub fn take_seen(&mut self) -> Result<bool, Error> {
+        let failed = failed("the map of seen frames");
+        let seen = self.seen.get(&0, 0).map_err(&failed)? != 0;
+        if seen {
+            self.seen.set(0, 0, 0).map_err(&failed)?;
+        }
+        Ok(seen)
     }
 
     /// Removes an entry that may already be missing.

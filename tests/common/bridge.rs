@@ -31,6 +31,10 @@ pub struct Path {
     pub loss_permille: u64,
     /// Which ones.
     pub seed: u64,
+    /// The rate of a bottleneck before the delay, in bytes a second; 0 for none.
+    pub bytes_per_second: u64,
+    /// The queue of the bottleneck, in bytes. A frame that does not fit is lost.
+    pub queue_bytes: u64,
 }
 
 impl Path {
@@ -67,7 +71,7 @@ impl Bridge {
             [(a.1, a_in, b_out), (b.1, b_in, a_out)].into_iter().enumerate()
         {
             let (put, take) = mpsc::channel();
-            let lane = Lane { from, delay: path.delay, counts: counts[number].clone() };
+            let lane = Lane { from, path, counts: counts[number].clone() };
             let (losses, ends) = (path.losses(number as u64), ends.clone());
             threads.push(std::thread::spawn(move || lane.take_in(input, losses, &put, &ends)));
             threads.push(std::thread::spawn(move || hand_over(&take, output)));
@@ -75,10 +79,17 @@ impl Bridge {
         Ok(Bridge { ends, counts, threads })
     }
 
+    /// The mean time that a frame waited in the queue of the bottleneck from the server, so far.
+    pub fn mean_wait(&self) -> Duration {
+        let Counts { taken, lost, waited_us } = &*self.counts[0];
+        let passed = taken.load(Ordering::Relaxed) - lost.load(Ordering::Relaxed);
+        Duration::from_micros(waited_us.load(Ordering::Relaxed) / passed.max(1))
+    }
+
     /// Frames that came to each lane, and those of them that were lost.
     pub fn lanes(&self) -> [(u64, u64); 2] {
         [0, 1].map(|lane: usize| {
-            let Counts { taken, lost } = &*self.counts[lane];
+            let Counts { taken, lost, .. } = &*self.counts[lane];
             (taken.load(Ordering::Relaxed), lost.load(Ordering::Relaxed))
         })
     }
@@ -120,11 +131,12 @@ type Carried = (Instant, Vec<u8>);
 struct Counts {
     taken: AtomicU64,
     lost: AtomicU64,
+    waited_us: AtomicU64,
 }
 
 struct Lane {
     from: MacAddr,
-    delay: Duration,
+    path: Path,
     counts: Arc<Counts>,
 }
 
@@ -136,6 +148,7 @@ impl Lane {
         put: &mpsc::Sender<Carried>,
         ends: &AtomicBool,
     ) {
+        let mut busy_until = Instant::now();
         while !ends.load(Ordering::Relaxed) {
             let frame = match input.next() {
                 // This namespace's own kernel speaks up, too.
@@ -150,12 +163,33 @@ impl Lane {
                 Err(_) => return,
             };
             self.counts.taken.fetch_add(1, Ordering::Relaxed);
-            if losses.next() == Some(true) {
-                self.counts.lost.fetch_add(1, Ordering::Relaxed);
-            } else if put.send((Instant::now() + self.delay, frame.to_vec())).is_err() {
-                return;
+            let passes = losses.next() != Some(true);
+            match passes.then(|| self.pass_bottleneck(&mut busy_until, frame.len())).flatten() {
+                None => _ = self.counts.lost.fetch_add(1, Ordering::Relaxed),
+                Some(at) if put.send((at + self.path.delay, frame.to_vec())).is_err() => return,
+                Some(_) => {}
             }
         }
+    }
+}
+
+impl Lane {
+    /// When a frame of `len` bytes that comes now has passed the bottleneck; `None` if its queue is
+    /// full.
+    fn pass_bottleneck(&self, busy_until: &mut Instant, len: usize) -> Option<Instant> {
+        let Path { bytes_per_second, queue_bytes, .. } = self.path;
+        let now = Instant::now();
+        if bytes_per_second == 0 {
+            return Some(now);
+        }
+        let wait = busy_until.saturating_duration_since(now);
+        if wait.as_micros() as u64 * bytes_per_second / 1_000_000 + len as u64 > queue_bytes {
+            return None;
+        }
+        self.counts.waited_us.fetch_add(wait.as_micros() as u64, Ordering::Relaxed);
+        let takes = Duration::from_nanos(len as u64 * 1_000_000_000 / bytes_per_second);
+        *busy_until = now + wait + takes;
+        Some(*busy_until)
     }
 }
 

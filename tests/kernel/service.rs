@@ -201,7 +201,8 @@ pub(crate) fn need_io_uring() -> bool {
     simoom::kernel::io_uring().inspect_err(|reason| crate::common::skip(reason)).is_ok()
 }
 
-/// Workers that serve [`Lines`] on one port of the loopback address, until this is dropped.
+/// Workers that serve [`Lines`], or another handler, on one port of the loopback address, until
+/// this is dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) registry: Registry,
@@ -224,12 +225,33 @@ impl Service {
         Service::start_after(poller, settings, workers, address, |_, _| ())
     }
 
+    /// One worker that serves another handler than [`Lines`].
+    pub(crate) fn start_with<A: Handler + Send + 'static>(
+        poller: Poller,
+        settings: &Settings,
+        app: impl Fn() -> A,
+    ) -> Service {
+        let address = "127.0.0.1:0".parse().unwrap();
+        Service::start_all(poller, settings, 1, address, app, |_, _| ())
+    }
+
     /// Starts when `before` has returned: who connects in it waits to be accepted.
     pub(crate) fn start_after(
         poller: Poller,
         settings: &Settings,
         workers: usize,
         address: SocketAddr,
+        before: impl FnOnce(SocketAddr, &[CommandSender]),
+    ) -> Service {
+        Service::start_all(poller, settings, workers, address, Lines::default, before)
+    }
+
+    fn start_all<A: Handler + Send + 'static>(
+        poller: Poller,
+        settings: &Settings,
+        workers: usize,
+        address: SocketAddr,
+        app: impl Fn() -> A,
         before: impl FnOnce(SocketAddr, &[CommandSender]),
     ) -> Service {
         let (sender, failures) = unbounded();
@@ -243,10 +265,9 @@ impl Service {
             let name = format!("kernel {number}");
             let snapshot = Snapshot::new(&name);
             registry.add(snapshot.clone());
-            let settings = settings.clone();
-            let work = move || {
-                run(poller, &settings, vec![listener], Lines::default(), commands, snapshot, || ())
-            };
+            let (settings, app) = (settings.clone(), app());
+            let work =
+                move || run(poller, &settings, vec![listener], app, commands, snapshot, || ());
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
         }
         let service = Service { address, registry, command_sender: senders, threads, failures };
@@ -291,6 +312,20 @@ impl Service {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Waits until all that clients have sent lies in the sockets of the workers. Loopback delivers
+    /// at once, unless the machine is busy.
+    pub(crate) fn wait_for_requests(&self) {
+        let port = format!(":{:04X}", self.address.port());
+        let is_delivered = |line: &str| {
+            // Number, local and remote address, state, bytes to send and to read.
+            let words: Vec<&str> = line.split_whitespace().collect();
+            !words[2].ends_with(&port) || words[4].starts_with("00000000:")
+        };
+        self.wait_until("all requests", |_| {
+            std::fs::read_to_string("/proc/net/tcp").unwrap().lines().skip(1).all(is_delivered)
+        });
     }
 
     pub(crate) fn wait_for(&self, name: &str, value: u64) {

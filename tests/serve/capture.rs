@@ -52,7 +52,8 @@ fn tshark_finds_no_fault_in_ordinary_traffic() {
 /// The same path, the same losses: Linux's TCP is the measure of what is sent for nothing.
 #[test]
 fn tshark_finds_no_more_sent_for_nothing_than_linux_sends() {
-    let path = Path { delay: Duration::from_micros(200), loss_permille: 10, seed: 4 };
+    let path =
+        Path { delay: Duration::from_micros(200), loss_permille: 10, seed: 4, ..Path::default() };
     if !need_program("nginx") || !need_program("ip") {
         return;
     }

@@ -127,7 +127,8 @@ fn status(head: &str) -> u16 {
         .unwrap()
 }
 
-fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+/// The value of a field of the head.
+pub fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     head.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         key.eq_ignore_ascii_case(name).then(|| value.trim())

@@ -8,7 +8,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Half a round trip of 10 ms.
-const NEAR: Path = Path { delay: Duration::from_millis(5), loss_permille: 0, seed: 1 };
+const NEAR: Path = Path {
+    delay: Duration::from_millis(5),
+    loss_permille: 0,
+    seed: 1,
+    bytes_per_second: 0,
+    queue_bytes: 0,
+};
 
 fn network(path: Path) -> Option<Network> {
     (need_root() && need_program("ethtool")).then(|| Network::through(path).unwrap())

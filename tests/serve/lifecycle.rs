@@ -17,11 +17,12 @@ over_all!(
     clients_that_do_not_close_hold_up_no_end,
     what_does_not_finish_in_time_is_cut_off,
     a_second_signal_ends_it_at_once,
-    signals_that_ask_for_a_reload_are_logged,
+    signals_that_ask_for_something_are_logged,
     a_kill_leaves_the_kernel_working,
     an_idle_server_costs_nothing,
     a_low_file_limit_is_raised,
     an_idle_client_is_closed_in_time,
+    a_short_idle_timeout_cuts_no_answer,
     a_client_that_has_vanished_is_let_go,
 );
 
@@ -130,7 +131,7 @@ fn a_second_signal_ends_it_at_once(transport: Transport) {
     assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
 }
 
-fn signals_that_ask_for_a_reload_are_logged(transport: Transport) {
+fn signals_that_ask_for_something_are_logged(transport: Transport) {
     let Some(mut site) = Plan::new(transport).with("--drain-timeout 1h").start() else { return };
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM] {
         site.process.signal(signal);
@@ -138,7 +139,7 @@ fn signals_that_ask_for_a_reload_are_logged(transport: Transport) {
     for name in ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM"] {
         site.wait_for_log(&format!("\"signal\":\"{name}\""));
     }
-    assert_eq!(site.log().matches("nothing is reloaded").count(), 4, "{}", site.log());
+    assert_eq!(site.log().matches("ignored: restart").count(), 3, "{}", site.log());
     site.serves_others();
     assert!(site.admin("/readyz").ends_with("\r\n\r\nready\n"));
     let _open = downloading(&site);
@@ -148,9 +149,9 @@ fn signals_that_ask_for_a_reload_are_logged(transport: Transport) {
         site.admin("/readyz").ends_with("not ready: draining\n")
     });
     assert!(site.admin("/healthz").starts_with("HTTP/1.1 200 "));
-    site.process.signal(Signal::HUP);
+    site.process.signal(Signal::USR1);
     wait_until("a signal while draining is logged", PATIENCE, || {
-        site.log().matches("nothing is reloaded").count() == 5
+        site.log().matches("ignored: restart").count() == 4
     });
     assert!(site.process.is_running());
     site.process.signal(Signal::TERM);
@@ -263,6 +264,18 @@ fn an_idle_client_is_closed_in_time(transport: Transport) {
         }
     });
     site.wait_for("http_idle_timeouts", closed);
+}
+
+fn a_short_idle_timeout_cuts_no_answer(transport: Transport) {
+    let Some(site) = Plan::new(transport).with("--idle-timeout 200ms").start() else { return };
+    let mut reader = downloading(&site);
+    // The server's own clock: three idle clients are closed in turn.
+    for _ in 0..3 {
+        site.connect().expect_end();
+    }
+    let content = site.content(LARGE);
+    assert!(reader.take(content.len()) == content);
+    assert_eq!(site.counter("closed_aborted"), 0);
 }
 
 /// Its address is gone: nothing answers for it.

@@ -83,7 +83,11 @@ impl Plan {
 
     /// Starts the server in a network made before.
     pub fn start_in(self, network: Network) -> Site {
-        let root = files();
+        self.start_with(network, files())
+    }
+
+    /// Starts the server in a network made before, with the files under `root`.
+    pub fn start_with(self, network: Network, root: TempDir) -> Site {
         let mut command = self.command(root.path());
         command.stderr(Stdio::piped());
         Site::of(network, root, command)
@@ -112,7 +116,7 @@ impl Plan {
     }
 
     /// The command that starts the server, which serves the files under `root`.
-    fn command(&self, root: &std::path::Path) -> std::process::Command {
+    pub fn command(&self, root: &std::path::Path) -> std::process::Command {
         let mut command = simoom();
         command.args(["serve", "--admin", ADMIN, "--log", "json", "--root"]).arg(root);
         match self.transport {

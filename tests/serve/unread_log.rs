@@ -23,25 +23,25 @@ fn start_in(network: Network, plan: Plan) -> (Site, BufReader<PipeReader>) {
     let (reader, writer) = std::io::pipe().unwrap();
     let (site, mut log) = plan.start_unread_in(network, reader, writer);
     let mut line = String::new();
-    site.process.signal(Signal::HUP);
-    while !line.ends_with("\"SIGHUP\"}\n") {
+    site.process.signal(Signal::USR2);
+    while !line.ends_with("\"SIGUSR2\"}\n") {
         line.clear();
         assert!(log.read_line(&mut line).unwrap() > 0, "the server ended");
     }
     wait_until("the pipe has no space for another line", PATIENCE, || {
-        site.process.signal(Signal::HUP);
+        site.process.signal(Signal::USR2);
         let unread = rustix::io::ioctl_fionread(log.get_ref()).unwrap() as usize;
         unread + line.len() > UNREAD_BYTES
     });
     (site, log)
 }
 
-/// A thread that is stuck in a write would not act on the signal either: `SIGHUP` is logged.
+/// A thread that is stuck in a write would not act on the signal either: `SIGUSR2` is logged.
 fn a_server_with_an_unread_log_serves_and_ends(transport: Transport) {
     let Some((mut site, _log)) = start(Plan::new(transport).with("--drain-timeout 1s")) else {
         return;
     };
-    (0..20).for_each(|_| site.process.signal(Signal::HUP));
+    (0..20).for_each(|_| site.process.signal(Signal::USR2));
     site.serves_others();
     assert_eq!(site.terminate().code(), Some(0));
 }

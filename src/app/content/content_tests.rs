@@ -16,11 +16,15 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn load(root: &Path, limit_bytes: usize) -> Result<Content, Error> {
-    Content::load(Some(root), Settings { limit_bytes, dotfiles: false })
+    load_site(limit_bytes, Site { root: Some(root.into()), ..Site::default() })
+}
+
+fn load_site(limit_bytes: usize, site: Site) -> Result<Content, Error> {
+    Content::load(&Settings { limit_bytes, site, ..Settings::default() })
 }
 
 fn is_file(content: &Content, path: &str) -> bool {
-    matches!(content.find(path.as_bytes()), Some(Entry::File(_)))
+    matches!(content.find(0, path.as_bytes()), Some(Entry::File(_)))
 }
 
 #[test]
@@ -36,10 +40,10 @@ fn files_and_directories_are_found_by_their_paths() {
     for path in ["/", "/index.html", "/a b.txt", "/sub/", "/sub/index.html", "/bare/file"] {
         assert!(is_file(&content, path), "{path}");
     }
-    assert_eq!(content.find(b"/"), content.find(b"/index.html"));
-    assert!(matches!(content.find(b"/sub"), Some(Entry::Redirect(_))));
+    assert_eq!(content.find(0, b"/"), content.find(0, b"/index.html"));
+    assert!(matches!(content.find(0, b"/sub"), Some(Entry::Redirect(_))));
     for path in ["", "/bare", "/bare/", "/a b.txt/", "/none", "//"] {
-        assert_eq!(content.find(path.as_bytes()), None, "{path}");
+        assert_eq!(content.find(0, path.as_bytes()), None, "{path}");
     }
 }
 
@@ -57,13 +61,13 @@ fn links_are_followed_within_the_root_only() {
     let content = load(root.path(), LIMIT).unwrap();
     assert!(is_file(&content, "/inside.txt") && is_file(&content, "/again/file.txt"));
     assert_eq!(
-        content.find(b"/inside.txt"),
-        content.find(b"/again/file.txt"),
+        content.find(0, b"/inside.txt"),
+        content.find(0, b"/again/file.txt"),
         "its bytes are there once"
     );
     assert_eq!(content.files(), 1);
     for path in ["/secret", "/outside/secret", "/dangling", "/loop/inside.txt", "/loop"] {
-        assert_eq!(content.find(path.as_bytes()), None, "{path}");
+        assert_eq!(content.find(0, path.as_bytes()), None, "{path}");
     }
 }
 
@@ -71,7 +75,8 @@ fn links_are_followed_within_the_root_only() {
 fn names_with_a_dot_in_front_are_served_if_asked() {
     let root = tree(&[(".env", "x"), (".well-known/a", "y")]);
     let with = |dotfiles| {
-        Content::load(Some(root.path()), Settings { limit_bytes: LIMIT, dotfiles }).unwrap()
+        load_site(LIMIT, Site { root: Some(root.path().into()), dotfiles, ..Site::default() })
+            .unwrap()
     };
     assert!(!is_file(&with(false), "/.env") && is_file(&with(false), "/.well-known/a"));
     assert!(is_file(&with(true), "/.env") && is_file(&with(true), "/.well-known/a"));
@@ -93,7 +98,7 @@ fn names_need_not_be_utf_8() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"\xff.txt")), "x").unwrap();
     let content = load(root.path(), LIMIT).unwrap();
-    assert!(matches!(content.find(b"/\xff.txt"), Some(Entry::File(_))));
+    assert!(matches!(content.find(0, b"/\xff.txt"), Some(Entry::File(_))));
 }
 
 #[test]
@@ -141,4 +146,48 @@ fn the_built_in_page_stands_alone() {
 fn locations_are_encoded() {
     assert_eq!(encode(b"/a b/\xc3\xa4?#%/"), "/a%20b/%C3%A4%3F%23%25/");
     assert_eq!(encode(b"/x\r\nSet-Cookie: y/"), "/x%0D%0ASet-Cookie:%20y/");
+}
+
+#[test]
+fn equal_content_is_held_once() {
+    let text = "x".repeat(10_000);
+    let one = tree(&[("a", &text)]);
+    let many = tree(&[("a", &text), ("b", &text), ("c/d.html", &text)]);
+    let bytes = |root: &Path| load(root, LIMIT).unwrap().memory_bytes();
+    let extra_bytes = bytes(many.path()) - bytes(one.path());
+    assert!(extra_bytes < 3_000, "{extra_bytes}");
+}
+
+#[test]
+fn a_reload_shares_what_did_not_change() {
+    let text = "x".repeat(10_000);
+    let root = tree(&[("a", &text), ("b", &text.replace('x', "y"))]);
+    let site = Site { root: Some(root.path().into()), ..Site::default() };
+    let settings = Settings { limit_bytes: 50_000, site, ..Settings::default() };
+    let before = Content::load(&settings).unwrap();
+    fs::write(root.path().join("b"), "new").unwrap();
+    fs::write(root.path().join("c"), "more").unwrap();
+    let after = before.reload(&settings).unwrap();
+    let data = |content: &Content| {
+        let identity = content.known.keys().find(|identity| identity.bytes == 10_000).unwrap();
+        std::sync::Arc::as_ptr(&content.known[identity])
+    };
+    assert_eq!(after.files(), 3);
+    assert!(after.known.len() == 3 && before.known.len() == 2);
+    let shared =
+        |content: &Content| content.known.values().map(std::sync::Arc::as_ptr).collect::<Vec<_>>();
+    assert!(shared(&before).contains(&data(&after)), "the bytes of /a are there once");
+    // Both together must fit.
+    let tight = Settings { limit_bytes: after.memory_bytes() + 100, ..settings };
+    fs::write(root.path().join("a"), text.replace('x', "z")).unwrap();
+    let error = after.reload(&tight).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn the_name_selects_the_type_of_one_content() {
+    let root = tree(&[("a.html", "<p>")]);
+    symlink("a.html", root.path().join("b.txt")).unwrap();
+    let content = load(root.path(), LIMIT).unwrap();
+    assert_eq!((content.files(), content.known.len()), (2, 1));
 }

@@ -1,13 +1,17 @@
 //! A file with its pre-rendered responses. Only the date and the connection fields are missing.
 
-use super::charset;
-use super::hash::fnv1a;
+use super::build::with_allow;
+use super::coding::{CODINGS, Coding};
+use super::data::Data;
+use super::media_type;
 use crate::app::http::Validators;
 use crate::app::http::date::imf_fixdate;
-use crate::app::http::response::Rendered;
-use mime_guess::Mime;
+use crate::app::http::response::{Rendered, Shared, Status};
 use std::fmt::Write;
-use std::path::Path;
+use std::sync::Arc;
+
+/// The index of no file.
+const NONE: u32 = u32::MAX;
 
 /// A file in memory, ready to send.
 #[derive(Debug)]
@@ -16,28 +20,79 @@ pub(crate) struct File {
     not_modified: Rendered,
     etag: Box<[u8]>,
     modified: Option<u64>,
+    /// The files with its content in a coding; [`NONE`] where there is none.
+    coded: [u32; CODINGS],
+    /// The index of the answer to OPTIONS; [`NONE`] for the common one.
+    options: u32,
+    /// The content, which an error page may share.
+    content: Arc<[u8]>,
+    content_type: Box<str>,
+    /// Offset of the Content-Length field in `ok`.
+    length_at: usize,
+}
+
+/// The description of a file's content.
+pub(super) struct Description<'a> {
+    pub(super) media_type: &'a str,
+    /// The last modification, in unix seconds.
+    pub(super) modified: Option<u64>,
+    /// The coding of the content.
+    pub(super) coding: Option<Coding>,
+    /// Whether the response depends on Accept-Encoding.
+    pub(super) varies: bool,
+    /// Further fields: whole lines, each with a CR LF.
+    pub(super) fields: &'a str,
+    /// The content without its coding, whose charset the response names.
+    pub(super) text: &'a Data,
 }
 
 impl File {
-    /// Renders the responses for `content`. `modified` is in unix seconds.
-    pub(super) fn new(mime: &Mime, content: &[u8], modified: Option<u64>) -> File {
-        let etag = format!("\"{:016x}-{:x}\"", fnv1a(content), content.len());
-        let mut fields = String::new();
+    /// Renders the responses for `data`.
+    ///
+    /// Content-Type is the first field and Content-Length the last. So a response with a part of
+    /// the file can send the fields between them, or all before Content-Length.
+    pub(super) fn new(data: &Data, description: &Description<'_>) -> File {
+        let Description { media_type, modified, coding, varies, fields, text } = *description;
+        let etag = data.etag();
+        let content_type = media_type::content_type(media_type, text.bytes());
+        let vary = if varies { "Vary: Accept-Encoding\r\n" } else { "" };
+        let mut ok = String::new();
         // Writing to a string cannot fail.
-        let _ = write!(fields, "Content-Type: {}\r\n", content_type(mime, content));
-        let _ = write!(fields, "Content-Length: {}\r\nETag: {etag}\r\n", content.len());
+        let _ = write!(ok, "Content-Type: {content_type}\r\n");
+        let _ = write!(ok, "ETag: {etag}\r\n");
         if let Some(modified) = modified {
             let date = imf_fixdate(modified);
-            let _ = write!(fields, "Last-Modified: {}\r\n", String::from_utf8_lossy(&date));
+            let _ = write!(ok, "Last-Modified: {}\r\n", String::from_utf8_lossy(&date));
         }
+        if let Some(coding) = coding {
+            let _ = write!(ok, "Content-Encoding: {}\r\n", coding.name());
+        }
+        let _ = write!(ok, "{vary}{fields}Accept-Ranges: bytes\r\n");
+        let length_at = ok.len();
+        let _ = write!(ok, "Content-Length: {}\r\n", data.bytes().len());
         File {
-            ok: Rendered::new(&fields, content),
-            // RFC 9110 §15.4.5: send Date and the validator, and no other description of the
-            // content.
-            not_modified: Rendered::new(&format!("ETag: {etag}\r\n"), b""),
+            ok: Rendered::sharing(&ok, data.bytes()),
+            // RFC 9110 §15.4.5: send Date, the validator, Vary and the caching fields, and no other
+            // description of the content.
+            not_modified: Rendered::new(&format!("ETag: {etag}\r\n{vary}{fields}"), b""),
             etag: etag.into_bytes().into(),
             modified,
+            coded: [NONE; CODINGS],
+            options: NONE,
+            content: data.bytes().clone(),
+            content_type: content_type.into(),
+            length_at,
         }
+    }
+
+    /// The fields, as whole lines, without Content-Length. Content-Type is the first.
+    pub(crate) fn fields(&self) -> Shared<'_> {
+        self.ok.fields(self.length_at)
+    }
+
+    /// The content.
+    pub(crate) fn content(&self) -> Shared<'_> {
+        self.ok.content()
     }
 
     #[inline]
@@ -53,54 +108,40 @@ impl File {
         Validators { etag: &self.etag, modified: self.modified }
     }
 
-    /// Bytes of memory outside the struct.
+    /// The index of the file with this content in the coding.
+    pub(crate) fn coded(&self, coding: Coding) -> Option<u32> {
+        Some(self.coded[coding as usize]).filter(|index| *index != NONE)
+    }
+
+    /// Whether there is a form in any coding.
+    pub(crate) fn varies(&self) -> bool {
+        self.coded != [NONE; CODINGS]
+    }
+
+    pub(super) fn set_coded(&mut self, coding: Coding, index: u32) {
+        self.coded[coding as usize] = index;
+    }
+
+    /// The index of the answer to OPTIONS with the fields of this file.
+    pub(crate) fn options(&self) -> Option<u32> {
+        Some(self.options).filter(|index| *index != NONE)
+    }
+
+    pub(super) fn set_options(&mut self, index: u32) {
+        self.options = index;
+    }
+
+    /// The content as the page of an error.
+    pub(super) fn error_page(&self, status: Status, fields: &str) -> Rendered {
+        let mut all = with_allow(status, fields);
+        let (content_type, len) = (&self.content_type, self.content.len());
+        // Writing to a string cannot fail.
+        let _ = write!(all, "Content-Type: {content_type}\r\nContent-Length: {len}\r\n");
+        Rendered::sharing(&all, &self.content)
+    }
+
+    /// Bytes of memory outside the struct, without shared content.
     pub(super) fn memory_bytes(&self) -> usize {
         self.ok.memory_bytes() + self.not_modified.memory_bytes() + self.etag.len()
-    }
-}
-
-/// The media type for the file name's extension.
-pub(super) fn mime_of(name: &Path) -> Mime {
-    mime_guess::from_path(name).first_or_octet_stream()
-}
-
-/// Adds `charset=utf-8` if the text is UTF-8. The charset of other text is unknown.
-fn content_type(mime: &Mime, content: &[u8]) -> String {
-    let is_text = mime.type_() == "text" && mime.get_param("charset").is_none();
-    let charset = if is_text && charset::is_utf_8(content) { "; charset=utf-8" } else { "" };
-    format!("{mime}{charset}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_follow_the_name_and_text_names_its_charset() {
-        let table: [(&str, &[u8], &str); 11] = [
-            ("index.html", b"<p>", "text/html; charset=utf-8"),
-            ("a.css", b"", "text/css; charset=utf-8"),
-            ("a.js", b"1", "text/javascript; charset=utf-8"),
-            ("README.TXT", b"\xc3\xa4", "text/plain; charset=utf-8"),
-            ("latin1.txt", b"\xe4", "text/plain"),
-            ("iso-2022-jp.html", b"<p>\x1b$B$3\x1b(B", "text/html"),
-            ("koi8.html", b"<meta charset=koi8-r><p>", "text/html"),
-            ("a.json", b"{}", "application/json"),
-            ("a.svg", b"<svg/>", "image/svg+xml"),
-            ("a.png", b"\x89PNG", "image/png"),
-            ("none", b"text", "application/octet-stream"),
-        ];
-        for (name, content, expected) in table {
-            assert_eq!(content_type(&mime_of(Path::new(name)), content), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_entity_tag_follows_the_content_alone() {
-        let tag =
-            |content: &[u8], modified| File::new(&mime_of(Path::new("a")), content, modified).etag;
-        assert_eq!(tag(b"one", None), tag(b"one", Some(7)));
-        assert_ne!(tag(b"one", None), tag(b"two", None));
-        assert_eq!(&*tag(b"", None), b"\"cbf29ce484222325-0\"");
     }
 }

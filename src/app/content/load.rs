@@ -1,23 +1,27 @@
-//! Loads a directory tree into memory. Input: a root. Output: [`Content`], or an error that tells
-//! the operator what to change.
+//! Loads the files of all sites into memory. Input: the settings. Output: [`Content`], or an error
+//! that tells the operator what to change.
 //!
 //! The walk finishes before any file is read, so a tree that is too large is rejected early, with
 //! its full size. Files that cannot be served are logged and skipped. A symbolic link is followed
-//! only if its target lies under the root.
+//! only if its target lies under the root. A reload shares the bytes of unchanged files with the
+//! previous content.
 
+use super::build::{self, Builder};
+use super::data::Identity;
+use super::read::{self, Known, Loaded, TooLarge};
 use super::root::Root;
-use super::{Content, Settings, walk};
+use super::site::Site;
+use super::walk::{self, Tree};
+use super::{BUILT_IN_PAGE, Content, Settings, compress};
 use std::fmt;
-use std::fs;
-use std::io::{self, Read};
+use std::hash::Hash;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tracing::{info, warn};
+use tracing::info;
+use xxhash_rust::xxh3::Xxh3;
 
-/// Interval of the progress messages in the log.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-
-/// The reason that the files under the root cannot be served.
+/// The reason that the files under a root cannot be served.
 #[derive(Debug)]
 pub enum Error {
     /// The root is unreadable or not a directory.
@@ -65,103 +69,155 @@ impl std::error::Error for Error {
     }
 }
 
-pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
-    let root_error = |source| Error::Root { root: root.to_path_buf(), source };
+/// A site with the files that the walk found. Without a root there are none.
+struct Walked<'a> {
+    site: &'a Site,
+    root: Option<Root>,
+    tree: Tree,
+}
+
+/// Loads the content. Shares what it can with the `previous` content, whose memory counts too.
+/// `None` if no file changed since, unless `is_forced`.
+pub(super) fn load(
+    settings: &Settings,
+    previous: Option<&Content>,
+    is_forced: bool,
+) -> Result<Option<Content>, Error> {
     let mut progress = Progress::default();
-    let opened = root.canonicalize().and_then(Root::open).map_err(root_error)?;
-    let tree = walk::walk(&opened, settings, |tree| {
+    let sites = settings.sites();
+    let walked = sites.iter().map(|site| find(site, settings.limit_bytes, &mut progress));
+    let walked = walked.collect::<Result<Vec<_>, _>>()?;
+    let fingerprint = fingerprint(&walked);
+    let known_fingerprint = previous.and_then(|previous| previous.fingerprint);
+    if !is_forced && known_fingerprint == Some(fingerprint) {
+        return Ok(None);
+    }
+    let too_large = |needed_bytes| too_large(&walked, needed_bytes, settings.limit_bytes as u64);
+    let needed_bytes = walked.iter().map(|walked| walked.tree.needed_bytes).sum();
+    if needed_bytes > settings.limit_bytes as u64 {
+        return Err(too_large(needed_bytes));
+    }
+    let no_files = Known::new();
+    let known = previous.map_or(&no_files, |previous| &previous.known);
+    let held_bytes = previous.map_or(0, Content::memory_bytes) as u64;
+    let left_bytes = (settings.limit_bytes as u64).saturating_sub(held_bytes);
+    let sources: Vec<read::Source<'_>> = walked
+        .iter()
+        .filter_map(|Walked { root, tree, .. }| {
+            Some(read::Source { root: root.as_ref()?, files: &tree.files })
+        })
+        .collect();
+    let loaded = read::read_all(&sources, known, left_bytes, &mut progress)
+        .map_err(|TooLarge { needed_bytes }| too_large(held_bytes + needed_bytes))?;
+    let mut content = build(settings, &walked, loaded, &mut progress);
+    let is_certain = !content.known.keys().any(Identity::is_of_no_version);
+    content.fingerprint = is_certain.then_some(fingerprint);
+    match content.memory_bytes() as u64 {
+        needed_bytes if needed_bytes > settings.limit_bytes as u64 => Err(too_large(needed_bytes)),
+        _ => Ok(Some(content)),
+    }
+}
+
+/// Finds the files of a site.
+fn find<'a>(
+    site: &'a Site,
+    limit_bytes: usize,
+    progress: &mut Progress,
+) -> Result<Walked<'a>, Error> {
+    let Some(path) = &site.root else {
+        return Ok(Walked { site, root: None, tree: Tree::default() });
+    };
+    let error = |source| Error::Root { root: path.clone(), source };
+    let root = path.canonicalize().and_then(Root::open).map_err(error)?;
+    let settings = walk::Settings { limit_bytes, dotfiles: site.dotfiles };
+    let tree = walk::walk(&root, settings, |tree| {
         if progress.is_due(Instant::now()) {
             let (directories, paths) = (tree.directories.len(), tree.paths.len());
             info!(directories, paths, "looking for the files under --root");
         }
-    })
-    .map_err(root_error)?;
+    });
+    let tree = tree.map_err(error)?;
     tree.skipped.log();
+    Ok(Walked { site, root: Some(root), tree })
+}
 
-    let check = |needed_bytes: u64| {
-        let limit_bytes = settings.limit_bytes as u64;
-        let too_large = needed_bytes > limit_bytes;
-        let (root, files) = (root.to_path_buf(), tree.files.len());
-        if too_large {
-            Err(Error::TooLarge { root, files, needed_bytes, limit_bytes })
-        } else {
-            Ok(())
+/// Identifies the paths and the versions of all files.
+fn fingerprint(walked: &[Walked<'_>]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for Walked { tree, .. } in walked {
+        for (path, file) in &tree.paths {
+            (path, tree.files[*file].identity).hash(&mut hasher);
         }
-    };
-    check(tree.needed_bytes)?;
+        tree.directories.hash(&mut hasher);
+    }
+    hasher.digest()
+}
 
-    let mut content = Content::default();
-    let mut indices = Vec::with_capacity(tree.files.len());
-    let mut bytes = Vec::new();
-    for (read_files, found) in tree.files.iter().enumerate() {
-        let memory_bytes = content.memory_bytes() as u64;
-        if progress.is_due(Instant::now()) {
-            let (files, mib) = (tree.files.len(), memory_bytes >> 20);
-            info!(read_files, files, mib, "reading the files under --root");
-        }
-        let file = open(&opened, &found.path).and_then(|(file, metadata)| {
-            // The file may have grown since the walk.
-            let limit = check(memory_bytes + metadata.len());
-            let modified = limit.is_ok().then(|| read(file, &metadata, &mut bytes)).transpose()?;
-            Ok(limit.map(|()| modified.flatten()))
-        });
-        indices.push(match file {
-            Ok(modified) => Some(content.add_file(&found.mime, &bytes, modified?)),
-            Err(error) => {
-                warn!(path = %found.path.display(), %error, "not served: cannot be read");
-                None
+fn too_large(walked: &[Walked<'_>], needed_bytes: u64, limit_bytes: u64) -> Error {
+    let largest = walked.iter().max_by_key(|walked| walked.tree.needed_bytes);
+    let root = largest.and_then(|walked| walked.site.root.clone()).unwrap_or_default();
+    let files = walked.iter().map(|walked| walked.tree.files.len()).sum();
+    Error::TooLarge { root, files, needed_bytes, limit_bytes }
+}
+
+fn build(
+    settings: &Settings,
+    walked: &[Walked<'_>],
+    loaded: Vec<Vec<Option<Loaded>>>,
+    progress: &mut Progress,
+) -> Content {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut builder = Builder::new(now);
+    let mut of_sites = loaded.iter();
+    for (index, Walked { site, root, tree }) in walked.iter().enumerate() {
+        match root.as_ref().and_then(|_| of_sites.next()) {
+            Some(loaded) => {
+                let files = build::by_path(tree, loaded);
+                if settings.compress {
+                    let left_bytes = settings.limit_bytes.saturating_sub(builder.memory_bytes());
+                    compress::compress(site, tree, &files, left_bytes, progress);
+                }
+                builder.add_site(site, tree, &files);
             }
-        });
-    }
-    for (path, file) in &tree.paths {
-        if let Some(index) = indices[*file] {
-            content.add_path(path, index);
+            None if index == 0 => {
+                builder.add_built_in(site, &[("/index.html", BUILT_IN_PAGE, None)])
+            }
+            None => builder.add_built_in(site, &[]),
         }
     }
-    for directory in &tree.directories {
-        content.add_directory(directory);
-    }
-    check(content.memory_bytes() as u64)?;
-    Ok(content)
-}
-
-/// Opens a file that the walk found. Does not follow a link. If a FIFO or device replaced the file,
-/// returns an error and does not block.
-fn open(root: &Root, path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
-    let file = root.file(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_file() {
-        Ok((file, metadata))
-    } else {
-        Err(io::Error::other("no longer a regular file"))
-    }
-}
-
-/// Reads the file into `bytes`, up to the size in `metadata`. Returns the modification time, which
-/// is never in the future (RFC 9110 §8.8.2.1).
-fn read(file: fs::File, metadata: &fs::Metadata, bytes: &mut Vec<u8>) -> io::Result<Option<u64>> {
-    bytes.clear();
-    file.take(metadata.len()).read_to_end(bytes)?;
-    let modified = metadata.modified()?.min(SystemTime::now());
-    Ok(modified.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()))
+    let mut content = builder.finish();
+    let all = loaded.into_iter().flatten().flatten();
+    content.known = all.map(|Loaded { data, identity }| (identity, data)).collect();
+    content.watched = walked.iter().flat_map(|walked| &walked.tree.watched).cloned().collect();
+    content
 }
 
 /// Decides when to log the progress of loading.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     last: Option<Instant>,
 }
 
 impl Progress {
-    /// Whether [`PROGRESS_EVERY`] has passed since the last message, or since the first call.
-    fn is_due(&mut self, now: Instant) -> bool {
+    /// Interval of the progress messages in the log.
+    pub(super) const PERIOD: Duration = Duration::from_secs(2);
+
+    /// Whether [`Progress::PERIOD`] has passed since the last message, or since the first call.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let last = *self.last.get_or_insert(now);
-        let is_due = now.duration_since(last) >= PROGRESS_EVERY;
+        let is_due = now.duration_since(last) >= Progress::PERIOD;
         if is_due {
             self.last = Some(now);
         }
         is_due
     }
+}
+
+/// The directory that `root` leads to, for a comparison with a later one.
+pub(super) fn directory_of(root: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(root).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]
@@ -173,23 +229,7 @@ mod tests {
         let mut progress = Progress::default();
         let start = Instant::now();
         let due: Vec<u32> =
-            (0..10).filter(|n| progress.is_due(start + *n * PROGRESS_EVERY / 4)).collect();
+            (0..10).filter(|n| progress.is_due(start + *n * Progress::PERIOD / 4)).collect();
         assert_eq!(due, [4, 8]);
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_not_waited_for() {
-        let directory = tempfile::tempdir().unwrap();
-        let canonical = directory.path().canonicalize().unwrap();
-        let path = |name: &str| canonical.join(name);
-        let made = std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap();
-        assert!(made.success());
-        fs::write(path("file"), "x").unwrap();
-        std::os::unix::fs::symlink("file", path("link")).unwrap();
-        let root = Root::open(canonical.clone()).unwrap();
-        assert!(open(&root, &path("file")).is_ok());
-        for name in ["fifo", "link"] {
-            assert!(open(&root, &path(name)).is_err(), "{name}");
-        }
     }
 }

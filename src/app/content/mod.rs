@@ -4,36 +4,78 @@
 //! Created at start-up, then immutable and shared by all workers. A lookup maps a request path to
 //! an index, with one hash lookup and no allocation. The index identifies a pre-rendered response.
 //! No code here touches the file system after [`Content::load`], so no request reaches a file that
-//! was not loaded.
+//! was not loaded. A reload creates another content and shares the bytes of unchanged files.
+//!
+//! In the order of the work: [`walk`] finds files, [`read`] reads them, [`compress`] compresses
+//! them, [`build`] applies the rules of [`site`] and renders the responses. [`rules`] remains for
+//! requests whose path has no file.
 
+mod auth;
+mod build;
 mod charset;
+mod coding;
+mod compress;
+mod current;
+mod data;
 mod file;
 mod hash;
+mod hosts;
+mod listing;
 mod load;
+mod media_type;
+mod pattern;
+mod read;
 mod root;
+mod rules;
+mod site;
 mod skipped;
+mod table;
 mod walk;
+mod watch;
 
+pub use auth::{AuthRule, Users, check_realm};
+pub(crate) use coding::{Choice, choose};
+pub use current::{ContentCounters, Current};
 pub(crate) use file::File;
 pub use load::Error;
+pub use media_type::Types;
+pub use pattern::{Pattern, Template};
+pub(crate) use rules::Outcome;
+pub use site::{
+    ERROR_PAGE_STATUSES, HeaderRule, REDIRECT_STATUSES, RedirectRule, RewriteRule, Site,
+    check_field, check_host_name,
+};
 
-use super::http::response::Redirect;
-use hash::PathHasher;
-use mime_guess::Mime;
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
-use std::path::Path;
+pub(crate) use watch::{Change, Watch, wait};
+
+use super::http::response::{Redirect, Rendered, Status};
+use build::Builder;
+use hosts::Hosts;
+use read::Known;
+use std::path::{Path, PathBuf};
+use table::Table;
 
 /// The page at `/` if no root is configured.
 pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
 
-/// Settings for loading a tree of files.
-#[derive(Clone, Copy, Debug)]
+/// Settings for loading the files of all sites.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Memory limit, in bytes.
     pub limit_bytes: usize,
-    /// Whether to serve names that begin with a dot. `.well-known` is always served.
-    pub dotfiles: bool,
+    /// Whether to compress files at start.
+    pub compress: bool,
+    /// The site of all hosts that no other site names.
+    pub site: Site,
+    /// The other sites.
+    pub hosts: Vec<Site>,
+}
+
+impl Settings {
+    /// All sites, the default first.
+    fn sites(&self) -> Vec<&Site> {
+        [&self.site].into_iter().chain(&self.hosts).collect()
+    }
 }
 
 /// The result of a path lookup.
@@ -43,64 +85,98 @@ pub(crate) enum Entry {
     File(u32),
     /// A directory, requested without its trailing slash. The index is for [`Content::redirect`].
     Redirect(u32),
+    /// A path that a rule applies to, although it has an entry. For [`Content::resolve`].
+    Ruled(u32),
 }
 
-/// The tree of files.
+/// A response without a file of its own: the page of an error, or an answer to OPTIONS.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) status: Status,
+    pub(crate) rendered: Rendered,
+}
+
+/// The files of all sites.
 #[derive(Debug, Default)]
 pub struct Content {
-    entries: HashMap<Box<[u8]>, Entry, BuildHasherDefault<PathHasher>>,
+    /// At least one: the default site comes first.
+    sites: Vec<Table>,
+    hosts: Hosts,
     files: Vec<File>,
     redirects: Vec<Redirect>,
+    pages: Vec<Page>,
+    /// The bytes of files by their version, for the next load.
+    known: Known,
+    /// The directories that contain the files.
+    watched: Vec<PathBuf>,
+    /// The files that the walk found. `None` if some may have changed unnoticed while they were
+    /// read.
+    fingerprint: Option<u64>,
     memory_bytes: usize,
 }
 
 impl Content {
-    /// Loads the files under `root`, or the built-in page without a root. Logs and skips paths that
+    /// Loads the files of all sites, or the built-in page without a root. Logs and skips paths that
     /// cannot be served: unreadable files, special files, and links that leave the root.
-    pub fn load(root: Option<&Path>, settings: Settings) -> Result<Content, Error> {
-        match root {
-            Some(root) => load::load(root, settings),
-            None => Ok(Content::built_in()),
-        }
+    pub fn load(settings: &Settings) -> Result<Content, Error> {
+        let loaded = load::load(settings, None, true)?;
+        Ok(loaded.expect("loaded although nothing changed"))
+    }
+
+    /// Loads again, and shares the bytes of unchanged files. Both contents together must fit the
+    /// memory limit.
+    pub fn reload(&self, settings: &Settings) -> Result<Content, Error> {
+        let loaded = load::load(settings, Some(self), true)?;
+        Ok(loaded.expect("loaded although nothing changed"))
+    }
+
+    /// As [`Content::reload`], if any file changed; otherwise `None`.
+    pub fn reload_if_changed(&self, settings: &Settings) -> Result<Option<Content>, Error> {
+        load::load(settings, Some(self), false)
     }
 
     /// The built-in page alone.
     pub fn built_in() -> Content {
-        let mut content = Content::default();
-        content.add_file_at("/index.html", BUILT_IN_PAGE, None);
-        content.add_directory(b"/");
-        content
+        let mut builder = Builder::new(0);
+        builder.add_built_in(&Site::default(), &[("/index.html", BUILT_IN_PAGE, None)]);
+        builder.finish()
     }
 
     /// The content for [`crate::app::testing`].
     pub(crate) fn for_tests() -> Content {
-        let mut content = Content::built_in();
         let modified = Some(700_000_000);
-        content.add_file_at("/12", b"Hello, all!\n", modified);
-        content.add_file_at("/small", &[b's'; 200], modified);
-        content.add_file_at("/large", &[b'l'; 20_000], modified);
-        content.add_file_at("/dir/index.html", b"<p>dir", modified);
-        content.add_directory(b"/dir/");
-        content
+        let mut builder = Builder::new(u64::MAX);
+        let files: [(&str, &[u8], Option<u64>); 5] = [
+            ("/index.html", BUILT_IN_PAGE, None),
+            ("/12", b"Hello, all!\n", modified),
+            ("/small", &[b's'; 200], modified),
+            ("/large", &[b'l'; 20_000], modified),
+            ("/dir/index.html", b"<p>dir", modified),
+        ];
+        builder.add_built_in(&Site::default(), &files);
+        builder.finish()
     }
 
     /// Bytes of memory in use: contents, heads, paths and tables.
     pub fn memory_bytes(&self) -> usize {
-        let tables = self.entries.capacity() * (size_of::<(Box<[u8]>, Entry)>() + 1)
-            + self.files.capacity() * size_of::<File>()
-            + self.redirects.capacity() * size_of::<Redirect>();
-        self.memory_bytes + tables
+        self.memory_bytes
     }
 
-    /// The number of files.
+    /// The number of files, each form of a file counted.
     pub fn files(&self) -> usize {
         self.files.len()
     }
 
+    /// The site that serves `host`, the value of Host.
+    #[inline]
+    pub(crate) fn site(&self, host: &[u8]) -> u32 {
+        if self.hosts.is_empty() { 0 } else { self.hosts.find(host) }
+    }
+
     /// Looks up `path`, which must be decoded and free of dot segments.
     #[inline]
-    pub(crate) fn find(&self, path: &[u8]) -> Option<Entry> {
-        self.entries.get(path).copied()
+    pub(crate) fn find(&self, site: u32, path: &[u8]) -> Option<Entry> {
+        self.sites[site as usize].get(path)
     }
 
     #[inline]
@@ -112,63 +188,31 @@ impl Content {
         &self.redirects[index as usize]
     }
 
-    /// Adds a file under its path. The path's extension selects the media type.
-    fn add_file_at(&mut self, path: &str, content: &[u8], modified: Option<u64>) {
-        let index = self.add_file(&file::mime_of(Path::new(path)), content, modified);
-        self.add_path(path.as_bytes(), index);
+    pub(crate) fn page(&self, index: u32) -> &Page {
+        &self.pages[index as usize]
     }
 
-    /// Adds a file without a path. Returns its index.
-    fn add_file(&mut self, mime: &Mime, content: &[u8], modified: Option<u64>) -> u32 {
-        let file = File::new(mime, content, modified);
-        self.memory_bytes += file.memory_bytes();
-        let index = index(self.files.len());
-        self.files.push(file);
-        index
+    /// The site's own page for an error.
+    pub(crate) fn error_page(&self, site: u32, status: Status) -> Option<u32> {
+        let pages = &self.sites[site as usize].rules().pages;
+        pages.iter().find(|(of, _)| *of == status).map(|(_, page)| *page)
     }
 
-    /// Adds a path for a file.
-    fn add_path(&mut self, path: &[u8], index: u32) {
-        self.add_entry(path, Entry::File(index));
-    }
-
-    /// Adds a directory; `path` ends with a slash. It serves its index.html, if any. A request
-    /// without the slash gets a redirect. Call this after the directory's files were added.
-    fn add_directory(&mut self, path: &[u8]) {
-        let Some(entry) = self.find(&[path, b"index.html"].concat()) else { return };
-        self.add_entry(path, entry);
-        let without_slash = &path[..path.len() - 1];
-        if without_slash.is_empty() {
-            return;
-        }
-        let redirect = Redirect::new(&encode(path));
-        self.memory_bytes += redirect.memory_bytes();
-        let index = index(self.redirects.len());
-        self.redirects.push(redirect);
-        self.add_entry(without_slash, Entry::Redirect(index));
-    }
-
-    fn add_entry(&mut self, path: &[u8], entry: Entry) {
-        self.memory_bytes += path.len();
-        self.entries.insert(path.into(), entry);
+    /// The directories that contain the files, for a watch.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.watched
     }
 }
 
-fn index(count: usize) -> u32 {
-    u32::try_from(count).expect("the memory limit allows far fewer than 2^32 files")
+/// The directory that `root` leads to, for a comparison with a later one.
+pub fn directory_of(root: &Path) -> Option<(u64, u64)> {
+    load::directory_of(root)
 }
 
-/// A path in URI form: characters other than `pchar` and `/` (RFC 3986 §3.3) are percent-encoded.
+/// A path in URI form.
 fn encode(path: &[u8]) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for &byte in path {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    let encoded = path.iter().flat_map(|byte| pattern::encoded(byte).to_vec());
+    encoded.map(char::from).collect()
 }
 
 #[cfg(test)]

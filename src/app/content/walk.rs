@@ -12,11 +12,9 @@
 //! - All paths through one link are served. A directory that has [`LINKED_PATHS_MAX`] paths through
 //!   links gets no further path through several links.
 
-use super::Settings;
-use super::file::mime_of;
+use super::data::Identity;
 use super::root::Root;
 use super::skipped::{Reason, Skipped};
-use mime_guess::Mime;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -36,15 +34,26 @@ pub(super) const FILE_MAX_BYTES: u64 = (1 << 32) - 4096;
 /// RFC 8615. The only name with a leading dot that is always served.
 const WELL_KNOWN: &[u8] = b".well-known";
 
+/// What the walk looks for.
+#[derive(Clone, Copy)]
+pub(super) struct Settings {
+    /// Memory limit, in bytes.
+    pub(super) limit_bytes: usize,
+    /// Whether to find names that begin with a dot.
+    pub(super) dotfiles: bool,
+}
+
 /// The result of the walk.
 #[derive(Default)]
 pub(super) struct Tree {
-    /// The files. An inode appears once for each media type that its names select.
+    /// The files, each inode once.
     pub(super) files: Vec<Found>,
     /// Request paths, each with an index in `files`.
     pub(super) paths: Vec<(Vec<u8>, usize)>,
     /// Request paths of directories, each with a trailing slash.
     pub(super) directories: Vec<Vec<u8>>,
+    /// The directories themselves, which a watch observes.
+    pub(super) watched: Vec<PathBuf>,
     pub(super) skipped: Skipped,
     /// Memory that the whole tree needs.
     pub(super) needed_bytes: u64,
@@ -54,7 +63,8 @@ pub(super) struct Tree {
 pub(super) struct Found {
     /// A canonical path.
     pub(super) path: PathBuf,
-    pub(super) mime: Mime,
+    /// The version of the file during the walk.
+    pub(super) identity: Identity,
 }
 
 /// Device and inode.
@@ -98,7 +108,7 @@ struct Walk<'a> {
     settings: Settings,
     directories: Vec<Directory>,
     directory_of: HashMap<Inode, usize>,
-    file_of: HashMap<(Inode, Mime), usize>,
+    file_of: HashMap<Inode, usize>,
     visits: Vec<Visit>,
     /// Visits with as many links as the current visit, and visits with one more.
     next: VecDeque<usize>,
@@ -213,6 +223,7 @@ impl Walk<'_> {
     fn list(&mut self, directory: usize) -> Vec<Entry> {
         let Directory { path, inode, .. } = &self.directories[directory];
         let (path, inode) = (path.clone(), *inode);
+        self.tree.watched.push(path.clone());
         let opened =
             self.root.directory(&path).and_then(|opened| Ok((names_in(&opened, inode)?, opened)));
         match opened {
@@ -254,9 +265,9 @@ impl Walk<'_> {
     fn target(&mut self, path: &Path, stat: &Stat) -> Result<(Target, bool), Reason> {
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             let (canonical, stat) = self.follow(path)?;
-            Ok((self.served(path, canonical, &stat)?, true))
+            Ok((self.served(canonical, &stat)?, true))
         } else {
-            Ok((self.served(path, path.to_path_buf(), stat)?, false))
+            Ok((self.served(path.to_path_buf(), stat)?, false))
         }
     }
 
@@ -277,13 +288,13 @@ impl Walk<'_> {
         Ok((canonical, stat))
     }
 
-    /// The directory or file at `canonical`, reached under the name `named`.
-    fn served(&mut self, named: &Path, canonical: PathBuf, stat: &Stat) -> Result<Target, Reason> {
+    /// The directory or file at `canonical`.
+    fn served(&mut self, canonical: PathBuf, stat: &Stat) -> Result<Target, Reason> {
         let bytes = stat.st_size as u64;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Target::Directory(self.directory(canonical, stat))),
             FileType::RegularFile if bytes > FILE_MAX_BYTES => Err(Reason::TooLarge(bytes)),
-            FileType::RegularFile => Ok(Target::File(self.found(named, canonical, stat))),
+            FileType::RegularFile => Ok(Target::File(self.found(canonical, stat))),
             kind => Err(Reason::Special(kind_of(kind))),
         }
     }
@@ -296,13 +307,11 @@ impl Walk<'_> {
         })
     }
 
-    /// The file at `path`. The last name in `named` selects its media type.
-    fn found(&mut self, named: &Path, path: PathBuf, stat: &Stat) -> usize {
-        let mime = mime_of(named);
-        let key = (inode_of(stat), mime.clone());
-        *self.file_of.entry(key).or_insert_with(|| {
+    /// The file at `path`.
+    fn found(&mut self, path: PathBuf, stat: &Stat) -> usize {
+        *self.file_of.entry(inode_of(stat)).or_insert_with(|| {
             self.tree.needed_bytes += stat.st_size as u64 + FILE_OVERHEAD_BYTES;
-            self.tree.files.push(Found { path, mime });
+            self.tree.files.push(Found { path, identity: Identity::of(stat) });
             self.tree.files.len() - 1
         })
     }

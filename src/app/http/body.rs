@@ -7,7 +7,8 @@
 //! ends in CR LF only. Two recipients that disagree on the end of a message make request smuggling
 //! possible (§11.2).
 
-use super::refusal::Refusal;
+use super::error::HttpError;
+use super::path::hex;
 use super::request::Framing;
 
 /// The position of a connection within the content of a request.
@@ -48,13 +49,13 @@ impl Discard {
     /// The reader for content of this framing, if there is content. Refuses more than `limit` bytes
     /// on the wire.
     #[inline]
-    pub(in crate::app) fn of(framing: Framing, limit: u32) -> Result<Option<Discard>, Refusal> {
+    pub(in crate::app) fn of(framing: Framing, limit: u32) -> Result<Option<Discard>, HttpError> {
         match framing {
             Framing::None => Ok(None),
             Framing::Chunked => Ok(Some(Discard::chunked(limit))),
             Framing::Length(length) => match u32::try_from(length) {
                 Ok(length) if length <= limit => Ok(Some(Discard::length(length))),
-                _ => Err(Refusal::BodyTooLarge),
+                _ => Err(HttpError::BodyTooLarge),
             },
         }
     }
@@ -76,7 +77,7 @@ impl Discard {
 
     /// Discards the content in `bytes` and returns its length. That is all of `bytes` unless the
     /// content ends within them.
-    pub(in crate::app) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    pub(in crate::app) fn read(&mut self, bytes: &[u8]) -> Result<usize, HttpError> {
         self.read_data(bytes, |_| {})
     }
 
@@ -87,7 +88,7 @@ impl Discard {
         &mut self,
         bytes: &[u8],
         mut sink: impl FnMut(&[u8]),
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, HttpError> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::End {
             let n = match self.state {
@@ -102,7 +103,7 @@ impl Discard {
                 }
             };
             at += n;
-            self.budget = self.budget.checked_sub(n as u32).ok_or(Refusal::BodyTooLarge)?;
+            self.budget = self.budget.checked_sub(n as u32).ok_or(HttpError::BodyTooLarge)?;
         }
         Ok(at)
     }
@@ -117,7 +118,7 @@ impl Discard {
     }
 
     /// The state after one byte outside of data.
-    fn framing(&mut self, byte: u8) -> Result<State, Refusal> {
+    fn framing(&mut self, byte: u8) -> Result<State, HttpError> {
         use State::*;
         Ok(match (self.state, byte) {
             (SizeStart | Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
@@ -138,16 +139,16 @@ impl Discard {
             (Trailer, byte) if is_text(byte) => Trailer,
             (TrailerLf, b'\n') => TrailerStart,
             (EndLf, b'\n') => End,
-            _ => return Err(Refusal::BadChunk),
+            _ => return Err(HttpError::BadChunk),
         })
     }
 
     /// Refuses a chunk as soon as its size exceeds the limit.
-    fn push_digit(&mut self, digit: u8) -> Result<(), Refusal> {
-        let value = char::from(digit).to_digit(16).ok_or(Refusal::BadChunk)?;
-        let size = self.left.checked_mul(16).ok_or(Refusal::BodyTooLarge)? + value;
+    fn push_digit(&mut self, digit: u8) -> Result<(), HttpError> {
+        let value = hex(digit).ok_or(HttpError::BadChunk)?;
+        let size = self.left.checked_mul(16).ok_or(HttpError::BodyTooLarge)? + u32::from(value);
         if size > self.budget {
-            return Err(Refusal::BodyTooLarge);
+            return Err(HttpError::BodyTooLarge);
         }
         self.left = size;
         Ok(())

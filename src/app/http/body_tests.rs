@@ -4,7 +4,7 @@ use proptest::prelude::*;
 const LIMIT: u32 = 64;
 
 /// Reads `bytes` in pieces of `step`; how many were content, and whether it ended.
-fn read(mut discard: Discard, bytes: &[u8], step: usize) -> Result<(usize, bool), Refusal> {
+fn read(mut discard: Discard, bytes: &[u8], step: usize) -> Result<(usize, bool), HttpError> {
     let mut at = 0;
     while at < bytes.len() && !discard.is_over() {
         let chunk = &bytes[at..bytes.len().min(at + step)];
@@ -16,7 +16,7 @@ fn read(mut discard: Discard, bytes: &[u8], step: usize) -> Result<(usize, bool)
 #[test]
 fn chunked_content_by_the_rules_of_rfc_9112_section_7() {
     let next = "GET";
-    type Case<'a> = (&'a str, &'a str, Result<bool, Refusal>);
+    type Case<'a> = (&'a str, &'a str, Result<bool, HttpError>);
     let table: &[Case<'_>] = &[
         ("§7.1 the last chunk alone", "0\r\n\r\n", Ok(true)),
         ("§7.1 two chunks", "3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n", Ok(true)),
@@ -29,22 +29,22 @@ fn chunked_content_by_the_rules_of_rfc_9112_section_7() {
         ("§7.1.1 extensions are ignored", "1;a=b;c=\"d\"\r\nx\r\n0 ;e\r\n\r\n", Ok(true)),
         ("§7.1.2 trailers are ignored", "0\r\nA: b\r\nC: d\r\n\r\n", Ok(true)),
         ("not over yet", "3\r\nabc\r\n", Ok(false)),
-        ("§7.1 no size", "\r\n", Err(Refusal::BadChunk)),
-        ("§7.1 no digit", "x\r\n", Err(Refusal::BadChunk)),
-        ("§7.1 a sign", "+1\r\n", Err(Refusal::BadChunk)),
-        ("§7.1 a prefix", "0x1\r\n", Err(Refusal::BadChunk)),
-        ("white space before the size", " 1\r\n", Err(Refusal::BadChunk)),
-        ("white space behind the size", "1 \r\n", Err(Refusal::BadChunk)),
-        ("§2.2 a bare LF behind the size", "1\nx\r\n", Err(Refusal::BadChunk)),
-        ("§2.2 a bare CR behind the size", "1\rx", Err(Refusal::BadChunk)),
-        ("a bare LF in an extension", "1;a\nx\r\n", Err(Refusal::BadChunk)),
-        ("a bare LF behind the data", "1\r\nx\n", Err(Refusal::BadChunk)),
-        ("data longer than its size", "1\r\nxy\r\n", Err(Refusal::BadChunk)),
-        ("a folded trailer", "0\r\n a: b\r\n\r\n", Err(Refusal::BadChunk)),
-        ("a bare LF in a trailer", "0\r\na: b\n\r\n", Err(Refusal::BadChunk)),
-        ("a NUL in a trailer", "0\r\na: \0\r\n\r\n", Err(Refusal::BadChunk)),
-        ("a chunk past the limit", "41\r\n", Err(Refusal::BodyTooLarge)),
-        ("a size of many digits", "ffffffffffffffffffff\r\n", Err(Refusal::BodyTooLarge)),
+        ("§7.1 no size", "\r\n", Err(HttpError::BadChunk)),
+        ("§7.1 no digit", "x\r\n", Err(HttpError::BadChunk)),
+        ("§7.1 a sign", "+1\r\n", Err(HttpError::BadChunk)),
+        ("§7.1 a prefix", "0x1\r\n", Err(HttpError::BadChunk)),
+        ("white space before the size", " 1\r\n", Err(HttpError::BadChunk)),
+        ("white space behind the size", "1 \r\n", Err(HttpError::BadChunk)),
+        ("§2.2 a bare LF behind the size", "1\nx\r\n", Err(HttpError::BadChunk)),
+        ("§2.2 a bare CR behind the size", "1\rx", Err(HttpError::BadChunk)),
+        ("a bare LF in an extension", "1;a\nx\r\n", Err(HttpError::BadChunk)),
+        ("a bare LF behind the data", "1\r\nx\n", Err(HttpError::BadChunk)),
+        ("data longer than its size", "1\r\nxy\r\n", Err(HttpError::BadChunk)),
+        ("a folded trailer", "0\r\n a: b\r\n\r\n", Err(HttpError::BadChunk)),
+        ("a bare LF in a trailer", "0\r\na: b\n\r\n", Err(HttpError::BadChunk)),
+        ("a NUL in a trailer", "0\r\na: \0\r\n\r\n", Err(HttpError::BadChunk)),
+        ("a chunk past the limit", "41\r\n", Err(HttpError::BodyTooLarge)),
+        ("a size of many digits", "ffffffffffffffffffff\r\n", Err(HttpError::BodyTooLarge)),
     ];
     for (rule, content, expected) in table {
         let bytes = [content.as_bytes(), if *expected == Ok(true) { next.as_bytes() } else { b"" }]
@@ -66,12 +66,12 @@ fn framing_counts_against_the_limit() {
         let bytes = endless.repeat(40);
         assert_eq!(
             read(Discard::chunked(LIMIT), bytes.as_bytes(), 3),
-            Err(Refusal::BodyTooLarge),
+            Err(HttpError::BodyTooLarge),
             "{endless}"
         );
     }
     let trailers = format!("0\r\n{}", "A: b\r\n".repeat(40));
-    assert_eq!(read(Discard::chunked(LIMIT), trailers.as_bytes(), 5), Err(Refusal::BodyTooLarge));
+    assert_eq!(read(Discard::chunked(LIMIT), trailers.as_bytes(), 5), Err(HttpError::BodyTooLarge));
 }
 
 proptest! {

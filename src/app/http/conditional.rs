@@ -1,5 +1,5 @@
 //! Conditional requests (RFC 9110 §13). Input: the fields of a request and the validators of a
-//! file. Output: a verdict.
+//! file. Output: a verdict, or the Range that applies.
 //!
 //! Only for GET and HEAD of an existing file: a server ignores preconditions if the answer without
 //! them is not a 2xx (§13.2.1).
@@ -25,13 +25,6 @@ pub(in crate::app) enum Verdict {
     NotModified,
     /// Answer 412.
     Failed,
-}
-
-/// Whether the field of this name is a precondition.
-pub(in crate::app) fn is_precondition(name: &str) -> bool {
-    ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
-        .iter()
-        .any(|precondition| name.eq_ignore_ascii_case(precondition))
 }
 
 /// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `now` in unix seconds.
@@ -64,6 +57,32 @@ pub(in crate::app) fn evaluate(fields: &[Header<'_>], file: Validators<'_>, now:
         return Verdict::NotModified;
     }
     Verdict::Perform
+}
+
+/// The value of Range, if it applies: if there is no If-Range, or If-Range has a strong validator
+/// of the current version (RFC 9110 §13.1.5). Range and If-Range have one value: a request with
+/// more gets the whole file.
+pub(super) fn range<'a>(fields: &[Header<'a>], file: Validators<'_>, now: u64) -> Option<&'a [u8]> {
+    let values = |name: &'static str| {
+        fields
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
+    };
+    let range = only(values("Range"))?;
+    if values("If-Range").next().is_none() {
+        return Some(range);
+    }
+    let validator = only(values("If-Range"))?;
+    let matches = if validator.ends_with(b"\"") {
+        validator == file.etag
+    } else {
+        // §8.8.2.2: a date is a strong validator if the file cannot have changed twice within the
+        // second. That is certain once the second is over.
+        let date = date::parse(validator, now).and_then(|date| u64::try_from(date).ok());
+        file.modified.is_some_and(|modified| date == Some(modified) && modified < now)
+    };
+    matches.then_some(range)
 }
 
 /// §13.1.3 and §13.1.4: ignore a date field with more than one member.

@@ -104,9 +104,3 @@ fn without_a_modification_date_date_conditions_are_ignored() {
     assert_eq!(verdict(&[("If-Modified-Since", LATER)], undated), Verdict::Perform);
     assert_eq!(verdict(&[("If-Unmodified-Since", EARLIER)], undated), Verdict::Perform);
 }
-
-#[test]
-fn precondition_names_are_known_in_any_case() {
-    assert!(is_precondition("if-none-match") && is_precondition("IF-MATCH"));
-    assert!(!is_precondition("If-Range") && !is_precondition("Host"));
-}

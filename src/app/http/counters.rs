@@ -1,6 +1,6 @@
 //! What the HTTP handler of one worker counts.
 
-use super::refusal::Refusal;
+use super::error::HttpError;
 use super::response::Status;
 
 simoom_io::counters! {
@@ -16,14 +16,16 @@ simoom_io::counters! {
         http_request_content_bytes: bytes,
         /// Interim answers 100 (Continue).
         http_continues,
-        /// Answers 200 and 204.
+        /// Answers 200, 204 and 206.
         http_responses_2xx,
-        /// Answers 301 and 304.
+        /// Answers 300 to 399.
         http_responses_3xx,
         /// Answers 400 to 499, refused requests included.
         http_responses_4xx,
-        /// Answers 500, 501 and 505.
+        /// Answers 500 to 599.
         http_responses_5xx,
+        /// Answers 206 with one range or several.
+        http_partial,
         /// Answers 304.
         http_not_modified,
         /// Answers 404.
@@ -32,6 +34,8 @@ simoom_io::counters! {
         http_method_not_allowed,
         /// Answers 412.
         http_precondition_failed,
+        /// Answers 416: the range begins past the end of the file.
+        http_range_not_satisfiable,
         /// Answers 501 to an unknown method.
         http_unknown_method,
         /// Requests refused because the head does not follow the grammar.
@@ -62,10 +66,14 @@ simoom_io::counters! {
         http_unknown_coding,
         /// Requests refused because of a version other than 1.0 and 1.1 (505).
         http_unknown_version,
+        /// Connections closed after the largest number of requests (`--http-requests`).
+        http_request_limits,
+        /// Pipelines interrupted to serve other connections (`--http-pipeline`).
+        http_pipeline_limits,
         /// Connections closed because no HTTP request arrived.
         http_idle_timeouts,
-        /// Connections reset because the HTTP client stopped reading.
-        http_stalled,
+        /// Records of the access log that were lost because its file was written too slowly.
+        http_access_log_lost,
     }
 }
 
@@ -73,20 +81,35 @@ impl Counters {
     pub(super) fn note_answer(&mut self, status: Status) {
         match status {
             Status::Ok | Status::NoContent => self.http_responses_2xx += 1,
-            Status::MovedPermanently => self.http_responses_3xx += 1,
+            Status::PartialContent => {
+                self.http_responses_2xx += 1;
+                self.http_partial += 1;
+            }
+            Status::MovedPermanently
+            | Status::Found
+            | Status::SeeOther
+            | Status::TemporaryRedirect
+            | Status::PermanentRedirect => self.http_responses_3xx += 1,
             Status::NotModified => {
                 self.http_responses_3xx += 1;
                 self.http_not_modified += 1;
             }
-            Status::InternalServerError | Status::NotImplemented | Status::VersionNotSupported => {
+            Status::InternalServerError
+            | Status::NotImplemented
+            | Status::ServiceUnavailable
+            | Status::VersionNotSupported => {
                 self.http_responses_5xx += 1;
+            }
+            Status::RangeNotSatisfiable => {
+                self.http_responses_4xx += 1;
+                self.http_range_not_satisfiable += 1;
             }
             _ => self.http_responses_4xx += 1,
         }
     }
 
-    /// The named kinds of answers that are pages but end nothing.
-    pub(super) fn note_page(&mut self, status: Status) {
+    /// Counts a response that has no file and leaves the connection open.
+    pub(super) fn note_status_body(&mut self, status: Status) {
         match status {
             Status::NotFound => self.http_not_found += 1,
             Status::MethodNotAllowed => self.http_method_not_allowed += 1,
@@ -97,22 +120,22 @@ impl Counters {
         }
     }
 
-    pub(super) fn note_refusal(&mut self, refusal: Refusal) {
-        *match refusal {
-            Refusal::BadSyntax => &mut self.http_bad_syntax,
-            Refusal::BadHost => &mut self.http_bad_host,
-            Refusal::BadFraming => &mut self.http_bad_framing,
-            Refusal::BadTarget => &mut self.http_bad_target,
-            Refusal::BadChunk => &mut self.http_bad_chunk,
-            Refusal::HeadTimeout => &mut self.http_head_timeouts,
-            Refusal::BodyTimeout => &mut self.http_body_timeouts,
-            Refusal::BodyTooLarge => &mut self.http_body_too_large,
-            Refusal::LineTooLong => &mut self.http_line_too_long,
-            Refusal::UnknownExpectation => &mut self.http_unknown_expectation,
-            Refusal::HeadTooLarge => &mut self.http_head_too_large,
-            Refusal::TooManyFields => &mut self.http_too_many_fields,
-            Refusal::UnknownCoding => &mut self.http_unknown_coding,
-            Refusal::UnknownVersion => &mut self.http_unknown_version,
+    pub(super) fn note_error(&mut self, error: HttpError) {
+        *match error {
+            HttpError::BadSyntax => &mut self.http_bad_syntax,
+            HttpError::BadHost => &mut self.http_bad_host,
+            HttpError::BadFraming => &mut self.http_bad_framing,
+            HttpError::BadTarget => &mut self.http_bad_target,
+            HttpError::BadChunk => &mut self.http_bad_chunk,
+            HttpError::HeadTimeout => &mut self.http_head_timeouts,
+            HttpError::BodyTimeout => &mut self.http_body_timeouts,
+            HttpError::BodyTooLarge => &mut self.http_body_too_large,
+            HttpError::LineTooLong => &mut self.http_line_too_long,
+            HttpError::UnknownExpectation => &mut self.http_unknown_expectation,
+            HttpError::HeadTooLarge => &mut self.http_head_too_large,
+            HttpError::TooManyFields => &mut self.http_too_many_fields,
+            HttpError::UnknownCoding => &mut self.http_unknown_coding,
+            HttpError::UnknownVersion => &mut self.http_unknown_version,
         } += 1;
     }
 }

@@ -1,6 +1,6 @@
 //! The worker's interface to the HTTP handler, besides the calls for each connection.
 
-use super::{Blob, Conn, Http};
+use super::{Blob, Connection, Http};
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use simoom_io::Reply;
@@ -14,11 +14,11 @@ impl Handler for Http {
         Http::drain(self);
     }
 
-    fn idle(&self, conn: &Conn) -> bool {
+    fn idle(&self, conn: &Connection) -> bool {
         conn.is_between_requests()
     }
 
-    fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn panicked(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         Http::panicked(self, conn, reply);
     }
 

@@ -3,13 +3,14 @@
 //! The search remembers its position, so it reads each byte once even if a head arrives byte by
 //! byte.
 
-use super::refusal::Refusal;
+use super::error::HttpError;
+use super::options::HeadLimits;
 use super::target::alphanumeric_or;
 
-/// The longest request line, without its CR LF.
-pub(in crate::app) const REQUEST_LINE_MAX_BYTES: usize = 8 * 1024;
-/// The longest head, with its request line and empty line. A transport must buffer at least this
-/// much for one connection.
+/// The default limit of the request line, without its CR LF.
+pub(in crate::app) const LINE_MAX_BYTES: usize = 8 * 1024;
+/// The largest limit of a head, with its request line and empty line, and the default. A transport
+/// must buffer at least this much for one connection.
 pub(in crate::app) const HEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// `tchar` of RFC 9110 §5.6.2.
@@ -25,10 +26,15 @@ pub(in crate::app) struct Search {
 }
 
 impl Search {
-    /// Whether the search has passed the request line.
-    pub(in crate::app) fn is_past_line(self) -> bool {
-        self.past_line
+    /// The error for a head that exceeds the input buffer of a transport.
+    pub(in crate::app) fn overfull(self) -> HttpError {
+        if self.past_line { HttpError::HeadTooLarge } else { HttpError::LineTooLong }
     }
+}
+
+/// Whether `byte` may occur in a token (RFC 9110 §5.6.2).
+pub(in crate::app) fn is_tchar(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
 }
 
 /// The length of the head at the start of `bytes`, with its empty line. `None` until the whole head
@@ -39,36 +45,39 @@ impl Search {
 pub(in crate::app) fn find_end(
     bytes: &[u8],
     search: &mut Search,
-) -> Result<Option<usize>, Refusal> {
-    let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
+    limits: HeadLimits,
+) -> Result<Option<usize>, HttpError> {
+    let line_max_bytes = usize::from(limits.line_max_bytes);
+    let head_max_bytes = usize::from(limits.head_max_bytes).min(HEAD_MAX_BYTES);
+    let window = &bytes[..bytes.len().min(head_max_bytes)];
     // A transport never delivers fewer bytes than before. If one did, start the search again and do
     // not panic.
     debug_assert!(usize::from(search.seen) <= window.len(), "offered input has shrunk");
     let mut at = usize::from(search.seen).min(window.len());
-    if at == 0 && window.first().is_some_and(|&byte| !TOKEN[usize::from(byte)]) {
-        return Err(Refusal::BadSyntax);
+    if at == 0 && window.first().is_some_and(|&byte| !is_tchar(byte)) {
+        return Err(HttpError::BadSyntax);
     }
     while let Some(distance) = memchr::memchr(b'\n', &window[at..]) {
         let lf = at + distance;
         at = lf + 1;
         if !search.past_line {
-            if lf > REQUEST_LINE_MAX_BYTES + 1 {
-                return Err(Refusal::LineTooLong);
+            if lf > line_max_bytes + 1 {
+                return Err(HttpError::LineTooLong);
             }
             search.past_line = true;
         }
         if lf == 0 || window[lf - 1] != b'\r' {
-            return Err(Refusal::BadSyntax);
+            return Err(HttpError::BadSyntax);
         }
         if lf >= 3 && window[lf - 2] == b'\n' {
             return Ok(Some(at));
         }
     }
-    if !search.past_line && window.len() > REQUEST_LINE_MAX_BYTES + 1 {
-        return Err(Refusal::LineTooLong);
+    if !search.past_line && window.len() > line_max_bytes + 1 {
+        return Err(HttpError::LineTooLong);
     }
-    if window.len() == HEAD_MAX_BYTES {
-        return Err(Refusal::HeadTooLarge);
+    if window.len() == head_max_bytes {
+        return Err(HttpError::HeadTooLarge);
     }
     search.seen = window.len() as u16;
     Ok(None)

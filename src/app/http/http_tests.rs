@@ -44,8 +44,9 @@ fn a_small_file_whole() {
     assert_eq!(
         get("/12", ""),
         "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: 12\r\n\
-         ETag: \"a50011c2c34c59a1-c\"\r\nLast-Modified: Sat, 07 Mar 1992 20:26:40 GMT\r\n\r\nHello, all!\n"
+         Content-Type: application/octet-stream\r\nETag: \"5f70708547577b0f-c\"\r\n\
+         Last-Modified: Sat, 07 Mar 1992 20:26:40 GMT\r\nAccept-Ranges: bytes\r\n\
+         Content-Length: 12\r\n\r\nHello, all!\n"
     );
 }
 
@@ -56,7 +57,7 @@ fn a_small_answer_is_one_entry_and_a_large_one_shares_its_file() {
         let (mut queue, mut effects) = Default::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-        http().received(&mut Conn::default(), request.as_bytes(), &mut reply);
+        http().received(&mut Connection::default(), request.as_bytes(), &mut reply);
         assert_eq!(pool.free(), (64 - entries, 63), "{target}");
         queue.clear(&mut pool);
     }
@@ -299,6 +300,141 @@ fn conditional_requests_are_answered_304_and_412() {
 }
 
 #[test]
+fn a_range_is_sent_with_the_fields_of_the_file() {
+    let full = get("/12", "");
+    let (fields, _) = full.split_once("Content-Length").unwrap();
+    let fields = fields.replace("200 OK", "206 Partial Content");
+    assert_eq!(
+        get("/12", "Range: bytes=7-9\r\n"),
+        format!("{fields}Content-Range: bytes 7-9/12\r\nContent-Length: 3\r\n\r\nall")
+    );
+    let answer = get("/12", "Range: bytes=12-\r\n");
+    assert!(answer.starts_with("HTTP/1.1 416 Range Not Satisfiable\r\n"), "{answer}");
+    assert_eq!(field(&answer, "Content-Range"), Some("bytes */12"));
+}
+
+/// A multipart response in parts: for each, its Content-Range and its bytes.
+fn parts(answer: &str) -> Vec<(&str, &str)> {
+    let boundary = field(answer, "Content-Type")
+        .and_then(|value| value.strip_prefix("multipart/byteranges; boundary="))
+        .expect("a multipart response");
+    let (_, content) = answer.split_once("\r\n\r\n").unwrap();
+    assert_eq!(field(answer, "Content-Length").unwrap().parse(), Ok(content.len()));
+    let content = content.strip_suffix(&format!("\r\n--{boundary}--\r\n")).expect("its end");
+    let delimiter = format!("\r\n--{boundary}\r\n");
+    let (before, parts) = content.split_once(&delimiter).unwrap();
+    assert_eq!(before, "");
+    parts
+        .split(&delimiter)
+        .map(|part| {
+            let (head, bytes) = part.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("Content-Type: application/octet-stream\r\n"), "{head}");
+            let (_, range) = head.split_once("Content-Range: bytes ").unwrap();
+            (range, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn several_ranges_are_parts_of_one_response_rfc_9110_section_14_6() {
+    let answer = get("/large", "Range: bytes=0-1,1000-1002,-1\r\n");
+    assert!(answer.starts_with("HTTP/1.1 206 "), "{answer}");
+    assert_eq!(
+        parts(&answer),
+        [("0-1/20000", "ll"), ("1000-1002/20000", "lll"), ("19999-19999/20000", "l")]
+    );
+    assert_eq!(field(&answer, "Content-Range"), None, "§15.3.7.2");
+    assert_eq!(field(&answer, "ETag"), field(&get("/large", ""), "ETag"));
+    let many: Vec<_> = (0..60).map(|at| format!("{}-{}", at * 300, at * 300 + 99)).collect();
+    let answer = get("/large", &format!("Range: bytes={}\r\n", many.join(",")));
+    let expected: Vec<_> = many.iter().map(|range| format!("{range}/20000")).collect();
+    assert_eq!(parts(&answer).iter().map(|(range, _)| *range).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_response_of_many_parts_waits_for_capacity_and_is_in_order() {
+    let ranges: Vec<_> = (0..50).map(|at| format!("{}-{}", at * 400, at * 400 + 9)).collect();
+    let ranges = format!("Range: bytes={}\r\n", ranges.join(","));
+    for version in ["1.1", "1.7"] {
+        let request = format!("GET /large HTTP/{version}\r\nHost: a\r\n{ranges}\r\n");
+        let input = [GET, request.as_bytes(), GET, request.as_bytes(), GET].concat();
+        let wide = http_answers(&input, &[], false);
+        assert_eq!((codes(&wide.0), wide.1), (vec![200, 206, 200, 206, 200], false));
+        for sizes in [&[][..], &[1], &[100, 7]] {
+            assert_eq!(http_answers(&input, sizes, true), wide, "{sizes:?}");
+        }
+    }
+    let mut line = open();
+    line.offer(format!("GET /large HTTP/1.1\r\nHost: a\r\n{ranges}\r\n").as_bytes());
+    assert_eq!(codes(&line.take()), [206]);
+    let counters = line.app.counters();
+    assert_eq!((counters.http_requests, counters.http_partial), (1, 1), "counted once");
+}
+
+#[test]
+fn the_idle_timeout_cuts_no_parts() {
+    let ranges: Vec<_> = (0..60).map(|at| format!("{}-{}", at * 300, at * 300 + 199)).collect();
+    let ranges = ranges.join(",");
+    let request = format!("GET /large HTTP/1.1\r\nHost: a\r\nRange: bytes={ranges}\r\n\r\n");
+    let mut line = Line::open_with(http(), 80, simoom_io::send::Pool::new(8, 8));
+    line.offer(request.as_bytes());
+    let mut answer = Vec::new();
+    for _ in 0..100 {
+        line.expire();
+        assert!(!line.closed() && !line.aborted());
+        let (part, resumed) = line.take_once(|_| {});
+        answer.extend(part);
+        if !resumed {
+            break;
+        }
+        assert_eq!(line.deadline(), Some(Timeouts::default().idle));
+    }
+    assert_eq!(parts(&text(answer)).len(), 60);
+}
+
+#[test]
+fn ranges_and_conditions_together_rfc_9110_section_13_2_2() {
+    let full = get("/12", "");
+    let etag = field(&full, "ETag").unwrap();
+    let (modified, earlier) = ("Sat, 07 Mar 1992 20:26:40 GMT", "Sat, 07 Mar 1992 20:26:39 GMT");
+    let table = [
+        ("§13.1.5 the tag", format!("If-Range: {etag}"), 206),
+        ("§13.1.5 another tag", "If-Range: \"x\"".into(), 200),
+        ("§13.1.5 a weak tag", format!("If-Range: W/{etag}"), 200),
+        ("§13.1.5 no list of tags", format!("If-Range: \"x\", {etag}"), 200),
+        ("§13.1.5 no asterisk", "If-Range: *".into(), 200),
+        ("§13.1.5 the date", format!("If-Range: {modified}"), 206),
+        ("§13.1.5 an earlier date", format!("If-Range: {earlier}"), 200),
+        ("§13.1.5 a later date", "If-Range: Sun, 06 Nov 1994 08:49:37 GMT".into(), 200),
+        ("§13.1.5 the date in another format", "If-Range: Sat Mar  7 20:26:40 1992".into(), 206),
+        ("§13.1.5 not a date", "If-Range: yesterday".into(), 200),
+        ("§13.1.5 two values", format!("If-Range: {etag}\r\nIf-Range: {etag}"), 200),
+        ("§13.2.2 step 1", "If-Match: \"x\"".into(), 412),
+        ("§13.2.2 step 1, then the range", format!("If-Match: {etag}"), 206),
+        ("§13.2.2 step 2", format!("If-Unmodified-Since: {earlier}"), 412),
+        ("§13.2.2 step 3", format!("If-None-Match: {etag}\r\nIf-Range: {etag}"), 304),
+        ("§13.2.2 step 4", format!("If-Modified-Since: {modified}\r\nIf-Range: {etag}"), 304),
+        ("§13.2.2 step 5", format!("If-None-Match: \"x\"\r\nIf-Range: \"y\""), 200),
+        ("§14.2 two Range fields", "Range: bytes=0-1".into(), 200),
+        ("§14.2 content of a request", "Content-Length: 3\r\n\r\nabc".into(), 200),
+    ];
+    for (rule, fields, code) in table {
+        let end = if fields.contains("\r\n\r\n") { "" } else { "\r\n\r\n" };
+        let head = format!("GET /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n{fields}{end}");
+        assert_eq!(codes(ask(&head).0.as_bytes()), [code], "{rule}");
+    }
+    let (head, _) = ask("HEAD /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n");
+    assert_eq!(codes(head.as_bytes()), [200], "§14.2: Range is defined for GET alone");
+    // §8.8.2.2: within the second of its modification, a date does not identify a version.
+    let mut line = open();
+    line.app.clock(700_000_000);
+    let weak =
+        format!("GET /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\nIf-Range: {modified}\r\n\r\n");
+    line.offer(weak.as_bytes());
+    assert_eq!(codes(&line.take()), [200]);
+}
+
+#[test]
 fn content_of_a_request_is_read_past() {
     let chunked = "GET /12 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nGET\r\n0\r\nT: x\r\n\r\n";
     let length = "GET /12 HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\nGET /x HTTP/1.1\r\n\r";
@@ -416,19 +552,31 @@ fn an_idle_connection_is_closed_in_silence() {
     }
 }
 
+/// The send timeout of the transport resets a client that takes nothing, however short the idle
+/// timeout is.
 #[test]
-fn a_slow_reader_is_waited_for_and_one_that_stops_is_reset() {
+fn the_idle_timeout_cuts_no_answer() {
     let mut line = open();
     line.offer(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
-    for _ in 0..5 {
-        line.acknowledge(1000);
+    for taken in [1000, 0, 0, 10, 0] {
+        line.acknowledge(taken);
         line.expire();
         assert!(!line.closed() && !line.aborted());
         assert_eq!(line.deadline(), Some(Timeouts::default().idle));
     }
+    assert!(line.take().len() > 10_000);
+}
+
+#[test]
+fn a_client_that_took_a_long_answer_has_the_whole_idle_time_afterwards() {
+    let mut line = open();
+    line.offer(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    line.take();
     line.expire();
-    assert!(line.aborted());
-    assert_eq!(line.app.counters().http_stalled, 1);
+    assert!(!line.closed(), "the end of the answer was taken at some time within the period");
+    line.expire();
+    assert!(line.closed());
+    assert_eq!(line.app.counters().http_idle_timeouts, 1);
 }
 
 #[test]
@@ -436,6 +584,94 @@ fn behind_the_last_answer_only_the_send_timeout_of_the_transport_counts() {
     let mut line = open();
     line.offer(b"GET /large HTTP/1.0\r\n\r\n");
     assert!(line.closed() && line.deadline().is_none());
+}
+
+/// A line to a handler with these options.
+fn limited(change: impl FnOnce(&mut Options)) -> Line<Http> {
+    let mut http = http();
+    let mut options = http.options;
+    change(&mut options);
+    http.set_options(options);
+    Line::open(http, 80)
+}
+
+#[test]
+fn the_limit_of_requests_closes_with_its_last_answer() {
+    for input in [
+        GET.repeat(5),
+        [GET, b"GET /12 HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n", GET, GET].concat(),
+    ] {
+        let mut line = limited(|options| options.requests_max = 3);
+        line.offer(&input);
+        let answers = text(line.take());
+        assert_eq!(codes(answers.as_bytes()).len(), 3);
+        assert_eq!(answers.matches("Connection: close").count(), 1);
+        assert!(line.closed());
+        assert_eq!(line.app.counters().http_request_limits, 1);
+    }
+    let mut line = limited(|options| options.requests_max = 1);
+    line.offer(b"GET /dir?x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!((codes(&line.take()), line.closed()), (vec![301], true));
+}
+
+#[test]
+fn a_pipeline_beyond_its_limit_yields_and_goes_on() {
+    let mut line = limited(|options| options.pipeline_max = 3);
+    line.offer(&GET.repeat(8));
+    let (first, _) = line.take_once(|_| {});
+    assert_eq!(codes(&first).len(), 3);
+    assert_eq!(codes(&line.take()).len(), 5);
+    assert_eq!(line.app.counters().http_pipeline_limits, 2);
+    let mut line = limited(|options| options.pipeline_max = 3);
+    line.offer(&GET.repeat(3));
+    assert!(!line.has_yielded(), "nothing is left to answer");
+}
+
+#[test]
+fn the_limits_of_heads_and_content_hold_to_the_byte() {
+    let head = |len: usize| {
+        let fill = "a".repeat(len - "GET /12 HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n".len());
+        format!("GET /12 HTTP/1.1\r\nHost: a\r\nA: {fill}\r\n\r\n")
+    };
+    let line = |len: usize| {
+        let fill = "a".repeat(len - "GET /12? HTTP/1.1".len());
+        format!("GET /12?{fill} HTTP/1.1\r\nHost: a\r\n\r\n")
+    };
+    let content = |len: usize| {
+        format!("GET /12 HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n{}", "a".repeat(len))
+    };
+    for (request, code) in [
+        (head(1000), 200),
+        (head(1001), 431),
+        (line(300), 200),
+        (line(301), 414),
+        (content(50), 200),
+        (content(51), 413),
+    ] {
+        for size in [1, request.len()] {
+            let mut limits = limited(|options| {
+                options.head = HeadLimits { line_max_bytes: 300, head_max_bytes: 1000 };
+                options.body_max_bytes = 50;
+            });
+            let mut answers = Vec::new();
+            for chunk in request.as_bytes().chunks(size) {
+                if !limits.closed() {
+                    limits.offer(chunk);
+                    answers.extend(limits.take());
+                }
+            }
+            assert_eq!((codes(&answers), limits.closed()), (vec![code], code != 200));
+            let counters = limits.app.counters();
+            let counted = [
+                counters.http_responses_2xx,
+                counters.http_head_too_large,
+                counters.http_line_too_long,
+                counters.http_body_too_large,
+            ];
+            let index = [200, 431, 414, 413].iter().position(|known| *known == code).unwrap();
+            assert_eq!((counted[index], counted.iter().sum::<u64>()), (1, 1), "{code}");
+        }
+    }
 }
 
 #[test]
@@ -465,7 +701,7 @@ fn a_transport_that_keeps_less_than_a_head_gets_414_or_431() {
         let (mut queue, mut effects) = Default::default();
         let mut pool = simoom_io::send::Pool::new(8, 8);
         let mut handler = http();
-        let mut conn = Conn::default();
+        let mut conn = Connection::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         assert_eq!(handler.received(&mut conn, input, &mut reply), 0);
         handler.overfull(&mut conn, input, &mut reply);
@@ -514,6 +750,9 @@ fn chunk() -> impl Strategy<Value = Vec<u8>> {
         Just("Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab"),
         Just("Connection: close\r\n"),
         Just("If-None-Match: *\r\n"),
+        Just("Range: bytes=3-9\r\n"),
+        Just("Range: bytes=0-9,200-299,-1,400-450,600-\r\n"),
+        Just("Range: bytes=90000-\r\nIf-Range: \"x\"\r\n"),
         Just("A: b\n"),
         Just(" folded\r\n"),
         Just("Host: b\r\n"),

@@ -3,7 +3,7 @@
 //! # The life of a request
 //!
 //! The transport delivers input to `received`, in a frame or in its own buffer. A request may
-//! arrive in several chunks, and further requests may follow it. A connection is in one of three
+//! arrive in several chunks, and further requests may follow it. A connection is in one of four
 //! phases:
 //!
 //! - *Head*: `head::find_end` looks for the empty line. Until it arrives, the handler consumes
@@ -13,6 +13,7 @@
 //! - *Body*: the handler answers a request with content after the content. `body` discards the
 //!   content while the answer waits in the connection. `Expect: 100-continue` gets its interim
 //!   answer first. A request with unacceptable framing or size is refused before that.
+//! - *Parts*: a response with several ranges is queued in part (`partial`).
 //! - *Closing*: the last answer is queued. The handler reads no more input.
 //!
 //! `response` queues answers: ranges of pre-rendered bytes. No request formats anything. When the
@@ -20,42 +21,48 @@
 //! pipeline stays in the transport.
 //!
 //! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection
-//! open. Any other error, a `Refusal`, closes it, so that no later byte is taken for a request.
+//! open. Any other error, an `HttpError`, closes it, so that no later byte is taken for a request.
 //!
 //! A connection has one deadline, for the event that it is `Waiting` for. This module reads no
 //! clock. The transport passes the time of day to [`Http::clock`], and calls `timeout` when a
 //! deadline fires.
 
+mod access;
 pub(super) mod body;
 pub(super) mod conditional;
-pub(super) mod conn;
+pub(super) mod connection;
 mod counters;
 pub(crate) mod date;
 mod decide;
+pub(super) mod error;
+mod fields;
 mod handler;
 pub(super) mod head;
 mod options;
-mod path;
-pub(super) mod refusal;
+mod partial;
+pub(super) mod path;
+mod range;
 pub(super) mod request;
 pub(crate) mod response;
 mod target;
 
+pub use access::{Access, BUFFER_BYTES, Buffer, Record, records};
 pub(crate) use conditional::Validators;
-pub use conn::Conn;
+pub use connection::Connection;
 pub use counters::Counters;
 pub(crate) use date::imf_fixdate;
-pub use options::{Options, Timeouts};
+pub use options::{HeadLimits, Options, Timeouts};
 
 use super::Blob;
-use super::content::Content;
+use super::content::{Content, Current};
 use body::Discard;
-use conn::{Answer, Phase, Subject, Waiting};
-use head::{REQUEST_LINE_MAX_BYTES, Search};
-use refusal::Refusal;
+use connection::{Answer, Body, Phase, Waiting};
+use error::HttpError;
+use head::Search;
+use partial::Progress;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
-use simoom_io::{Application, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -65,14 +72,25 @@ pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
 /// The handler of one worker.
 pub struct Http {
     content: Arc<Content>,
+    /// The version of `content` in `current`.
+    version: u32,
+    current: Arc<Current>,
     options: Options,
     answers: Answers,
     /// Buffer for decoded paths: paths with escapes or dot segments.
     scratch: Box<[u8]>,
+    /// Buffer for the location of a redirect.
+    location: Box<[u8]>,
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
+    access: Option<Access>,
     counters: Counters,
+}
+
+/// Capacity for the decoded path of the longest target.
+fn scratch_bytes(options: &Options) -> usize {
+    usize::from(options.head.line_max_bytes)
 }
 
 /// The result of one step through the input.
@@ -87,25 +105,50 @@ impl Http {
     /// A handler that serves `content`. The Date of its answers is the epoch until the first call
     /// of [`Http::clock`].
     pub fn new(content: Arc<Content>, options: Options) -> Http {
+        Http::following(Arc::new(Current::new(content)), options)
+    }
+
+    /// As [`Http::new`]. Serves what `current` is replaced with from the next request on.
+    pub fn following(current: Arc<Current>, options: Options) -> Http {
+        let (content, version) = current.get();
         Http {
             content,
+            version,
+            current,
             options,
             answers: Answers::new(),
-            scratch: vec![0; REQUEST_LINE_MAX_BYTES].into(),
+            scratch: vec![0; scratch_bytes(&options)].into(),
+            location: vec![0; response::INSERTED_MAX_BYTES].into(),
             whole: 0,
             draining: false,
+            access: None,
             counters: Counters::default(),
         }
+    }
+
+    /// Writes a record of each answer to this access log.
+    pub fn with_access_log(self, access: Option<Access>) -> Http {
+        Http { access, ..self }
     }
 
     /// Replaces the options.
     pub(in crate::app) fn set_options(&mut self, options: Options) {
         self.options = options;
+        self.scratch = vec![0; scratch_bytes(&options)].into();
     }
 
     /// Sets the time of day. Call it before the first connection and then about once a second.
     pub fn clock(&mut self, unix_seconds: u64) {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
         self.answers.set_date(unix_seconds);
+    }
+
+    /// Takes the content that is served now.
+    #[cold]
+    fn take_current(&mut self) {
+        (self.content, self.version) = self.current.get();
     }
 
     /// Starts draining: every further answer carries `Connection: close` and is the last of its
@@ -121,11 +164,17 @@ impl Http {
 
     /// Ends a connection after a panic. If no byte of an answer is queued, queues a 500. Otherwise
     /// resets the connection, so that the client sees that the answer is cut off.
-    pub(in crate::app) fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    pub(in crate::app) fn panicked(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
-        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing) {
+        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Parts(_)) {
             let status = Status::InternalServerError;
-            self.answers.send(status, Persistence::Close, self.answers.page(status), false, reply);
+            self.answers.send(
+                status,
+                Persistence::Close,
+                self.answers.status_body(status),
+                false,
+                reply,
+            );
             self.counters.note_answer(status);
             reply.close();
         } else {
@@ -133,12 +182,13 @@ impl Http {
         }
     }
 
-    fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    fn step(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match (conn.phase, bytes) {
             (Phase::Closing, _) => Step::Took(bytes.len()),
             (Phase::Body(discard, answer), _) => {
                 self.read_body(conn, discard, answer, bytes, reply)
             }
+            (Phase::Parts(_), _) => self.continue_parts(conn, bytes, reply),
             // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
@@ -149,22 +199,30 @@ impl Http {
     #[inline]
     fn read_head(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut search: Search,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        match head::find_end(bytes, &mut search) {
+        match head::find_end(bytes, &mut search, self.options.head) {
             Ok(None) => {
                 conn.phase = Phase::Head(search);
                 Step::Wait(Waiting::Head)
             }
-            Ok(Some(len)) => {
-                self.handle(conn, &bytes[..len], reply);
-                Step::Took(len)
-            }
-            Err(refusal) => {
-                self.refuse(conn, refusal, bytes, reply);
+            Ok(Some(len)) => match self.handle_head(conn, &bytes[..len], true, reply) {
+                Progress::Complete => Step::Took(len),
+                Progress::Partial => Step::Wait(Waiting::Idle),
+                Progress::Pending => {
+                    // The request is counted when it comes again.
+                    self.counters.http_requests -= 1;
+                    self.counters.http_head_bytes -= len as u64;
+                    conn.phase = Phase::default();
+                    reply.read_later();
+                    Step::Wait(Waiting::Password)
+                }
+            },
+            Err(error) => {
+                self.refuse(conn, error, bytes, reply);
                 Step::Took(bytes.len())
             }
         }
@@ -173,7 +231,7 @@ impl Http {
     /// Discards more content of a request that [`Http::handle`] began. Returns the number of bytes.
     pub(in crate::app) fn read_on(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -183,101 +241,170 @@ impl Http {
         }
     }
 
+    /// Continues a multipart response. Its request is still at the start of the input.
+    #[cold]
+    fn continue_parts(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        let Ok(Some(len)) = head::find_end(bytes, &mut Search::default(), self.options.head) else {
+            unreachable!("the whole head was delivered before");
+        };
+        match self.handle_again(conn, &bytes[..len], true, reply) {
+            Progress::Complete => Step::Took(len),
+            Progress::Partial => Step::Wait(Waiting::Idle),
+            Progress::Pending => {
+                reply.read_later();
+                Step::Wait(Waiting::Password)
+            }
+        }
+    }
+
     /// Answers a request with a whole head, or begins to read its content. The reply has capacity
-    /// for an answer.
-    #[inline]
+    /// for an answer. For callers that cannot pass the same head again.
     pub(in crate::app) fn handle(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) {
+        self.handle_head(conn, head, false, reply);
+    }
+
+    /// As [`Http::handle`]. `may_repeat`: whether the caller passes the same head again if the
+    /// answer is not complete.
+    #[inline]
+    fn handle_head(
+        &mut self,
+        conn: &mut Connection,
+        head: &[u8],
+        may_repeat: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Progress {
         self.counters.http_requests += 1;
         self.counters.http_head_bytes += head.len() as u64;
-        match self.handle_parsed(conn, head, reply) {
-            Ok(()) => {}
-            Err(Refusal::UnknownVersion) => self.handle_later_minor(conn, head, reply),
-            Err(refusal) => self.refuse(conn, refusal, head, reply),
+        self.handle_again(conn, head, may_repeat, reply)
+    }
+
+    #[inline]
+    fn handle_again(
+        &mut self,
+        conn: &mut Connection,
+        head: &[u8],
+        may_repeat: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Progress {
+        if let Some(access) = &mut self.access {
+            access.begin();
         }
+        let handled = match self.handle_parsed(conn, head, may_repeat, reply) {
+            Err(HttpError::UnknownVersion) => {
+                self.handle_later_minor(conn, head, may_repeat, reply)
+            }
+            handled => handled,
+        };
+        handled.unwrap_or_else(|error| {
+            self.refuse(conn, error, head, reply);
+            Progress::Complete
+        })
     }
 
     /// Handles a request of HTTP/1.2 to HTTP/1.9 as HTTP/1.1. Refuses other versions.
     #[cold]
-    fn handle_later_minor(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) {
-        let mut copy = [0; head::HEAD_MAX_BYTES];
-        let copy = &mut copy[..head.len()];
-        copy.copy_from_slice(head);
-        let handled = match request::later_minor_at(head) {
-            Some(at) => {
-                copy[at] = b'1';
-                self.handle_parsed(conn, copy, reply)
-            }
-            None => Err(Refusal::UnknownVersion),
-        };
-        if let Err(refusal) = handled {
-            self.refuse(conn, refusal, head, reply);
-        }
+    fn handle_later_minor(
+        &mut self,
+        conn: &mut Connection,
+        head: &[u8],
+        may_repeat: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Result<Progress, HttpError> {
+        let mut buffer = [0; head::HEAD_MAX_BYTES];
+        let head = request::as_minor_1(head, &mut buffer)?;
+        self.handle_parsed(conn, head, may_repeat, reply)
     }
 
     #[inline]
     fn handle_parsed(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         head: &[u8],
+        may_repeat: bool,
         reply: &mut Reply<'_, Blob>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Progress, HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let request = Request::parse(head, &mut space)?;
+        if let Some(access) = &mut self.access {
+            access.request(&request);
+        }
         let answer = self.decide(&request)?;
         let discard = self.discard(request.framing)?;
-        if let Subject::Redirect(index) = answer.subject
-            && let Some(query) = request.query()
-        {
-            self.redirect(conn, index, query, answer, discard.is_some(), reply);
-            return Ok(());
+        match (answer.body, discard) {
+            // The connection cannot store a range while content arrives: the whole file is sent.
+            (Body::File(index), None) if request.ranged => {
+                return Ok(self.answer_ranges(conn, &request, index, answer, may_repeat, reply));
+            }
+            (Body::Redirect(index), _) if request.query().is_some() => {
+                let query = request.query().unwrap_or_default();
+                self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
+            }
+            (Body::Moved(index, len), _) => {
+                let query = request.query().unwrap_or_default();
+                self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
+            }
+            (Body::Pending, _) if may_repeat => return Ok(Progress::Pending),
+            (_, None) => self.answer(conn, answer, reply),
+            (_, Some(discard)) => self.begin_body(conn, &request, discard, answer, reply),
         }
-        match discard {
-            None => self.answer(conn, answer, reply),
-            Some(discard) => self.begin_body(conn, &request, discard, answer, reply),
-        }
-        Ok(())
+        Ok(Progress::Complete)
     }
 
-    /// Answers with a redirect that keeps the query. The connection cannot store a query while the
-    /// content arrives. So a request with a query and content closes the connection.
+    /// Answers with a redirect to its location, the `written` bytes of [`Http::location`], and the
+    /// query. The connection cannot store a query while the content arrives. So a request with a
+    /// query and content closes the connection.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "all parts of one answer")]
     fn redirect(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         index: u32,
+        written: usize,
         query: &[u8],
         answer: Answer,
         has_body: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
         let asked = if has_body { Persistence::Close } else { answer.persistence };
-        if query.len() > response::INSERTED_MAX_BYTES {
-            let subject = Subject::Page(Status::UriTooLong);
-            return self.answer(conn, Answer { subject, persistence: asked, ..answer }, reply);
+        // A location with a query has its own.
+        let has_query = memchr::memchr(b'?', &self.location[..written]).is_some();
+        let query = if has_query { b"" } else { query };
+        let end = written + query.len();
+        if end > response::INSERTED_MAX_BYTES {
+            let body = Body::Status(Status::UriTooLong);
+            return self.answer(conn, Answer { body, persistence: asked, ..answer }, reply);
         }
-        let persistence = self.persistence(asked);
+        let persistence = self.persistence(conn, asked);
         let redirect = self.content.redirect(index);
-        self.answers.redirect(redirect, query, persistence, answer.with_content, reply);
-        self.answered(conn, Status::MovedPermanently, persistence, reply);
+        let status = redirect.status();
+        self.location[written..end].copy_from_slice(query);
+        let appended = &self.location[..end];
+        self.answers.redirect(redirect, appended, persistence, answer.with_content, reply);
+        self.answered(conn, status, persistence, reply);
     }
 
     /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
     /// error the client may or may not send the content. So the connection closes after an error.
     fn begin_body(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         request: &Request<'_, '_>,
         discard: Discard,
         answer: Answer,
         reply: &mut Reply<'_, Blob>,
     ) {
-        match (request.expects_continue, answer.subject) {
-            (true, Subject::Page(_)) => {
+        match (request.expects_continue, answer.body) {
+            (true, Body::Status(_) | Body::Page(_)) => {
                 return self.answer(
                     conn,
                     Answer { persistence: Persistence::Close, ..answer },
@@ -291,11 +418,14 @@ impl Http {
             (false, _) => {}
         }
         conn.phase = Phase::Body(discard, answer);
+        if let Some(access) = &mut self.access {
+            access.wait(conn.address);
+        }
     }
 
     fn read_body(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut discard: Discard,
         answer: Answer,
         bytes: &[u8],
@@ -305,90 +435,139 @@ impl Http {
             Ok(n) => {
                 self.counters.http_request_content_bytes += n as u64;
                 if discard.is_over() {
-                    self.answer(conn, answer, reply);
+                    if let Some(access) = &mut self.access {
+                        access.resume(conn.address);
+                    }
+                    self.answer(conn, self.still_valid(answer), reply);
                 } else {
                     conn.phase = Phase::Body(discard, answer);
                 }
                 Step::Took(n)
             }
-            Err(refusal) => {
-                self.refuse_with(conn, refusal, answer.with_content, reply);
+            Err(error) => {
+                self.refuse_with(conn, error, answer.with_content, reply);
                 Step::Took(bytes.len())
             }
         }
     }
 
+    /// The answer that waited for the content of its request. Its indices have no meaning after a
+    /// reload: the client is told to ask again.
+    fn still_valid(&self, answer: Answer) -> Answer {
+        let is_valid =
+            matches!(answer.body, Body::Status(_)) || answer.version == self.version as u16;
+        let body = if is_valid { answer.body } else { Body::Status(Status::ServiceUnavailable) };
+        Answer { body, ..answer }
+    }
+
     #[inline]
-    fn answer(&mut self, conn: &mut Conn, answer: Answer, reply: &mut Reply<'_, Blob>) {
-        let persistence = self.persistence(answer.persistence);
-        let (status, rest) = match answer.subject {
-            Subject::File(index) => (Status::Ok, self.content.file(index).ok()),
-            Subject::NotModified(index) => {
+    fn answer(&mut self, conn: &mut Connection, answer: Answer, reply: &mut Reply<'_, Blob>) {
+        let persistence = self.persistence(conn, answer.persistence);
+        let (status, tail) = match answer.body {
+            Body::Unsatisfiable(index) => {
+                let file = self.content.file(index);
+                self.answers.send_unsatisfiable(file, persistence, answer.with_content, reply);
+                return self.answered(conn, Status::RangeNotSatisfiable, persistence, reply);
+            }
+            Body::File(index) => (Status::Ok, self.content.file(index).ok()),
+            Body::NotModified(index) => {
                 (Status::NotModified, self.content.file(index).not_modified())
             }
-            Subject::Redirect(index) => {
-                (Status::MovedPermanently, self.content.redirect(index).rendered())
+            Body::Redirect(index) | Body::Moved(index, _) => {
+                let redirect = self.content.redirect(index);
+                (redirect.status(), redirect.rendered())
             }
-            Subject::Page(status) => {
-                self.counters.note_page(status);
-                (status, self.answers.page(status))
+            Body::Page(index) => {
+                let page = self.content.page(index);
+                self.counters.note_status_body(page.status);
+                (page.status, &page.rendered)
+            }
+            Body::Status(status) => {
+                self.counters.note_status_body(status);
+                (status, self.answers.status_body(status))
+            }
+            // For a caller that cannot pass the request again.
+            Body::Pending => {
+                let status = Status::ServiceUnavailable;
+                (status, self.answers.status_body(status))
             }
         };
-        self.answers.send(status, persistence, rest, answer.with_content, reply);
+        self.answers.send(status, persistence, tail, answer.with_content, reply);
         self.answered(conn, status, persistence, reply);
     }
 
     #[inline]
-    fn persistence(&self, asked: Persistence) -> Persistence {
-        if self.draining { Persistence::Close } else { asked }
+    fn persistence(&self, conn: &Connection, asked: Persistence) -> Persistence {
+        let is_last = self.draining || conn.requests + 1 >= self.options.requests_max;
+        if is_last { Persistence::Close } else { asked }
     }
 
     #[inline]
     fn answered(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         status: Status,
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
     ) {
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::default();
+        conn.requests += 1;
+        self.counters.http_request_limits += u64::from(conn.requests == self.options.requests_max);
         if persistence == Persistence::Close {
             conn.phase = Phase::Closing;
             reply.close();
         }
     }
 
+    /// Writes the record of an answer to the access log.
+    #[cold]
+    fn record(&mut self, conn: &Connection, status: Status, reply: &Reply<'_, Blob>) {
+        let bytes = reply.queued().saturating_sub(self.whole);
+        let now = self.answers.date();
+        if let Some(access) = &mut self.access
+            && !access.answered(conn.address, status, bytes, now)
+        {
+            self.counters.http_access_log_lost += 1;
+        }
+    }
+
     #[cold]
     fn refuse(
         &mut self,
-        conn: &mut Conn,
-        refusal: Refusal,
+        conn: &mut Connection,
+        error: HttpError,
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.refuse_with(conn, refusal, !head.starts_with(b"HEAD "), reply);
+        self.refuse_with(conn, error, !head.starts_with(b"HEAD "), reply);
     }
 
     #[cold]
     fn refuse_with(
         &mut self,
-        conn: &mut Conn,
-        refusal: Refusal,
+        conn: &mut Connection,
+        error: HttpError,
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.counters.note_refusal(refusal);
-        let status = refusal.status();
+        self.counters.note_error(error);
+        let status = error.status();
         self.answers.send(
             status,
             Persistence::Close,
-            self.answers.page(status),
+            self.answers.status_body(status),
             with_content,
             reply,
         );
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
         reply.close();
@@ -397,15 +576,36 @@ impl Http {
 
 impl Application for Http {
     type Blob = Blob;
-    type Conn = Conn;
+    type Conn = Connection;
 
-    fn opened(&mut self, conn: &mut Conn, _: Opened, reply: &mut Reply<'_, Blob>) {
+    fn wants_ends(&self, _: u16) -> bool {
+        self.access.is_some()
+    }
+
+    fn closed(&mut self, conn: &mut Connection, _: Closed) {
+        if let Some(access) = &mut self.access {
+            access.closed(conn.address);
+        }
+    }
+
+    fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        if let Some(access) = &mut self.access {
+            conn.address = access.opened(opened.ends);
+        }
         self.counters.http_connections += 1;
         self.wait(conn, Waiting::Idle, reply);
     }
 
-    fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
-        let mut at = 0;
+    fn received(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
+        if self.current.version() != self.version {
+            self.take_current();
+        }
+        let (mut at, mut steps) = (0, 0);
         let waiting = loop {
             if at == bytes.len() {
                 break if matches!(conn.phase, Phase::Body(..)) {
@@ -417,6 +617,12 @@ impl Application for Http {
             if !reply.has_capacity() {
                 break Waiting::Idle;
             }
+            if steps == self.options.pipeline_max {
+                self.counters.http_pipeline_limits += 1;
+                reply.yield_now();
+                break Waiting::Idle;
+            }
+            steps += 1;
             self.whole = reply.queued();
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
@@ -428,23 +634,25 @@ impl Application for Http {
         at
     }
 
-    fn overfull(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn overfull(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
         self.whole = reply.queued();
-        let refusal = match conn.phase {
-            Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
-            _ => Refusal::HeadTooLarge,
+        let error = match conn.phase {
+            Phase::Head(search) => search.overfull(),
+            _ => HttpError::HeadTooLarge,
         };
-        self.refuse(conn, refusal, bytes, reply);
+        self.refuse(conn, error, bytes, reply);
         self.wait(conn, Waiting::Idle, reply);
         self.whole = 0;
     }
 
-    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn timeout(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         match (conn.deadline.waiting, conn.phase) {
-            (Waiting::Head, _) => self.refuse_with(conn, Refusal::HeadTimeout, true, reply),
+            (Waiting::Head, _) => self.refuse_with(conn, HttpError::HeadTimeout, true, reply),
             (Waiting::Body, Phase::Body(_, answer)) => {
-                self.refuse_with(conn, Refusal::BodyTimeout, answer.with_content, reply);
+                self.refuse_with(conn, HttpError::BodyTimeout, answer.with_content, reply);
             }
+            // The request comes again with the next input, which follows at once.
+            (Waiting::Password, _) => return conn.deadline.waiting = Waiting::Unset,
             _ => return self.idle(conn, reply),
         }
         self.wait(conn, Waiting::Idle, reply);
@@ -454,3 +662,7 @@ impl Application for Http {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod site_tests;

@@ -78,9 +78,9 @@ fn decode_segment(segment: &[u8], out: &mut [u8]) -> Result<usize, Refused> {
     while let Some(&byte) = bytes.next() {
         out[len] = match byte {
             b'%' => {
-                let high = hex(bytes.next())?;
-                let low = hex(bytes.next())?;
-                match high << 4 | low {
+                let mut digit =
+                    || bytes.next().and_then(|&digit| hex(digit)).ok_or(Refused::Malformed);
+                match digit()? << 4 | digit()? {
                     0 | b'/' => return Err(Refused::NoFileName),
                     decoded => decoded,
                 }
@@ -92,11 +92,9 @@ fn decode_segment(segment: &[u8], out: &mut [u8]) -> Result<usize, Refused> {
     Ok(len)
 }
 
-fn hex(digit: Option<&u8>) -> Result<u8, Refused> {
-    digit
-        .and_then(|&digit| char::from(digit).to_digit(16))
-        .map(|value| value as u8)
-        .ok_or(Refused::Malformed)
+/// The value of a hexadecimal digit.
+pub(in crate::app) fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]

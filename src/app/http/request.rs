@@ -5,10 +5,11 @@
 //! ends and whether the connection persists. Two recipients that read these fields differently make
 //! request smuggling possible (RFC 9112 §11.2).
 
-use super::conditional::is_precondition;
-use super::refusal::Refusal;
+use super::error::HttpError;
+use super::fields::{self, Field};
+use super::head::HEAD_MAX_BYTES;
 use super::response::Persistence;
-use super::target::{is_authority, path_of};
+use super::target::{authority_of, is_authority, path_of};
 use httparse::Header;
 use std::mem::MaybeUninit;
 
@@ -58,8 +59,16 @@ pub(in crate::app) struct Request<'h, 'b> {
     pub(in crate::app) framing: Framing,
     /// Whether the client waits for 100 (Continue) before it sends the content.
     pub(in crate::app) expects_continue: bool,
-    /// Whether any field is a precondition.
+    /// Whether any field is a precondition, besides If-Range.
     pub(in crate::app) conditional: bool,
+    /// Whether there is an Accept-Encoding field.
+    pub(in crate::app) accepts_codings: bool,
+    /// The value of Host; empty if it is missing.
+    host: &'b [u8],
+    /// The target, as sent.
+    raw_target: &'b [u8],
+    /// Whether the request is a GET with a Range. RFC 9110 §14.2: ignore Range in other requests.
+    pub(in crate::app) ranged: bool,
     pub(in crate::app) fields: &'h [Header<'b>],
 }
 
@@ -71,26 +80,42 @@ impl<'h, 'b> Request<'h, 'b> {
         (query.len() > 1).then_some(query)
     }
 
+    /// The authority that the request is for: of the target, or else of Host.
+    pub(in crate::app) fn host(&self) -> &'b [u8] {
+        self.host
+    }
+
+    /// The target, as sent.
+    pub(in crate::app) fn raw_target(&self) -> &'b [u8] {
+        self.raw_target
+    }
+
+    /// The values of the fields with this name.
+    pub(in crate::app) fn values(&self, name: &'static str) -> impl Iterator<Item = &'b [u8]> {
+        let of_name = move |field: &&Header<'b>| field.name.eq_ignore_ascii_case(name);
+        self.fields.iter().filter(of_name).map(|field| field.value)
+    }
+
     /// Parses `head`. [`super::head::find_end`] found its end.
     #[inline]
     pub(in crate::app) fn parse(
         head: &'b [u8],
         space: &'h mut [MaybeUninit<Header<'b>>; FIELDS_MAX],
-    ) -> Result<Request<'h, 'b>, Refusal> {
+    ) -> Result<Request<'h, 'b>, HttpError> {
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(head, space) {
             Ok(httparse::Status::Complete(len)) if len == head.len() => {}
-            Ok(_) => return Err(Refusal::BadSyntax),
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
+            Ok(_) => return Err(HttpError::BadSyntax),
+            Err(httparse::Error::TooManyHeaders) => return Err(HttpError::TooManyFields),
             Err(httparse::Error::Version) if version(head).is_some() => {
-                return Err(Refusal::UnknownVersion);
+                return Err(HttpError::UnknownVersion);
             }
-            Err(_) => return Err(Refusal::BadSyntax),
+            Err(_) => return Err(HttpError::BadSyntax),
         }
         let (Some(method), Some(target), Some(minor)) =
             (parsed.method, parsed.path, parsed.version)
         else {
-            return Err(Refusal::BadSyntax);
+            return Err(HttpError::BadSyntax);
         };
         let fields: &'h [Header<'b>] = parsed.headers;
         let (method_name, method) = (method, method_of(method));
@@ -99,7 +124,7 @@ impl<'h, 'b> Request<'h, 'b> {
             noted.note(field)?;
         }
         if minor == 1 && !noted.has_host {
-            return Err(Refusal::BadHost);
+            return Err(HttpError::BadHost);
         }
         Ok(Request {
             method,
@@ -111,6 +136,10 @@ impl<'h, 'b> Request<'h, 'b> {
             // RFC 9110 §10.1.1: ignore it in a request of HTTP/1.0.
             expects_continue: noted.expects_continue && minor == 1,
             conditional: noted.conditional,
+            accepts_codings: noted.accepts_codings,
+            raw_target: target.as_bytes(),
+            host: authority_of(target.as_bytes()).unwrap_or(noted.host),
+            ranged: noted.ranged && method == Method::Get,
             fields,
         })
     }
@@ -128,12 +157,21 @@ fn method_of(name: &str) -> Method {
     }
 }
 
-/// The offset of the minor version in `head`, if httparse refuses the head only for that version.
-/// RFC 9110 §2.5: process a later minor version as the highest minor version that the recipient
-/// knows.
-pub(in crate::app) fn later_minor_at(head: &[u8]) -> Option<usize> {
-    let (at, [b'1', b'.', b'2'..=b'9']) = version(head)? else { return None };
-    Some(at + 2)
+/// Copies `head` to `buffer` with the version HTTP/1.1, if httparse refuses `head` only for a
+/// version HTTP/1.2 to HTTP/1.9. RFC 9110 §2.5: process a later minor version as the highest minor
+/// version that the recipient knows.
+#[cold]
+pub(in crate::app) fn as_minor_1<'b>(
+    head: &[u8],
+    buffer: &'b mut [u8; HEAD_MAX_BYTES],
+) -> Result<&'b [u8], HttpError> {
+    let Some((at, [b'1', b'.', b'2'..=b'9'])) = version(head) else {
+        return Err(HttpError::UnknownVersion);
+    };
+    let copy = &mut buffer[..head.len()];
+    copy.copy_from_slice(head);
+    copy[at + 2] = b'1';
+    Ok(copy)
 }
 
 /// The version of a request line, digits and dot, and its offset. `None` if the line is not a
@@ -154,8 +192,10 @@ fn version(head: &[u8]) -> Option<(usize, [u8; 3])> {
 
 /// The meaning of the fields for the message and the connection.
 #[derive(Default)]
-struct Noted {
+struct Noted<'b> {
     has_host: bool,
+    host: &'b [u8],
+    accepts_codings: bool,
     content_length: Option<u64>,
     coded: bool,
     coding: Coding,
@@ -163,6 +203,7 @@ struct Noted {
     keep_alive: bool,
     expects_continue: bool,
     conditional: bool,
+    ranged: bool,
 }
 
 /// The transfer codings so far.
@@ -173,52 +214,55 @@ struct Coding {
     unknown: bool,
 }
 
-impl Noted {
-    /// Compare the lengths of names first: most fields of a request have none of these lengths.
+impl<'b> Noted<'b> {
     #[inline]
-    fn note(&mut self, field: &Header<'_>) -> Result<(), Refusal> {
-        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        match field.name.len() {
-            4 if is("Host") => {
+    fn note(&mut self, field: &Header<'b>) -> Result<(), HttpError> {
+        let Some(known) = fields::of(field.name) else { return Ok(()) };
+        match known {
+            Field::Host => {
                 if self.has_host || !is_authority(field.value) {
-                    return Err(Refusal::BadHost);
+                    return Err(HttpError::BadHost);
                 }
                 self.has_host = true;
+                self.host = field.value;
             }
-            6 if is("Expect") => {
+            Field::Expect => {
                 for expectation in members(field.value) {
                     if !expectation.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(Refusal::UnknownExpectation);
+                        return Err(HttpError::UnknownExpectation);
                     }
                     self.expects_continue = true;
                 }
             }
-            10 if is("Connection") => {
+            Field::Connection => {
                 for option in members(field.value) {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if is("Content-Length") => self.note_content_length(field.value)?,
-            17 if is("Transfer-Encoding") => self.note_codings(field.value),
-            8 | 13 | 17 | 19 => self.conditional |= is_precondition(field.name),
-            _ => {}
+            Field::ContentLength => self.note_content_length(field.value)?,
+            Field::TransferEncoding => self.note_codings(field.value),
+            Field::IfMatch
+            | Field::IfModifiedSince
+            | Field::IfNoneMatch
+            | Field::IfUnmodifiedSince => self.conditional = true,
+            Field::AcceptEncoding => self.accepts_codings = true,
+            Field::Range => self.ranged = true,
+            // Without Range it has no meaning (RFC 9110 §13.1.5).
+            Field::IfRange => {}
         }
         Ok(())
     }
 
     /// RFC 9110 §8.6: digits, once. Refuse a second Content-Length even if it has the same value. A
     /// number above the range of `u64` saturates, and exceeds every limit.
-    fn note_content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn note_content_length(&mut self, value: &[u8]) -> Result<(), HttpError> {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-            return Err(Refusal::BadFraming);
+            return Err(HttpError::BadFraming);
         }
-        let length = value.iter().fold(0u64, |sum, digit| {
-            sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-        });
-        match self.content_length.replace(length) {
+        match self.content_length.replace(saturating_number(value)) {
             None => Ok(()),
-            Some(_) => Err(Refusal::BadFraming),
+            Some(_) => Err(HttpError::BadFraming),
         }
     }
 
@@ -233,13 +277,13 @@ impl Noted {
     }
 
     /// RFC 9112 §6.1 and §6.3.
-    fn framing(&self, minor: u8) -> Result<Framing, Refusal> {
+    fn framing(&self, minor: u8) -> Result<Framing, HttpError> {
         if self.coded {
             let Coding { chunked_last, chunked_before, unknown } = self.coding;
             if minor == 0 || self.content_length.is_some() || !chunked_last || chunked_before {
-                return Err(Refusal::BadFraming);
+                return Err(HttpError::BadFraming);
             }
-            return if unknown { Err(Refusal::UnknownCoding) } else { Ok(Framing::Chunked) };
+            return if unknown { Err(HttpError::UnknownCoding) } else { Ok(Framing::Chunked) };
         }
         Ok(match self.content_length {
             None | Some(0) => Framing::None,
@@ -256,6 +300,13 @@ impl Noted {
             (false, _) => Persistence::Keep,
         }
     }
+}
+
+/// The value of decimal digits, or the largest number.
+pub(super) fn saturating_number(digits: &[u8]) -> u64 {
+    digits
+        .iter()
+        .fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
 /// The non-empty members of a comma-separated list (RFC 9110 §5.6.1).

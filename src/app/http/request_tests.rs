@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-type Outcome = Result<(Method, Option<String>, Persistence, Framing, bool), Refusal>;
+type Outcome = Result<(Method, Option<String>, Persistence, Framing, bool), HttpError>;
 
 fn parse(head: &[u8]) -> Outcome {
     let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
@@ -22,8 +22,8 @@ fn line(line: &str) -> Outcome {
 
 #[test]
 fn request_lines_of_rfc_9112_section_3() {
-    use Refusal::{BadSyntax, BadTarget, UnknownVersion};
-    type Line = Result<(Method, Option<&'static str>), Refusal>;
+    use HttpError::{BadSyntax, BadTarget, UnknownVersion};
+    type Line = Result<(Method, Option<&'static str>), HttpError>;
     let table: &[(&str, &str, Line)] = &[
         ("§3.1 GET", "GET /a HTTP/1.1", Ok((Method::Get, Some("/a")))),
         ("§3.1 HEAD", "HEAD /a HTTP/1.1", Ok((Method::Head, Some("/a")))),
@@ -84,12 +84,12 @@ fn field_lines_of_rfc_9112_section_5() {
         ("RFC 9110 §5.5 a CR", "A: b\rc\r\n"),
     ];
     for (rule, fields) in table {
-        assert_eq!(with(fields), Err(Refusal::BadSyntax), "{rule}");
+        assert_eq!(with(fields), Err(HttpError::BadSyntax), "{rule}");
     }
     assert!(with("A:b\r\nB:  \t c \t\r\nC:\r\nD: \u{e4}\r\n").is_ok());
     let fields = |count: usize| "A: b\r\n".repeat(count);
     assert!(with(&fields(FIELDS_MAX - 1)).is_ok());
-    assert_eq!(with(&fields(FIELDS_MAX)), Err(Refusal::TooManyFields));
+    assert_eq!(with(&fields(FIELDS_MAX)), Err(HttpError::TooManyFields));
 }
 
 #[test]
@@ -117,19 +117,19 @@ fn host_by_rfc_9112_section_3_2() {
         "http://a", "a\"b",
     ];
     for host in bad {
-        assert_eq!(parsed("1.1", &format!("Host: {host}\r\n")), Err(Refusal::BadHost), "{host}");
+        assert_eq!(parsed("1.1", &format!("Host: {host}\r\n")), Err(HttpError::BadHost), "{host}");
     }
-    assert_eq!(parsed("1.1", ""), Err(Refusal::BadHost));
-    assert_eq!(parsed("1.1", "Host: a\r\nhost: a\r\n"), Err(Refusal::BadHost));
+    assert_eq!(parsed("1.1", ""), Err(HttpError::BadHost));
+    assert_eq!(parsed("1.1", "Host: a\r\nhost: a\r\n"), Err(HttpError::BadHost));
     assert_eq!(parsed("1.0", ""), Ok(()));
-    assert_eq!(parsed("1.0", "Host: a\r\nHost: a\r\n"), Err(Refusal::BadHost));
+    assert_eq!(parsed("1.0", "Host: a\r\nHost: a\r\n"), Err(HttpError::BadHost));
 }
 
 #[test]
 fn framing_by_rfc_9112_section_6() {
     use Framing::{Chunked, Length, None};
-    use Refusal::{BadFraming, UnknownCoding};
-    let table: &[(&str, &str, Result<Framing, Refusal>)] = &[
+    use HttpError::{BadFraming, UnknownCoding};
+    let table: &[(&str, &str, Result<Framing, HttpError>)] = &[
         ("§6.3 neither", "", Ok(None)),
         ("§6.2 a length", "Content-Length: 12\r\n", Ok(Length(12))),
         ("§6.2 zero", "Content-Length: 0\r\n", Ok(None)),
@@ -221,7 +221,7 @@ fn expectations_by_rfc_9110_section_10_1_1() {
     for list in ["200-ok", "100-continue, 200-ok", "100-continue;a"] {
         assert_eq!(
             with(&format!("Expect: {list}\r\n")),
-            Err(Refusal::UnknownExpectation),
+            Err(HttpError::UnknownExpectation),
             "{list}"
         );
     }

@@ -1,34 +1,35 @@
-//! Sends responses. A response is a preamble, an optional Connection field, and a rendered rest.
+//! Sends responses. A response is a head, an optional Connection field, and a rendered tail.
 //!
-//! The *preamble* (status line, Server, Date) is the same for all responses of one status within
-//! one second. A worker renders it once a second. The *rest* (the other fields, the empty line, the
-//! content) never changes, and is rendered at start-up. A response copies two ranges, or shares one
-//! if the content is large. No request formats or allocates anything here.
+//! The *head* (status line, Server, Date) is the same for all responses of one status within
+//! one second. A worker renders it once a second. The *tail* (the other fields, the empty line, the
+//! content) never changes, and is rendered at start-up. A response copies two ranges, and shares
+//! the content if it is large. No request formats or allocates anything here.
 
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A rest up to this size is copied, head and content together. So a small response is one entry of
-/// the send queue and needs no reference count. With the preamble of a 200 it fits one chunk.
+/// A tail up to this size is copied, head and content together. So a small response is one entry of
+/// the send queue and needs no reference count. With the head of a 200 it fits one chunk.
 pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - 70;
 const _: () =
-    assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
+    assert!(HEAD_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
 
 /// The longest insertion of [`Rendered::send_inserting`]: the remaining bytes that one response may
 /// copy.
 pub(super) const INSERTED_MAX_BYTES: usize = 896;
 const _: () = assert!(
-    PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
+    HEAD_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
 );
 
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
 pub(in crate::app) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The methods of all resources (RFC 9110 §10.2.1).
-const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 pub(in crate::app) const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
 pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
 
@@ -37,36 +38,56 @@ pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive
 pub(crate) enum Status {
     Ok,
     NoContent,
+    PartialContent,
     MovedPermanently,
+    Found,
+    SeeOther,
     NotModified,
+    TemporaryRedirect,
+    PermanentRedirect,
     BadRequest,
+    Unauthorized,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     RequestTimeout,
     PreconditionFailed,
     ContentTooLarge,
     UriTooLong,
+    RangeNotSatisfiable,
     ExpectationFailed,
     FieldsTooLarge,
     InternalServerError,
     NotImplemented,
+    ServiceUnavailable,
     VersionNotSupported,
 }
 
 /// The statuses in the order of the enum: code, reason phrase (RFC 9110 §15, RFC 6585 §5), and the
 /// text of the error page.
-const STATUSES: [(Status, &str, &str); 16] = [
+const STATUSES: [(Status, &str, &str); 25] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
-    (
-        Status::MovedPermanently,
-        "301 Moved Permanently",
-        "The path of a directory ends with a slash.",
-    ),
+    (Status::PartialContent, "206 Partial Content", ""),
+    (Status::MovedPermanently, "301 Moved Permanently", "The resource has another address."),
+    (Status::Found, "302 Found", "The resource has another address for now."),
+    (Status::SeeOther, "303 See Other", "The answer is at another address."),
     (Status::NotModified, "304 Not Modified", ""),
+    (
+        Status::TemporaryRedirect,
+        "307 Temporary Redirect",
+        "The resource has another address for now.",
+    ),
+    (Status::PermanentRedirect, "308 Permanent Redirect", "The resource has another address."),
     (Status::BadRequest, "400 Bad Request", "The request is malformed."),
+    (Status::Unauthorized, "401 Unauthorized", "The page needs a name and a password."),
     (Status::NotFound, "404 Not Found", "The requested file was not found."),
     (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed."),
+    (
+        Status::NotAcceptable,
+        "406 Not Acceptable",
+        "The request accepts none of the available content codings.",
+    ),
     (Status::RequestTimeout, "408 Request Timeout", "The request did not arrive in time."),
     (
         Status::PreconditionFailed,
@@ -81,7 +102,12 @@ const STATUSES: [(Status, &str, &str); 16] = [
     (
         Status::UriTooLong,
         "414 URI Too Long",
-        "The request line is longer than 8 KiB, or its query is longer than the 896 bytes that a redirect keeps.",
+        "The request line is longer than the limit, or its query is longer than 896 bytes, the limit for a redirect.",
+    ),
+    (
+        Status::RangeNotSatisfiable,
+        "416 Range Not Satisfiable",
+        "The requested range begins past the end of the file.",
     ),
     (
         Status::ExpectationFailed,
@@ -91,13 +117,18 @@ const STATUSES: [(Status, &str, &str); 16] = [
     (
         Status::FieldsTooLarge,
         "431 Request Header Fields Too Large",
-        "The head of the request is longer than 16 KiB or has more than 100 fields.",
+        "The head of the request is longer than the limit or has more than 100 fields.",
     ),
     (Status::InternalServerError, "500 Internal Server Error", ""),
     (
         Status::NotImplemented,
         "501 Not Implemented",
         "The method or transfer coding is not supported.",
+    ),
+    (
+        Status::ServiceUnavailable,
+        "503 Service Unavailable",
+        "The request cannot be answered at the moment. Send it again.",
     ),
     (
         Status::VersionNotSupported,
@@ -107,6 +138,11 @@ const STATUSES: [(Status, &str, &str); 16] = [
 ];
 
 impl Status {
+    /// The status with this code, if the server sends it.
+    pub(in crate::app) fn of_code(code: u16) -> Option<Status> {
+        STATUSES.iter().map(|(status, ..)| *status).find(|status| status.code() == code)
+    }
+
     /// The three digits.
     pub(in crate::app) fn code(self) -> u16 {
         let (_, line, _) = STATUSES[self as usize];
@@ -128,24 +164,31 @@ pub(in crate::app) enum Persistence {
 /// The constant part of a response: fields after Date, the empty line, content.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
+    /// The fields and the empty line. The response's own content follows.
     bytes: Arc<[u8]>,
-    /// Bytes of the fields and the empty line. The content follows.
-    head_len: usize,
+    /// Bytes of the fields and the empty line.
+    content_start: usize,
+    /// Content that responses with other fields may share.
+    content: Option<Arc<[u8]>>,
 }
 
 impl Rendered {
-    /// `fields` are whole lines, each with a CR LF.
+    /// A response with its own content. `fields` are whole lines, each with a CR LF.
     pub(crate) fn new(fields: &str, content: &[u8]) -> Rendered {
-        let head_len = fields.len() + 2;
-        let mut bytes = Vec::with_capacity(head_len + content.len());
-        bytes.extend_from_slice(fields.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(content);
-        Rendered { bytes: bytes.into(), head_len }
+        let bytes = [fields.as_bytes(), b"\r\n", content].concat();
+        Rendered { bytes: bytes.into(), content_start: fields.len() + 2, content: None }
     }
 
-    /// A short page for a response without a file. `fields` come before the fields of the page.
-    pub(crate) fn page(status: Status, fields: &str) -> Rendered {
+    /// As [`Rendered::new`]. Shares `content` unless it is short.
+    pub(crate) fn sharing(fields: &str, content: &Arc<[u8]>) -> Rendered {
+        if fields.len() + 2 + content.len() <= COPY_MAX_BYTES {
+            return Rendered::new(fields, content);
+        }
+        Rendered { content: Some(content.clone()), ..Rendered::new(fields, b"") }
+    }
+
+    /// The body of a response without a file: a short page. `fields` come before its own fields.
+    pub(crate) fn status_body(status: Status, fields: &str) -> Rendered {
         let (_, title, sentence) = STATUSES[status as usize];
         let page =
             format!("<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}\n");
@@ -158,22 +201,39 @@ impl Rendered {
         Rendered::new(&all, page.as_bytes())
     }
 
-    /// Bytes of memory outside the struct.
+    /// Bytes of memory outside the struct, without shared content.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes.len() + 2 * size_of::<usize>()
     }
 
-    fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
-        let len = self.len(with_content);
-        if len <= COPY_MAX_BYTES {
-            reply.copy(&self.bytes[..len]);
-        } else {
-            reply.share(Blob::Shared(self.bytes.clone()), 0..len);
+    /// The bytes of the fields before the field that begins at `end`, which responses may share.
+    pub(crate) fn fields(&self, end: usize) -> Shared<'_> {
+        Shared { bytes: &self.bytes, range: 0..end }
+    }
+
+    /// The content, which responses may share.
+    pub(crate) fn content(&self) -> Shared<'_> {
+        match &self.content {
+            Some(content) => Shared { bytes: content, range: 0..content.len() },
+            None => Shared { bytes: &self.bytes, range: self.content_start..self.bytes.len() },
         }
     }
 
-    /// As [`Rendered::send`], with `inserted` before the byte at `at`. `inserted` has up to
-    /// [`INSERTED_MAX_BYTES`].
+    #[inline]
+    pub(super) fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
+        let bytes = if with_content { &self.bytes } else { &self.bytes[..self.content_start] };
+        if bytes.len() <= COPY_MAX_BYTES {
+            reply.copy(bytes);
+        } else {
+            reply.share(Blob::Shared(self.bytes.clone()), 0..bytes.len());
+        }
+        if let (Some(content), true) = (&self.content, with_content) {
+            reply.share(Blob::Shared(content.clone()), 0..content.len());
+        }
+    }
+
+    /// As [`Rendered::send`], with `inserted` before the byte at `at` of the fields. `inserted` has
+    /// up to [`INSERTED_MAX_BYTES`]. For a response with its own content.
     fn send_inserting(
         &self,
         at: usize,
@@ -181,30 +241,53 @@ impl Rendered {
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let len = self.len(with_content);
+        let end = if with_content { self.bytes.len() } else { self.content_start };
         reply.share(Blob::Shared(self.bytes.clone()), 0..at);
         reply.copy(inserted);
-        reply.share(Blob::Shared(self.bytes.clone()), at..len);
-    }
-
-    fn len(&self, with_content: bool) -> usize {
-        if with_content { self.bytes.len() } else { self.head_len }
+        reply.share(Blob::Shared(self.bytes.clone()), at..end);
     }
 }
 
-/// A redirect to one location. A response may append a query.
+/// Bytes that responses share without a copy.
+pub(crate) struct Shared<'a> {
+    bytes: &'a Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Shared<'_> {
+    pub(super) fn len(&self) -> u64 {
+        self.range.len() as u64
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+
+    /// Shares the bytes from `start` to `end`, which lie within these bytes.
+    pub(super) fn send(&self, start: u64, end: u64, reply: &mut Reply<'_, Blob>) {
+        let range = self.range.start + start as usize..self.range.start + end as usize;
+        reply.share(Blob::Shared(self.bytes.clone()), range);
+    }
+}
+
+/// A redirect to one location. A response may append to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Redirect {
+    status: Status,
     rendered: Rendered,
     location_end: usize,
 }
 
 impl Redirect {
-    /// `location` is in URI form.
-    pub(crate) fn new(location: &str) -> Redirect {
+    /// `location` is in URI form. `fields` are further lines, each with a CR LF.
+    pub(crate) fn new(status: Status, location: &str, fields: &str) -> Redirect {
         let field = format!("Location: {location}");
-        let rendered = Rendered::page(Status::MovedPermanently, &format!("{field}\r\n"));
-        Redirect { rendered, location_end: field.len() }
+        let rendered = Rendered::status_body(status, &format!("{field}\r\n{fields}"));
+        Redirect { status, rendered, location_end: field.len() }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status
     }
 
     /// The response without a query.
@@ -221,28 +304,28 @@ impl Redirect {
 /// The parts of responses that belong to no file, constant and changing.
 pub(super) struct Answers {
     unix_seconds: u64,
-    preambles: [Preamble; STATUSES.len()],
-    pages: [Rendered; STATUSES.len()],
+    heads: [ResponseHead; STATUSES.len()],
+    status_bodies: [Rendered; STATUSES.len()],
 }
 
-/// `PREAMBLE_MAX_BYTES` suffice for the longest reason phrase, of status 431.
-pub(in crate::app) const PREAMBLE_MAX_BYTES: usize = 104;
+/// `HEAD_MAX_BYTES` suffice for the longest reason phrase, of status 431.
+pub(in crate::app) const HEAD_MAX_BYTES: usize = 104;
 
 /// The start of a response: status line, Server and Date.
 #[derive(Clone, Copy)]
-pub(in crate::app) struct Preamble {
-    bytes: [u8; PREAMBLE_MAX_BYTES],
+pub(in crate::app) struct ResponseHead {
+    bytes: [u8; HEAD_MAX_BYTES],
     len: usize,
 }
 
-impl Preamble {
+impl ResponseHead {
     /// `status` is the code and the reason phrase, at most 40 bytes.
-    pub(in crate::app) fn new(status: &str) -> Preamble {
+    pub(in crate::app) fn new(status: &str) -> ResponseHead {
         let date = " ".repeat(DATE_BYTES);
         let text = format!("HTTP/1.1 {status}\r\nServer: simoom\r\nDate: {date}\r\n");
-        let mut bytes = [0; PREAMBLE_MAX_BYTES];
+        let mut bytes = [0; HEAD_MAX_BYTES];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Preamble { bytes, len: text.len() }
+        ResponseHead { bytes, len: text.len() }
     }
 
     pub(in crate::app) fn set_date(&mut self, date: &[u8; DATE_BYTES]) {
@@ -263,14 +346,14 @@ impl Answers {
     pub(super) fn new() -> Answers {
         let mut answers = Answers {
             unix_seconds: 0,
-            preambles: STATUSES.map(|(_, line, _)| Preamble::new(line)),
-            pages: STATUSES.map(|(status, ..)| match status {
-                Status::MethodNotAllowed => Rendered::page(status, ALLOW),
+            heads: STATUSES.map(|(_, line, _)| ResponseHead::new(line)),
+            status_bodies: STATUSES.map(|(status, ..)| match status {
+                Status::MethodNotAllowed => Rendered::status_body(status, ALLOW),
                 // RFC 9110 §8.6: no Content-Length.
                 Status::NoContent => Rendered::new(ALLOW, b""),
                 // The method may be unknown here, and a response to HEAD has no content.
                 Status::InternalServerError => Rendered::new("Content-Length: 0\r\n", b""),
-                status => Rendered::page(status, ""),
+                status => Rendered::status_body(status, ""),
             }),
         };
         answers.render_date(0);
@@ -292,42 +375,47 @@ impl Answers {
     fn render_date(&mut self, unix_seconds: u64) {
         self.unix_seconds = unix_seconds;
         let date = imf_fixdate(unix_seconds);
-        for preamble in &mut self.preambles {
-            preamble.set_date(&date);
+        for head in &mut self.heads {
+            head.set_date(&date);
         }
     }
 
-    /// Sends a response: the preamble, the Connection field and `rest`.
+    /// Sends a response: the head, the Connection field and `tail`.
     #[inline]
     pub(super) fn send(
         &self,
         status: Status,
         persistence: Persistence,
-        rest: &Rendered,
+        tail: &Rendered,
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
         self.begin(status, persistence, reply);
-        rest.send(with_content, reply);
+        tail.send(with_content, reply);
     }
 
-    /// Sends the redirect with `query` appended. `query` includes the question mark.
+    /// Sends the redirect with `appended` at the end of its location.
     pub(super) fn redirect(
         &self,
         redirect: &Redirect,
-        query: &[u8],
+        appended: &[u8],
         persistence: Persistence,
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.begin(Status::MovedPermanently, persistence, reply);
-        redirect.rendered.send_inserting(redirect.location_end, query, with_content, reply);
+        self.begin(redirect.status, persistence, reply);
+        redirect.rendered.send_inserting(redirect.location_end, appended, with_content, reply);
     }
 
     #[inline]
-    fn begin(&self, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
-        let preamble = &self.preambles[status as usize];
-        reply.copy(preamble.bytes());
+    pub(super) fn begin(
+        &self,
+        status: Status,
+        persistence: Persistence,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let head = &self.heads[status as usize];
+        reply.copy(head.bytes());
         match persistence {
             Persistence::Keep => {}
             Persistence::KeepAndSay => reply.copy(CONNECTION_KEEP_ALIVE),
@@ -335,9 +423,9 @@ impl Answers {
         }
     }
 
-    /// The page that describes the error.
-    pub(super) fn page(&self, status: Status) -> &Rendered {
-        &self.pages[status as usize]
+    /// The body that describes the error.
+    pub(super) fn status_body(&self, status: Status) -> &Rendered {
+        &self.status_bodies[status as usize]
     }
 }
 
@@ -349,20 +437,20 @@ mod tests {
     fn every_status_stands_in_its_place_and_fits_one_chunk() {
         for (place, (status, line, _)) in STATUSES.into_iter().enumerate() {
             assert_eq!(status as usize, place);
-            let preamble = Preamble::new(line);
-            assert!(preamble.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
-            let page = Rendered::page(status, ALLOW);
+            let head = ResponseHead::new(line);
+            assert!(head.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
+            let page = Rendered::status_body(status, ALLOW);
             assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
         }
-        assert!(Preamble::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
+        assert!(ResponseHead::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
     }
 
     #[test]
     fn the_date_changes_and_nothing_else() {
         let mut answers = Answers::new();
         let text = |answers: &Answers| {
-            let preamble = &answers.preambles[Status::Ok as usize];
-            String::from_utf8(preamble.bytes[..preamble.len].to_vec()).unwrap()
+            let head = &answers.heads[Status::Ok as usize];
+            String::from_utf8(head.bytes[..head.len].to_vec()).unwrap()
         };
         assert_eq!(
             text(&answers),

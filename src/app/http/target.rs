@@ -3,18 +3,18 @@
 //! The parser checks the authority in the target and in Host, and then ignores it: all authorities
 //! are equivalent for this server.
 
-use super::refusal::Refusal;
+use super::error::HttpError;
 use super::request::Method;
 
 /// The 4 forms of RFC 9112 §3.2.
 #[inline]
-pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Refusal> {
+pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, HttpError> {
     if target.starts_with(b"/") && method != Method::Connect {
         return Ok(Some(target));
     }
     match method {
         Method::Connect if is_authority(target) => Ok(None),
-        Method::Connect => Err(Refusal::BadTarget),
+        Method::Connect => Err(HttpError::BadTarget),
         Method::Options | Method::Other | Method::Unknown if target == b"*" => Ok(None),
         _ => absolute_form(target).map(Some),
     }
@@ -22,20 +22,30 @@ pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Re
 
 /// §3.2.2: the authority of an absolute form replaces Host. All authorities are equivalent for this
 /// server.
-fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
+fn absolute_form(target: &[u8]) -> Result<&[u8], HttpError> {
     let rest = ["http://", "https://"]
         .iter()
         .find_map(|scheme| {
             let (start, rest) = target.split_at_checked(scheme.len())?;
             start.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
         })
-        .ok_or(Refusal::BadTarget)?;
+        .ok_or(HttpError::BadTarget)?;
     let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if authority.is_empty() || !is_authority(authority) {
-        return Err(Refusal::BadTarget);
+        return Err(HttpError::BadTarget);
     }
     Ok(path)
+}
+
+/// The authority of a target in absolute form, which [`path_of`] accepted.
+#[inline]
+pub(super) fn authority_of(target: &[u8]) -> Option<&[u8]> {
+    if target.first().is_none_or(|byte| b"/*".contains(byte)) {
+        return None;
+    }
+    let start = memchr::memmem::find(target, b"://")? + 3;
+    target[start..].split(|byte| b"/?#".contains(byte)).next()
 }
 
 /// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3). An empty value is valid.

@@ -121,6 +121,11 @@ fn address(halves: [u64; 2], port: u16) -> SocketAddr {
 pub(super) struct TableSlot(NonZeroU32);
 
 impl TableSlot {
+    #[cfg(test)]
+    pub(super) fn numbered(number: u32) -> TableSlot {
+        TableSlot(NonZeroU32::new(number).expect("numbers start at 1"))
+    }
+
     fn index(&self) -> usize {
         self.0.get() as usize - 1
     }

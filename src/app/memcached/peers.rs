@@ -17,6 +17,13 @@ const SMALLEST_LOG2: u32 = 10;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Peer(u16);
 
+#[cfg(test)]
+impl Peer {
+    pub(super) fn numbered(number: u16) -> Peer {
+        Peer(number)
+    }
+}
+
 /// The first and last upload of a list, in the order of their last progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct List {

@@ -186,7 +186,7 @@ impl Memcached {
             match (was, waits) {
                 (Waits::InLine, Waits::InLine) => self.waiters.poll(slot),
                 (Waits::InLine, _) => self.waiters.leave(slot),
-                (_, Waits::InLine) => self.waiters.enter(slot),
+                (_, Waits::InLine) => self.waiters.enter(slot, conn.peer),
                 _ => {}
             }
         }

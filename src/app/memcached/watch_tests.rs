@@ -7,6 +7,7 @@ use crate::app::testing::{Line, NOW};
 use crate::handler::{Handler, Seconds};
 use crate::store::{Settings, Store};
 use simoom_io::send::Pool;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A store of 4 MiB that all connections share, with frames of 16 KiB.
@@ -363,9 +364,14 @@ impl Crowd {
 
     /// Opens a connection and sends `request`; returns its number.
     fn open(&mut self, bed: &Bed, request: &str) -> usize {
+        self.open_from(Ipv4Addr::LOCALHOST, bed, request)
+    }
+
+    /// Opens a connection from `peer` and sends `request`; returns its number.
+    fn open_from(&mut self, peer: Ipv4Addr, bed: &Bed, request: &str) -> usize {
         let spare = Memcached::new(bed.shared.clone(), 0, 1);
         let handler = std::mem::replace(&mut self.handler, spare);
-        let mut line = Line::open_with(handler, 11211, Pool::<Blob>::new(512, 512));
+        let mut line = Line::open_from(peer, handler, 11211, Pool::<Blob>::new(512, 512));
         std::mem::swap(&mut self.handler, &mut line.app);
         self.due_ms.push(line.deadline().map(|after| self.now_ms + after.total_millis()));
         self.lines.push(line);
@@ -432,7 +438,8 @@ fn bed_of_large_items() -> Bed {
 fn open_readers(crowd: &mut Crowd, bed: &Bed, waiting: usize) -> (Vec<usize>, Vec<usize>) {
     let (mut reading, mut waiters) = (Vec::new(), Vec::new());
     while waiters.len() < waiting {
-        let n = crowd.open(bed, &format!("get k{}\r\n", reading.len() + waiters.len()));
+        let item = (reading.len() + waiters.len()) % LARGE_ITEMS;
+        let n = crowd.open(bed, &format!("get k{item}\r\n"));
         if crowd.lines[n].queued() > 0 { &mut reading } else { &mut waiters }.push(n);
     }
     assert!((20..40).contains(&reading.len()), "{} read", reading.len());
@@ -509,6 +516,46 @@ fn gets_that_wait_are_served_in_their_order() {
         assert!(overtaken < 16, "{n} was served before {overtaken} that came earlier: {order:?}");
     }
     assert!(order.iter().position(|n| Some(*n) == late).unwrap() >= waiters.len() - 16);
+}
+
+/// Addresses of two peers, which are not counted as one with each other or with localhost.
+fn other_peers(crowd: &Crowd) -> [Ipv4Addr; 2] {
+    let peer = |address: Ipv4Addr| crowd.handler.uploads.peer(address.into());
+    let mut found = vec![Ipv4Addr::LOCALHOST];
+    for host in 1.. {
+        let address = Ipv4Addr::new(198, 18, 0, host);
+        if found.iter().all(|other| peer(*other) != peer(address)) {
+            found.push(address);
+        }
+        if let [_, first, second] = found[..] {
+            return [first, second];
+        }
+    }
+    unreachable!("the hash is keyed, and has more than three values")
+}
+
+#[test]
+fn a_peer_with_many_waiting_gets_delays_no_other_peer() {
+    let bed = bed_of_large_items();
+    let mut crowd = Crowd::new(&bed);
+    let (reading, waiters) = open_readers(&mut crowd, &bed, 200);
+    let peers = other_peers(&crowd);
+    let gets = peers.map(|peer| crowd.open_from(peer, &bed, "get k63\r\n"));
+    assert!(gets.iter().all(|n| crowd.lines[*n].queued() == 0), "both wait");
+    let served =
+        |crowd: &Crowd, of: &[usize]| of.iter().filter(|n| crowd.lines[**n].queued() > 0).count();
+    // The readers read, one after the other.
+    for n in reading {
+        let queued = crowd.lines[n].queued();
+        crowd.lines[n].acknowledge(queued);
+        crowd.pass(40, |_| false);
+        if served(&crowd, &gets) == gets.len() {
+            break;
+        }
+    }
+    assert_eq!(served(&crowd, &gets), gets.len());
+    let overtook = served(&crowd, &waiters);
+    assert!(overtook <= 16, "{overtook} gets of the peer with 200 were served first");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::send::Sending;
 use super::upload::Pending;
 use crate::app::http;
-use crate::app::http::conn::Deadline;
+use crate::app::http::connection::Deadline;
 use crate::app::http::head::Search;
 use crate::work::Share;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -49,7 +49,7 @@ pub(super) enum Phase<S> {
     /// Reading a body.
     Body(Box<Pending<S>>),
     /// The content handler discards the content of a request.
-    Files(Box<http::Conn>),
+    Files(Box<http::Connection>),
     /// Sending a response of unknown length.
     Sending(Box<Sending>),
     /// The last response is queued.

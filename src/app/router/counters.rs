@@ -32,8 +32,6 @@ simoom_io::counters! {
         router_bodies_full,
         /// Connections to a router closed because no request arrived.
         router_idle_timeouts,
-        /// Connections to a router reset because the client stopped reading.
-        router_stalled,
     }
 }
 

@@ -9,11 +9,12 @@ use super::upload::{Pending, Sink, Upload};
 use super::{Router, status};
 use crate::app::Blob;
 use crate::app::http;
+use crate::app::http::HeadLimits;
 use crate::app::http::body::Discard;
-use crate::app::http::conn::Waiting;
+use crate::app::http::connection::Waiting;
+use crate::app::http::error::HttpError;
 use crate::app::http::head::{self, HEAD_MAX_BYTES, Search};
-use crate::app::http::refusal::Refusal;
-use crate::app::http::request::{FIELDS_MAX, Framing, Request as Head, later_minor_at};
+use crate::app::http::request::{FIELDS_MAX, Framing, Request as Head, as_minor_1};
 use crate::app::http::response::{CONTINUE, Persistence};
 use simoom_io::Reply;
 use std::mem::MaybeUninit;
@@ -76,17 +77,19 @@ impl<S> Router<S> {
             // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
-            (Phase::Head(search), _) => match head::find_end(bytes, search) {
-                Ok(None) => Step::Wait(Waiting::Head),
-                Ok(Some(len)) => {
-                    let (head, behind) = bytes.split_at(len);
-                    Step::Took(len + self.handle(conn, head, behind, reply))
+            (Phase::Head(search), _) => {
+                match head::find_end(bytes, search, HeadLimits::default()) {
+                    Ok(None) => Step::Wait(Waiting::Head),
+                    Ok(Some(len)) => {
+                        let (head, behind) = bytes.split_at(len);
+                        Step::Took(len + self.handle(conn, head, behind, reply))
+                    }
+                    Err(error) => {
+                        self.refuse(conn, error, Asked::unknown(bytes), reply);
+                        Step::Took(bytes.len())
+                    }
                 }
-                Err(refusal) => {
-                    self.refuse(conn, refusal, Asked::unknown(bytes), reply);
-                    Step::Took(bytes.len())
-                }
-            },
+            }
             (Phase::Sending(_), _) => Step::Wait(Waiting::Idle),
         }
     }
@@ -103,11 +106,11 @@ impl<S> Router<S> {
         self.counters.router_requests += 1;
         conn.phase = Phase::Head(Search::default());
         let handled = match self.handle_parsed(conn, head, behind, reply) {
-            Err(Refusal::UnknownVersion) => self.handle_later_minor(conn, head, behind, reply),
+            Err(HttpError::UnknownVersion) => self.handle_later_minor(conn, head, behind, reply),
             handled => handled,
         };
-        handled.unwrap_or_else(|refusal| {
-            self.refuse(conn, refusal, Asked::unknown(head), reply);
+        handled.unwrap_or_else(|error| {
+            self.refuse(conn, error, Asked::unknown(head), reply);
             0
         })
     }
@@ -120,13 +123,10 @@ impl<S> Router<S> {
         head: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
-    ) -> Result<usize, Refusal> {
-        let at = later_minor_at(head).ok_or(Refusal::UnknownVersion)?;
-        let mut copy = [0; HEAD_MAX_BYTES];
-        let copy = &mut copy[..head.len()];
-        copy.copy_from_slice(head);
-        copy[at] = b'1';
-        self.handle_parsed(conn, copy, behind, reply)
+    ) -> Result<usize, HttpError> {
+        let mut buffer = [0; HEAD_MAX_BYTES];
+        let head = as_minor_1(head, &mut buffer)?;
+        self.handle_parsed(conn, head, behind, reply)
     }
 
     #[inline]
@@ -136,7 +136,7 @@ impl<S> Router<S> {
         bytes: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let head = Head::parse(bytes, &mut space)?;
         let response = match self.find(&head)? {
@@ -163,9 +163,9 @@ impl<S> Router<S> {
 
     /// Finds the route of a request. Leaves its path in `self.path`.
     #[inline]
-    fn find(&mut self, head: &Head<'_, '_>) -> Result<Found, Refusal> {
+    fn find(&mut self, head: &Head<'_, '_>) -> Result<Found, HttpError> {
         let Some(target) = head.target else { return Ok(Found::Nothing) };
-        self.path.read(target).map_err(|_| Refusal::BadTarget)?;
+        self.path.read(target).map_err(|_| HttpError::BadTarget)?;
         Ok(self.routes.find(head.method_name, &self.path))
     }
 
@@ -208,7 +208,7 @@ impl<S> Router<S> {
         head: &Head<'_, '_>,
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, HttpError> {
         let limit = match &self.routes.route(route).handler {
             Handler::Whole(_) => self.options.body_max_bytes,
             Handler::Stream(_) => self.options.stream_max_bytes,
@@ -356,8 +356,8 @@ impl<S> Router<S> {
                 self.answer(conn, response.close(), asked, reply);
                 return bytes.len();
             }
-            (Err(refusal), None) => {
-                self.refuse(conn, refusal, asked, reply);
+            (Err(error), None) => {
+                self.refuse(conn, error, asked, reply);
                 return bytes.len();
             }
             (Ok(n), None) if discard.is_over() => {
@@ -416,7 +416,7 @@ impl<S> Router<S> {
     ) {
         let Some(files) = &mut self.files else { return };
         self.counters.router_files += 1;
-        let mut file_conn = http::Conn::default();
+        let mut file_conn = http::Connection::default();
         files.handle(&mut file_conn, head, reply);
         self.follow_files(conn, file_conn);
     }
@@ -436,14 +436,15 @@ impl<S> Router<S> {
     }
 
     /// Updates the connection after the content handler has run.
-    fn follow_files(&mut self, conn: &mut Connection<S>, file_conn: http::Conn) {
+    fn follow_files(&mut self, conn: &mut Connection<S>, file_conn: http::Connection) {
         conn.phase = match file_conn.phase {
-            http::conn::Phase::Head(_) => {
+            http::connection::Phase::Head(_) => {
                 conn.deadline.waiting = Waiting::Unset;
                 Phase::default()
             }
-            http::conn::Phase::Body(..) => Phase::Files(Box::new(file_conn)),
-            http::conn::Phase::Closing => {
+            http::connection::Phase::Body(..) => Phase::Files(Box::new(file_conn)),
+            // The content handler sends several parts only if it can read the head again.
+            http::connection::Phase::Closing | http::connection::Phase::Parts(_) => {
                 conn.deadline.waiting = Waiting::Unset;
                 Phase::Closing
             }
@@ -454,7 +455,7 @@ impl<S> Router<S> {
     fn go_on_sending(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) -> bool {
         let Phase::Sending(sending) = &mut conn.phase else { return true };
         let queued = reply.queued();
-        let is_complete = sending.send(reply);
+        let is_complete = sending.send(&mut conn.share, reply);
         if reply.queued() > queued {
             // The client has read some bytes, so restart its timeout.
             conn.deadline.waiting = Waiting::Unset;
@@ -481,7 +482,7 @@ impl<S> Router<S> {
             asked.persistence = Persistence::Close;
         }
         self.counters.note_answer(response.status);
-        let rest = send::send(&self.preambles, &mut self.head, response, asked, reply);
+        let rest = send::send(&self.heads, &mut self.head, response, asked, reply);
         match rest {
             None => self.finish_answer(conn, asked.persistence, reply),
             Some(sending) => {
@@ -511,12 +512,12 @@ impl<S> Router<S> {
     pub(super) fn refuse(
         &mut self,
         conn: &mut Connection<S>,
-        refusal: Refusal,
+        error: HttpError,
         asked: Asked,
         reply: &mut Reply<'_, Blob>,
     ) {
         self.counters.router_refused += 1;
-        self.refuse_with(conn, refusal.status().code(), asked, reply);
+        self.refuse_with(conn, error.status().code(), asked, reply);
     }
 
     #[cold]

@@ -83,16 +83,16 @@ use super::Blob;
 pub(super) use conn::Peer;
 
 use super::content::Content;
-use super::http::conn::{Idle, Waiting};
-use super::http::head::REQUEST_LINE_MAX_BYTES;
-use super::http::refusal::Refusal;
-use super::http::{self, Http};
+use super::http::Http;
+use super::http::connection::{Idle, Waiting};
+use super::http::error::HttpError;
+use super::http::head::LINE_MAX_BYTES;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use conn::Phase;
 use path::Path;
 use simoom_io::{Application, Closed, Opened, Reply};
-use status::Preambles;
+use status::ResponseHeads;
 use std::sync::Arc;
 
 /// The router of one worker.
@@ -101,7 +101,7 @@ pub struct Router<S> {
     state: S,
     files: Option<Http>,
     options: Options,
-    preambles: Preambles,
+    heads: ResponseHeads,
     /// The path of the current request.
     path: Path,
     /// The head of the current response.
@@ -123,8 +123,8 @@ impl<S> Router<S> {
             state,
             files: None,
             options: Options::default(),
-            preambles: Preambles::new(),
-            path: Path::new(REQUEST_LINE_MAX_BYTES),
+            heads: ResponseHeads::new(),
+            path: Path::new(LINE_MAX_BYTES),
             head: Vec::with_capacity(simoom_io::send::CAPACITY_COPY_BYTES),
             held: 0,
             whole: 0,
@@ -136,7 +136,7 @@ impl<S> Router<S> {
 
     /// Answers requests that match no route from `content`.
     pub fn with_files(mut self, content: Arc<Content>) -> Router<S> {
-        self.files = Some(Http::new(content, self.http_options()));
+        self.files = Some(Http::new(content, self.options.http()));
         self
     }
 
@@ -144,17 +144,9 @@ impl<S> Router<S> {
     pub fn with_options(mut self, options: Options) -> Router<S> {
         self.options = options;
         if let Some(files) = &mut self.files {
-            files.set_options(http::Options {
-                timeouts: options.timeouts,
-                body_max_bytes: options.body_max_bytes,
-            });
+            files.set_options(options.http());
         }
         self
-    }
-
-    fn http_options(&self) -> http::Options {
-        let Options { timeouts, body_max_bytes, .. } = self.options;
-        http::Options { timeouts, body_max_bytes }
     }
 
     /// The state of this worker.
@@ -171,20 +163,17 @@ impl<S> Router<S> {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
+    /// Ends the connection after an idle period, unless a response is not complete.
     fn idle_timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
-        match conn.deadline.idle(reply) {
-            Idle::Over => {
-                let is_open = !matches!(conn.phase, Phase::Closing);
-                self.counters.router_idle_timeouts += u64::from(is_open);
-                reply.close();
-            }
-            Idle::Stalled => {
-                self.counters.router_stalled += 1;
-                reply.abort();
-            }
-            Idle::Sending => {
+        match (conn.deadline.idle(reply), &conn.phase) {
+            (Idle::Sending, _) | (_, Phase::Sending(_)) => {
                 conn.deadline.waiting = Waiting::Unset;
                 return self.wait(conn, Waiting::Idle, reply);
+            }
+            (Idle::Over, phase) => {
+                let is_open = !matches!(phase, Phase::Closing);
+                self.counters.router_idle_timeouts += u64::from(is_open);
+                reply.close();
             }
         }
         self.release(conn);
@@ -225,11 +214,11 @@ impl<S> Application for Router<S> {
 
     fn overfull(&mut self, conn: &mut Connection<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
         self.whole = reply.queued();
-        let refusal = match conn.phase {
-            Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
-            _ => Refusal::HeadTooLarge,
+        let error = match conn.phase {
+            Phase::Head(search) => search.overfull(),
+            _ => HttpError::HeadTooLarge,
         };
-        self.refuse(conn, refusal, send::Asked::unknown(bytes), reply);
+        self.refuse(conn, error, send::Asked::unknown(bytes), reply);
         self.wait(conn, Waiting::Idle, reply);
         self.whole = 0;
     }
@@ -243,15 +232,15 @@ impl<S> Application for Router<S> {
     fn timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         match (conn.deadline.waiting, &conn.phase) {
             (Waiting::Head, _) => {
-                self.refuse(conn, Refusal::HeadTimeout, send::Asked::unknown(b""), reply);
+                self.refuse(conn, HttpError::HeadTimeout, send::Asked::unknown(b""), reply);
             }
             (Waiting::Body, Phase::Body(pending)) => {
                 let asked = pending.asked;
                 self.release(conn);
-                self.refuse(conn, Refusal::BodyTimeout, asked, reply);
+                self.refuse(conn, HttpError::BodyTimeout, asked, reply);
             }
             (Waiting::Body, Phase::Files(_)) => {
-                self.refuse(conn, Refusal::BodyTimeout, send::Asked::unknown(b""), reply);
+                self.refuse(conn, HttpError::BodyTimeout, send::Asked::unknown(b""), reply);
             }
             _ => return self.idle_timeout(conn, reply),
         }
@@ -267,7 +256,7 @@ impl<S> Handler for Router<S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
         self.routes.clock(&self.state, seconds);
-        self.preambles.set_date(seconds.unix);
+        self.heads.set_date(seconds.unix);
         if let Some(files) = &mut self.files {
             files.clock(seconds.unix);
         }

@@ -1,6 +1,6 @@
 //! Settings of a router.
 
-use crate::app::http::Timeouts;
+use crate::app::http::{self, Timeouts};
 
 /// Settings of a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub struct Options {
 const STREAM_LEAST_RATE: u64 = 1000;
 
 impl Options {
+    /// The options of the content handler beside the routes.
+    pub(super) fn http(&self) -> http::Options {
+        let Options { timeouts, body_max_bytes, .. } = *self;
+        http::Options { timeouts, body_max_bytes, ..http::Options::default() }
+    }
+
     /// Bytes that a stream must deliver to restart its deadline.
     pub(super) fn stream_least_bytes(&self) -> u64 {
         (self.timeouts.body.total_millis() * STREAM_LEAST_RATE / 1000).max(1)

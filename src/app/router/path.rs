@@ -5,6 +5,8 @@
 //! acts like `..`, and a route never sees a segment `.` or `..`. Empty segments count: `/a`, `/a/`
 //! and `//a` are three paths.
 
+use crate::app::http::path::hex;
+
 /// The reason that a target has no segments. The router answers 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -81,12 +83,14 @@ impl Path {
         &self.bytes[usize::from(start)..usize::from(end)]
     }
 
-    /// The decoded path from the segment at `index` on. `None` if it is empty, or if a segment
-    /// contains an encoded slash: `..%2f..` would lead above the directory.
+    /// The decoded path from the segment at `index` on. `None` if it would lead out of a directory
+    /// that a handler joins it to: if it is empty, if it begins with a slash (`//etc`), or if a
+    /// segment contains an encoded slash (`..%2f..`).
     pub(super) fn rest(&self, index: usize) -> Option<&[u8]> {
         let rest = &self.bytes[usize::from(self.segments.get(index)?.0)..];
         let has_slash = |at| memchr::memchr(b'/', self.segment(at)).is_some();
-        (!rest.is_empty() && !(index..self.len()).any(has_slash)).then_some(rest)
+        let is_relative = !matches!(rest, [] | [b'/', ..]);
+        (is_relative && !(index..self.len()).any(has_slash)).then_some(rest)
     }
 }
 
@@ -104,11 +108,6 @@ fn decode_to(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     }
     out.extend_from_slice(rest);
     Ok(())
-}
-
-/// The value of a hexadecimal digit.
-pub(super) fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]
@@ -163,7 +162,10 @@ mod tests {
             ("/f/a", Some("a")),
             ("/f/", None),
             ("/f", None),
-            ("/f//", Some("/")),
+            ("/f//", None),
+            ("/f//etc/passwd", None),
+            ("/f/./", None),
+            ("/f/a//b", Some("a//b")),
             ("/f/a%2fb", None),
             ("/f/..%2f..%2fetc", None),
             ("/x%2fy/../f/a", Some("a")),

@@ -1,7 +1,7 @@
 //! Queries and forms: `name=value` pairs, percent-decoded, with `+` for a space
 //! (application/x-www-form-urlencoded of the URL standard).
 
-use super::path::hex;
+use crate::app::http::path::hex;
 use std::borrow::Cow;
 
 /// The decoded pairs of `text`, in order. A pair without `=` has an empty value.

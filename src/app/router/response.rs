@@ -2,6 +2,7 @@
 
 use super::status::{self, CODES};
 use crate::app::Bytes;
+use crate::app::http::head::is_tchar;
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -160,11 +161,6 @@ impl Response {
         self.close = true;
         self
     }
-}
-
-/// `tchar` of RFC 9110 §5.6.2.
-fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn without_controls(char: char) -> char {

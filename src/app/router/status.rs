@@ -2,7 +2,7 @@
 //! starts once a second.
 
 use crate::app::http::imf_fixdate;
-use crate::app::http::response::Preamble;
+use crate::app::http::response::ResponseHead;
 
 /// Codes and reason phrases of RFC 9110 §15, RFC 4918, RFC 6585 and RFC 8470, each with a line end,
 /// in ascending order.
@@ -40,21 +40,21 @@ pub(super) fn line(code: u16) -> Option<&'static str> {
 }
 
 /// The starts of responses, all with the same Date.
-pub(super) struct Preambles {
-    preambles: Vec<Preamble>,
+pub(super) struct ResponseHeads {
+    heads: Vec<ResponseHead>,
     /// For each of [`CODES`], its index plus 1, or 0.
-    places: Box<[u8]>,
+    indices: Box<[u8]>,
     unix_seconds: u64,
 }
 
-impl Preambles {
-    pub(super) fn new() -> Preambles {
-        let mut places = vec![0; CODES.count()];
-        for (place, line) in STATUSES.iter().enumerate() {
-            places[usize::from(code_of(line) - CODES.start())] = place as u8 + 1;
+impl ResponseHeads {
+    pub(super) fn new() -> ResponseHeads {
+        let mut indices = vec![0; CODES.count()];
+        for (index, line) in STATUSES.iter().enumerate() {
+            indices[usize::from(code_of(line) - CODES.start())] = index as u8 + 1;
         }
-        let preambles = STATUSES.iter().map(|line| Preamble::new(line.trim_end())).collect();
-        let mut all = Preambles { preambles, places: places.into(), unix_seconds: 0 };
+        let heads = STATUSES.iter().map(|line| ResponseHead::new(line.trim_end())).collect();
+        let mut all = ResponseHeads { heads, indices: indices.into(), unix_seconds: 0 };
         all.render(0);
         all
     }
@@ -69,26 +69,26 @@ impl Preambles {
     fn render(&mut self, unix_seconds: u64) {
         self.unix_seconds = unix_seconds;
         let date = imf_fixdate(unix_seconds);
-        for preamble in &mut self.preambles {
-            preamble.set_date(&date);
+        for head in &mut self.heads {
+            head.set_date(&date);
         }
     }
 
     /// The start of a response with `code`, which must be in [`CODES`].
     #[inline]
-    pub(super) fn get(&self, code: u16) -> Preamble {
-        match self.places[usize::from(code - CODES.start())] {
+    pub(super) fn get(&self, code: u16) -> ResponseHead {
+        match self.indices[usize::from(code - CODES.start())] {
             0 => self.render_unnamed(code),
-            place => self.preambles[usize::from(place) - 1],
+            index => self.heads[usize::from(index) - 1],
         }
     }
 
     /// Without a phrase, the space after the code remains (RFC 9112 §4).
     #[cold]
-    fn render_unnamed(&self, code: u16) -> Preamble {
-        let mut preamble = Preamble::new(&format!("{code} "));
-        preamble.set_date(&imf_fixdate(self.unix_seconds));
-        preamble
+    fn render_unnamed(&self, code: u16) -> ResponseHead {
+        let mut head = ResponseHead::new(&format!("{code} "));
+        head.set_date(&imf_fixdate(self.unix_seconds));
+        head
     }
 }
 
@@ -97,15 +97,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_ascend_and_each_has_its_preamble() {
+    fn codes_ascend_and_each_has_its_head() {
         assert!(STATUSES.windows(2).all(|pair| code_of(pair[0]) < code_of(pair[1])));
-        let mut preambles = Preambles::new();
-        preambles.set_date(784_111_777);
+        let mut heads = ResponseHeads::new();
+        heads.set_date(784_111_777);
         for line in STATUSES.iter().map(|line| line.trim_end()).chain(["299 ", "599 "]) {
             let expected = format!(
                 "HTTP/1.1 {line}\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
             );
-            assert_eq!(preambles.get(code_of(line)).bytes(), expected.as_bytes());
+            assert_eq!(heads.get(code_of(line)).bytes(), expected.as_bytes());
         }
     }
 }

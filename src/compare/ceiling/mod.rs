@@ -11,6 +11,7 @@ mod responder;
 
 use crate::config::{LogOptions, values};
 use crate::error::{Error, Result};
+use crate::print::print_line;
 use crate::steer::{self, Claim, Device};
 use crate::worker::Outbound;
 use crate::{netns, thread};
@@ -19,7 +20,7 @@ use answer::{Answers, Http, Memcached};
 use clap::Args;
 use responder::Responder;
 use simoom_tcp::{ChecksumPolicy, Packet};
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes of the Ethernet header, a VLAN tag included.
@@ -90,9 +91,7 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
     };
     let responder = Responder::new(facts.mac, options.port, checksums, answers);
     device.add_claim(Claim::Port(SocketAddr::new(address, options.port))).map_err(cannot)?;
-    let said =
-        writeln!(io::stdout(), "answering on {address}:{} from {queues} queues", options.port);
-    said.map_err(|error| Error::because("writing to standard output", error))?;
+    print_line(&format!("answering on {address}:{} from {queues} queues", options.port))?;
     answer(responder, parts).map_err(failed)
 }
 
@@ -101,7 +100,7 @@ fn answer(mut responder: Responder, queues: Vec<(Queue, FramePool)>) -> io::Resu
     let count = queues.len();
     let mut outbound = Outbound::new(queues);
     let mut frames: Vec<Frame> = Vec::with_capacity(4 * BURST);
-    let umem = outbound.umem();
+    let umem = outbound.umem().clone();
     let mut empty_turns = 0;
     loop {
         let mut received = 0;

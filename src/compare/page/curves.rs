@@ -2,9 +2,9 @@
 //! logarithmic.
 
 use super::super::results::{Case, PlanInfo, PointInfo, Results, TargetInfo};
-use super::super::tables::time;
 use super::plot::{Axis, Point, Series, draw};
 use super::svg::escaped;
+use crate::print::micros;
 use std::fmt::Write;
 
 /// Key in the report, label, and the share of requests that take longer.
@@ -89,5 +89,5 @@ fn decades(min: f64, max: f64) -> Vec<(f64, String)> {
 
 /// The label of a power of ten, in microseconds.
 fn whole(us: f64) -> String {
-    time(us).replace(".00", "")
+    micros(us).replace(".00", "")
 }

@@ -4,7 +4,7 @@
 use super::super::results::{Case, PlanInfo, Results};
 use super::plot::{Axis, Point, Series, draw};
 use super::svg::round_up;
-use crate::demo::report::grouped;
+use crate::print::grouped;
 
 /// Lines of the grid.
 const STEPS: u32 = 4;

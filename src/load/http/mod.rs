@@ -60,6 +60,12 @@ impl Http {
         }
     }
 
+    /// Compares the first answer too: its content is to be `content`.
+    pub(crate) fn expecting(self, content: &[u8]) -> Http {
+        let reference = Reference { length: content.len() as u64, content: content.to_vec() };
+        Http { reference: Some(reference), ..self }
+    }
+
     /// Consumes content at the start of `bytes`. Returns its length.
     #[inline]
     fn content(&mut self, progress: &mut Progress, bytes: &[u8]) -> usize {

@@ -32,37 +32,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn per_second(&self, count: u64) -> f64 {
-        if self.outcome.measured.is_zero() {
-            0.0
-        } else {
-            count as f64 / self.outcome.measured.as_secs_f64()
-        }
-    }
-
     fn retransmissions(&self) -> Option<u64> {
         self.outcome
             .stack
             .iter()
             .find(|(name, _)| *name == "retransmissions")
             .map(|(_, count)| *count)
-    }
-
-    /// The errors as text; `None` if there were none.
-    pub(crate) fn faults(&self) -> Option<String> {
-        let met = self.outcome.stats.faults().filter(|(_, count)| *count > 0);
-        let list: Vec<String> =
-            met.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
-        (!list.is_empty()).then(|| list.join(", "))
-    }
-
-    /// Share of the measured time during which the generator was busy.
-    fn busy(&self) -> f64 {
-        if self.outcome.measured.is_zero() {
-            0.0
-        } else {
-            self.outcome.stats.busy_us as f64 / self.outcome.measured.as_micros() as f64
-        }
     }
 
     /// Share of requests that were sent late although a connection was free.
@@ -76,7 +51,7 @@ impl Report {
 
     /// Why the generator may have limited the figures; `None` if it did not.
     fn doubt(&self) -> Option<&'static str> {
-        let saturated = self.busy() > BUSY_MAX;
+        let saturated = self.outcome.busy() > BUSY_MAX;
         match self.plan.rate {
             Some(_) if saturated || self.late() > LATE_MAX => {
                 Some("latencies may be the generator's: offer less, or give it a faster core")

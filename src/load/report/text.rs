@@ -5,6 +5,7 @@ use super::super::client::Plan;
 use super::super::stats::LATE_US;
 use super::{PERCENTILES, Report};
 use crate::limits::Bytes;
+use crate::print::micros;
 use hdrhistogram::Histogram;
 use std::fmt;
 
@@ -30,18 +31,18 @@ impl fmt::Display for Report {
             f,
             "  responses     {}, {:.0}/s",
             stats.responses,
-            self.per_second(stats.responses)
+            self.outcome.per_second(stats.responses)
         )?;
         if workload.is_some() {
             let (hits, misses) = stats.lookups;
             writeln!(f, "  keys          {hits} hits, {misses} misses")?;
         }
-        let rate = Bytes(self.per_second(stats.content_bytes) as u64);
+        let rate = Bytes(self.outcome.per_second(stats.content_bytes) as u64);
         writeln!(f, "  content       {}, {rate}/s", Bytes(stats.content_bytes))?;
         if !stats.latency_us.is_empty() {
             writeln!(f, "  latency       {}", latencies(&stats.latency_us))?;
         }
-        write!(f, "  generator     busy {:.0} %", 100.0 * self.busy())?;
+        write!(f, "  generator     busy {:.0} %", 100.0 * self.outcome.busy())?;
         if self.plan.rate.is_some() {
             let (late, late_us) = (100.0 * self.late(), &stats.late_us);
             let (p99, max) = (time(late_us.value_at_percentile(99.0)), time(late_us.max()));
@@ -59,7 +60,7 @@ impl fmt::Display for Report {
         if let Some(retransmissions) = self.retransmissions() {
             write!(f, "\n  segments      {retransmissions} retransmitted")?;
         }
-        write!(f, "\n  errors        {}", self.faults().as_deref().unwrap_or("none"))
+        write!(f, "\n  errors        {}", self.outcome.faults().as_deref().unwrap_or("none"))
     }
 }
 
@@ -95,11 +96,6 @@ fn latencies(histogram: &Histogram<u64>) -> String {
     list.join(", ")
 }
 
-/// A time in microseconds with a fitting unit.
 fn time(us: u64) -> String {
-    match us {
-        0..1000 => format!("{us} µs"),
-        1000..1_000_000 => format!("{:.2} ms", us as f64 / 1e3),
-        _ => format!("{:.2} s", us as f64 / 1e6),
-    }
+    micros(us as f64)
 }

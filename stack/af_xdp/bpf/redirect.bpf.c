@@ -31,4 +31,11 @@ int redirect(struct xdp_md *ctx)
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
 
+/* For generic mode on devices that pass packets in one buffer: see `Program::linear`. */
+SEC("xdp")
+int redirect_linear(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+}
+
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -4,7 +4,10 @@
 //! In come [`OpenOptions`] and a [`Program`], out go a [`Device`] for control, and for each receive
 //! queue a [`Queue`] with a pool of frames. No frame passes through here.
 
+use super::deferral::Deferral;
+use super::features::XdpFeatures;
 use super::netdev::{self, LinkState};
+use super::program::Place;
 use super::socket::{Plan, open_queues};
 use super::umem::MAX_QUEUES;
 use super::{
@@ -30,8 +33,10 @@ pub struct OpenOptions {
     pub chunk_bytes: u32,
     /// Slots of the rings.
     pub rings: RingSizes,
-    /// Drive the NIC from the packet loop instead of interrupts (SO_PREFER_BUSY_POLL). Without
-    /// effect in generic mode.
+    /// Drive the NIC from the packet loop instead of interrupts (SO_PREFER_BUSY_POLL, with
+    /// `napi_defer_hard_irqs` and `gro_flush_timeout` of the interface changed until the queues are
+    /// dropped). A queue that cannot send this way returns to interrupts. Without effect in generic
+    /// mode.
     pub busy_poll: bool,
 }
 
@@ -132,6 +137,10 @@ pub struct Link {
     pub carrier: bool,
     /// Whether the device's program is on it.
     pub has_program: bool,
+    /// Times the carrier came or went. 0 if the kernel does not report it.
+    pub carrier_changes: u32,
+    /// Packets that the driver has received.
+    pub rx_packets: u64,
 }
 
 /// An open interface. Dropping it detaches the program; drop it before the queues.
@@ -153,21 +162,57 @@ struct Attempt {
     multi_buffer: bool,
 }
 
-/// All attempts, the best first, and the skipped modes with the reasons.
+/// All attempts, the best first, and the skipped modes with the reasons. An attempt costs many NICs
+/// their link for seconds, so none is made that is known to fail.
 fn attempts(
     requested: Option<Mode>,
     driver: &str,
     kernel: (u32, u32),
-) -> (Vec<Attempt>, Option<(Mode, String)>) {
-    let distrust = drivers::distrust(driver, kernel).map(|reason| (Mode::ZeroCopy, reason));
-    let (modes, left_out) = match requested {
-        Some(mode) => (vec![mode], None),
-        None if drivers::prefers_generic(driver) => (vec![Mode::Generic], None),
-        None if distrust.is_some() => (vec![Mode::Copy, Mode::Generic], distrust),
-        None => (vec![Mode::ZeroCopy, Mode::Copy, Mode::Generic], None),
+    features: Option<XdpFeatures>,
+) -> (Vec<Attempt>, Vec<(Mode, String)>) {
+    let mut left_out = Vec::new();
+    let modes = match requested {
+        Some(mode) => vec![mode],
+        None if drivers::prefers_generic(driver) => vec![Mode::Generic],
+        None => {
+            let mut modes = Vec::with_capacity(3);
+            for mode in [Mode::ZeroCopy, Mode::Copy, Mode::Generic] {
+                match drivers::obstacle(mode, driver, kernel, features) {
+                    Some(reason) => left_out.push((mode, reason)),
+                    None => modes.push(mode),
+                }
+            }
+            modes
+        }
     };
-    let both = |mode: Mode| [true, false].map(|multi_buffer| Attempt { mode, multi_buffer });
+    let both = |mode: Mode| {
+        multi_buffer(mode, features)
+            .iter()
+            .map(move |chains| Attempt { mode, multi_buffer: *chains })
+    };
     (modes.into_iter().flat_map(both).collect(), left_out)
+}
+
+/// Whether to try a mode with multi-buffer, without, or first with and then without. Kernels that
+/// report no features (before Linux 6.3) have no multi-buffer for AF_XDP.
+fn multi_buffer(mode: Mode, features: Option<XdpFeatures>) -> &'static [bool] {
+    match features {
+        None => &[false],
+        Some(features) if mode == Mode::ZeroCopy => match features.zero_copy_max_segments {
+            0 | 1 => &[false],
+            _ => &[true],
+        },
+        Some(_) => &[true, false],
+    }
+}
+
+/// Where to attach the program, and in which form.
+fn place(mode: Mode, driver: &str) -> Place {
+    match mode {
+        Mode::ZeroCopy | Mode::Copy => Place::Native,
+        Mode::Generic if drivers::prefers_generic(driver) => Place::Generic,
+        Mode::Generic => Place::GenericLinear,
+    }
 }
 
 impl Device {
@@ -189,17 +234,27 @@ impl Device {
         check(count <= program.queues(), "queues", count, bound)?;
         let ifindex = features::interface_index(interface)?;
         let driver = features::driver(interface).unwrap_or_else(|_| "unknown".into());
-        let (umem, pools) =
+        let (umem, mut pools) =
             Umem::new(options.frames_per_queue * count, options.chunk_bytes, count)?;
         let umem = Arc::new(umem);
-        let (attempt, queues) =
-            open_somehow(options, ifindex, &driver, count, &umem, &mut program)?;
-        let mut parts: Vec<(Queue, FramePool)> = queues.into_iter().zip(pools).collect();
-        for (queue, pool) in &mut parts {
-            queue.refill(pool);
-            program.set_socket(queue.id(), &*queue)?;
+        let (attempt, mut queues) =
+            open_somehow(options, ifindex, &driver, &umem, &mut pools, &mut program)?;
+        for queue in &queues {
+            program.set_socket(queue.id(), queue)?;
         }
         let Attempt { mode, multi_buffer } = attempt;
+        if mode == Mode::Generic && !multi_buffer {
+            let max_bytes = umem.receive_bytes();
+            tracing::warn!(
+                interface,
+                "longer packets than {max_bytes} bytes are dropped (multi-buffer: Linux 6.6); \
+                 `ethtool -K {interface} gro off` avoids them"
+            );
+        }
+        if options.busy_poll && mode != Mode::Generic {
+            defer_interrupts(interface, ifindex, &mut queues);
+        }
+        let parts = queues.into_iter().zip(pools).collect();
         tracing::info!(interface, driver, %mode, multi_buffer, queues = count, pages = ?umem.pages(), "AF_XDP is open");
         let interface = interface.to_owned();
         Ok((Device { interface, ifindex, driver, mode, multi_buffer, program, umem }, parts))
@@ -242,11 +297,14 @@ impl Device {
 
     /// The state of the interface's link. Call it in the interface's network namespace.
     pub fn link(&self) -> io::Result<Link> {
-        let LinkState { up, carrier, programs } = netdev::link_state(self.ifindex)?;
-        Ok(Link { up, carrier, has_program: programs.contains(&self.program.id()) })
+        let LinkState { up, carrier, programs, carrier_changes, rx_packets } =
+            netdev::link_state(self.ifindex)?;
+        let has_program = programs.contains(&self.program.id());
+        Ok(Link { up, carrier, has_program, carrier_changes, rx_packets })
     }
 
-    /// Attaches the program again after another process has detached it.
+    /// Attaches the program again: after another process has detached it, or after the driver has
+    /// stopped to run it.
     pub fn attach_again(&mut self) -> Result<(), Error> {
         self.program.attach_again(self.ifindex)
     }
@@ -257,20 +315,35 @@ impl Device {
     }
 }
 
+/// Keeps interrupts masked while the queues poll, if the interface has the settings.
+fn defer_interrupts(interface: &str, ifindex: u32, queues: &mut [Queue]) {
+    match Deferral::of(interface, ifindex).map(Arc::new) {
+        Ok(deferral) => {
+            queues.iter_mut().for_each(|queue| queue.defer_interrupts(deferral.clone()));
+        }
+        Err(error) => tracing::warn!(
+            interface,
+            %error,
+            "interrupts are not deferred while busy polling \
+             (napi_defer_hard_irqs, gro_flush_timeout: Linux 5.10)"
+        ),
+    }
+}
+
 /// Tries one way after the other, and logs why each failed.
 fn open_somehow(
     options: &OpenOptions,
     ifindex: u32,
     driver: &str,
-    count: u32,
     umem: &Arc<Umem>,
+    pools: &mut [FramePool],
     program: &mut Program,
 ) -> Result<(Attempt, Vec<Queue>), Error> {
-    let (attempts, left_out) = attempts(options.mode, driver, features::kernel_version());
-    let mut tried: Vec<(Mode, String)> = Vec::new();
-    if let Some((mode, reason)) = left_out {
-        tracing::info!(interface = options.interface, %mode, "{reason}");
-        tried.push((mode, reason));
+    let features = netdev::features(ifindex).ok();
+    let kernel = features::kernel_version();
+    let (attempts, mut tried) = attempts(options.mode, driver, kernel, features);
+    for (mode, reason) in &tried {
+        tracing::info!(interface = options.interface, %mode, "not tried: {reason}");
     }
     let mut settled = None;
     for Attempt { mode, multi_buffer } in attempts {
@@ -279,8 +352,8 @@ fn open_somehow(
         }
         let OpenOptions { rings, busy_poll, .. } = *options;
         let plan = Plan { ifindex, mode, multi_buffer, rings, busy_poll };
-        let attached = program.attach(ifindex, mode != Mode::Generic);
-        match attached.and_then(|()| open_queues(&plan, count, umem)) {
+        let attached = program.attach_at(ifindex, place(mode, driver));
+        match attached.and_then(|()| open_queues(&plan, umem, pools)) {
             Ok(queues) => return Ok((Attempt { mode, multi_buffer }, queues)),
             // Without these no mode will do.
             Err(error @ (Error::Socket(_) | Error::Umem { .. })) => return Err(error),

@@ -2,9 +2,10 @@ use super::*;
 
 #[test]
 fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
+    let all = Some(XdpFeatures { act: 0x7f, zero_copy_max_segments: 8, xsk: 0 });
     let modes = |requested, driver| -> Vec<Mode> {
-        let mut modes: Vec<Mode> =
-            attempts(requested, driver, (6, 18)).0.iter().map(|attempt| attempt.mode).collect();
+        let attempts = attempts(requested, driver, (6, 18), all).0;
+        let mut modes: Vec<Mode> = attempts.iter().map(|attempt| attempt.mode).collect();
         modes.dedup();
         modes
     };
@@ -13,16 +14,46 @@ fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
     assert_eq!(modes(Some(Mode::Copy), "veth"), [Mode::Copy]);
     assert_eq!(modes(Some(Mode::ZeroCopy), "ena"), [Mode::ZeroCopy], "zero-copy on request");
     assert_eq!(modes(None, "ena"), [Mode::Copy, Mode::Generic]);
-    let (_, left_out) = attempts(None, "ena", (6, 18));
+    let (_, left_out) = attempts(None, "ena", (6, 18), all);
     assert!(
-        left_out.is_some_and(|(mode, reason)| mode == Mode::ZeroCopy && reason.contains("ena"))
+        matches!(&left_out[..], [(Mode::ZeroCopy, reason)] if reason.contains("ena")),
+        "{left_out:?}"
     );
-    let chains: Vec<bool> = attempts(Some(Mode::Copy), "veth", (6, 18))
-        .0
-        .iter()
-        .map(|attempt| attempt.multi_buffer)
-        .collect();
-    assert_eq!(chains, [true, false], "multi-buffer first");
+}
+
+/// Each attempt in vain is a link flap.
+#[test]
+fn nothing_is_tried_that_the_driver_reports_not_to_have() {
+    let attempts = |act, segments| -> Vec<(Mode, bool)> {
+        let features = XdpFeatures { act, zero_copy_max_segments: segments, xsk: 0 };
+        let attempts = attempts(None, "some_nic", (6, 18), Some(features)).0;
+        attempts.iter().map(|attempt| (attempt.mode, attempt.multi_buffer)).collect()
+    };
+    let (native, zero_copy) = (0b0111, 0b1111);
+    let lower = [(Mode::Generic, true), (Mode::Generic, false)];
+    let copy = [(Mode::Copy, true), (Mode::Copy, false)];
+    assert_eq!(attempts(0, 1), lower);
+    assert_eq!(attempts(native, 1), [copy, lower].concat());
+    let zero_copy_only = |chains| vec![(Mode::ZeroCopy, chains)];
+    assert_eq!(attempts(zero_copy, 1), [zero_copy_only(false), copy.into(), lower.into()].concat());
+    assert_eq!(attempts(zero_copy, 8), [zero_copy_only(true), copy.into(), lower.into()].concat());
+}
+
+#[test]
+fn a_kernel_without_reports_is_not_asked_for_multi_buffer() {
+    let (attempts, left_out) = attempts(None, "e1000e", (6, 1), None);
+    let (modes, chains): (Vec<Mode>, Vec<bool>) =
+        attempts.iter().map(|attempt| (attempt.mode, attempt.multi_buffer)).unzip();
+    assert_eq!(modes, [Mode::Copy, Mode::Generic]);
+    assert_eq!(chains, [false, false]);
+    assert_eq!(left_out.len(), 1);
+}
+
+#[test]
+fn only_a_veth_gets_packets_of_several_buffers_in_generic_mode() {
+    assert_eq!(place(Mode::Generic, "veth"), Place::Generic);
+    assert_eq!(place(Mode::Generic, "igb"), Place::GenericLinear);
+    assert_eq!(place(Mode::Copy, "igb"), Place::Native);
 }
 
 fn refusal(change: impl FnOnce(&mut OpenOptions)) -> String {

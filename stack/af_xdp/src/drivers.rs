@@ -1,7 +1,11 @@
 //! Known faults and preferences of NIC drivers, beyond what the drivers report.
 //!
 //! Zero-copy mode of some drivers corrupts memory on some kernels. A table has the drivers with
-//! reports, and where the fault was reported. A driver that is not in the table is tried.
+//! reports, and where the fault was reported. A driver that is not in the table is tried, if the
+//! kernel reports that it has the mode.
+
+use super::Mode;
+use super::features::XdpFeatures;
 
 /// An entry of the table: a driver's zero-copy mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +35,40 @@ const ZERO_COPY: &[(&str, ZeroCopy)] = &[
     (
         "ena",
         ZeroCopy::Bad {
-            reason: "memory corruption under load (github.com/amzn/amzn-drivers issue 330) and device resets (issue 221)",
+            reason: "memory corruption under load (github.com/amzn/amzn-drivers issue 330), device resets and half the \
+                     rate of copy mode (issue 221)",
         },
     ),
+];
+
+/// Drivers with zero-copy before Linux 6.3, the first version to report the features of a driver.
+const ZERO_COPY_BEFORE_6_3: &[&str] =
+    &["fsl_dpaa2_eth", "i40e", "ice", "igc", "ixgbe", "mlx5_core", "stmmac", "stmmaceth"];
+
+/// Drivers with native XDP before Linux 6.3, beside those with zero-copy.
+const NATIVE_BEFORE_6_3: &[&str] = &[
+    "atlantic",
+    "bnxt_en",
+    "ena",
+    "fsl_dpa",
+    "fsl_enetc",
+    "hv_netvsc",
+    "igb",
+    "ixgbevf",
+    "mana",
+    "mlx4_en",
+    "mtk_soc_eth",
+    "mvneta",
+    "mvpp2",
+    "nfp",
+    "qede",
+    "rvu_nicpf",
+    "sfc",
+    "thunder-nicvf",
+    "tun",
+    "veth",
+    "virtio_net",
+    "vif",
 ];
 
 /// The table's entry for `driver`. Most drivers have none.
@@ -45,13 +80,45 @@ pub fn zero_copy(driver: &str) -> Option<ZeroCopy> {
 /// if there is one.
 pub fn distrust(driver: &str, kernel: (u32, u32)) -> Option<String> {
     match zero_copy(driver)? {
-        ZeroCopy::Bad { reason } => Some(format!("not tried with driver {driver}: {reason}")),
+        ZeroCopy::Bad { reason } => Some(format!("zero-copy of driver {driver}: {reason}")),
         ZeroCopy::Good { since } if kernel < since => {
             let (major, minor) = since;
-            Some(format!("not tried with driver {driver}: trusted from Linux {major}.{minor} on"))
+            Some(format!("zero-copy of driver {driver} is trusted from Linux {major}.{minor} on"))
         }
         ZeroCopy::Good { .. } => None,
     }
+}
+
+/// The reason why `mode` cannot work, or must not be tried without a request, with `driver` on a
+/// kernel of this version; `None` if there is none known. `features` are what the driver reports,
+/// from Linux 6.3 on.
+pub fn obstacle(
+    mode: Mode,
+    driver: &str,
+    kernel: (u32, u32),
+    features: Option<XdpFeatures>,
+) -> Option<String> {
+    if mode == Mode::Generic {
+        return None;
+    }
+    let no_native = || format!("driver {driver} has no native XDP");
+    let lacks = match (features, mode) {
+        (Some(features), _) if !features.native() => Some(no_native()),
+        (Some(features), Mode::ZeroCopy) if !features.zero_copy() => {
+            Some(format!("driver {driver} has no zero-copy on this kernel"))
+        }
+        (None, Mode::ZeroCopy) if !ZERO_COPY_BEFORE_6_3.contains(&driver) => Some(format!(
+            "driver {driver} is not known to have zero-copy before Linux 6.3, which reports it"
+        )),
+        _ => None,
+    };
+    let distrusted = || distrust(driver, kernel).filter(|_| mode == Mode::ZeroCopy);
+    lacks.or_else(distrusted)
+}
+
+/// Whether `driver` is known to have native XDP on kernels before 6.3, which do not report it.
+pub fn is_native_before_6_3(driver: &str) -> bool {
+    ZERO_COPY_BEFORE_6_3.contains(&driver) || NATIVE_BEFORE_6_3.contains(&driver)
 }
 
 /// Whether generic mode is better although the driver has a native mode. On a veth it is faster by
@@ -83,5 +150,36 @@ mod tests {
         assert!(distrust("mlx5_core", (5, 15)).is_some_and(|reason| reason.contains("Linux 6.1")));
         assert!(distrust("ena", (9, 0)).is_some_and(|reason| reason.contains("330")));
         assert_eq!(distrust("unheard_of", (5, 10)), None);
+    }
+
+    /// Features of a driver: native XDP, zero-copy.
+    fn features(native: bool, zero_copy: bool) -> Option<XdpFeatures> {
+        let act = u64::from(native) | u64::from(zero_copy) << 3;
+        Some(XdpFeatures { act, ..XdpFeatures::default() })
+    }
+
+    #[test]
+    fn a_mode_that_the_driver_lacks_is_not_tried() {
+        let obstacle = |mode, driver, features| obstacle(mode, driver, (6, 12), features);
+        for (mode, driver, features, reason) in [
+            (Mode::ZeroCopy, "nic", features(true, true), None),
+            (Mode::ZeroCopy, "nic", features(true, false), Some("no zero-copy")),
+            (Mode::Copy, "nic", features(true, false), None),
+            (Mode::Copy, "nic", features(false, false), Some("no native XDP")),
+            (Mode::ZeroCopy, "ena", features(true, true), Some("issue 330")),
+            (Mode::Copy, "ena", features(true, true), None),
+            (Mode::Generic, "nic", features(false, false), None),
+            (Mode::ZeroCopy, "e1000e", None, Some("before Linux 6.3")),
+            (Mode::ZeroCopy, "vmxnet3", None, Some("before Linux 6.3")),
+            (Mode::ZeroCopy, "i40e", None, None),
+            (Mode::Copy, "unheard_of", None, None),
+        ] {
+            let found = obstacle(mode, driver, features);
+            assert_eq!(found.is_some(), reason.is_some(), "{mode} {driver}: {found:?}");
+            assert!(
+                found.as_deref().unwrap_or_default().contains(reason.unwrap_or_default()),
+                "{mode} {driver}: {found:?}"
+            );
+        }
     }
 }

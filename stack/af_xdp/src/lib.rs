@@ -76,6 +76,7 @@
 //! Start with `umem`, `pool` and `queue`. A queue stands on `depth` (how many frames the fill ring
 //! holds), `ring` and `sys`. `device` stands on `socket` and `program`.
 
+mod deferral;
 mod depth;
 mod device;
 pub mod drivers;

@@ -30,8 +30,10 @@ const NETDEV_A_DEV_XSK_FEATURES: u16 = 6;
 /// `<linux/rtnetlink.h>`, `<linux/if_link.h>`
 const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_BYTES: usize = 16;
+const IFLA_STATS64: u16 = 23;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_CARRIER_CHANGES: u16 = 35;
 const IFLA_XDP: u16 = 43;
 /// The attributes with a program's identifier, one for each mode: IFLA_XDP_PROG_ID, driver, generic
 /// and NIC.
@@ -115,6 +117,10 @@ pub(crate) struct LinkState {
     pub(crate) carrier: bool,
     /// The identifiers of the XDP programs on it.
     pub(crate) programs: Vec<u32>,
+    /// Times the carrier came or went.
+    pub(crate) carrier_changes: u32,
+    /// Packets that the driver has received.
+    pub(crate) rx_packets: u64,
 }
 
 /// Queries the state of the link.
@@ -131,6 +137,11 @@ pub(crate) fn link_state(ifindex: u32) -> io::Result<LinkState> {
         up: flags & IFF_UP != 0,
         carrier: flags & IFF_LOWER_UP != 0,
         programs: programs.collect(),
+        carrier_changes: find(attributes, IFLA_CARRIER_CHANGES).map_or(0, number) as u32,
+        // The first field of `struct rtnl_link_stats64`.
+        rx_packets: find(attributes, IFLA_STATS64)
+            .and_then(|stats| stats.first_chunk())
+            .map_or(0, |first| u64::from_ne_bytes(*first)),
     })
 }
 

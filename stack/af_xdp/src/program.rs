@@ -48,13 +48,26 @@ pub struct Program {
     ebpf: Ebpf,
     /// The program's name in the object.
     name: String,
-    /// The program's identifier in the kernel.
+    /// The name of its form for packets in one buffer, if there is one.
+    linear: Option<String>,
+    /// The identifier in the kernel of the form attached last.
     id: u32,
     queues: u32,
     link: Option<FdLink>,
-    /// Whether the link is to the driver.
-    native: bool,
+    /// Where the link is.
+    place: Place,
     sockets: XskMap<MapData>,
+}
+
+/// Where a program is attached, and in which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the driver.
+    Native,
+    /// In front of the kernel's stack.
+    Generic,
+    /// In front of the kernel's stack, in the form for packets in one buffer.
+    GenericLinear,
 }
 
 impl Program {
@@ -75,13 +88,32 @@ impl Program {
         let id = program.info().map_err(|error| Error::program("its identifier", error))?.id();
         let sockets = XskMap::try_from(take_map(&mut ebpf, sockets)?)
             .map_err(|error| Error::program("the map of sockets", error))?;
-        Ok(Program { ebpf, name: name.to_owned(), id, queues, link: None, native: false, sockets })
+        Ok(Program {
+            ebpf,
+            name: name.to_owned(),
+            linear: None,
+            id,
+            queues,
+            link: None,
+            place: Place::Generic,
+            sockets,
+        })
+    }
+
+    /// Names a second program of the object, in a section `xdp`. [`super::Device::open`] attaches
+    /// it in generic mode on devices whose packets come in one buffer: for a program of the section
+    /// `xdp.frags` the kernel rebuilds each packet that the program passes on. Linux 6.3 to 7.1 may
+    /// misalign the rebuilt packet, which is fatal on processors with split-lock detection.
+    #[must_use]
+    pub fn linear(mut self, name: &str) -> Program {
+        self.linear = Some(name.to_owned());
+        self
     }
 
     /// Loads the built-in program: it redirects each frame of a queue with a socket to that socket,
     /// and passes all other frames to the kernel's stack.
     pub fn redirect_all(queues: u32) -> Result<Program, Error> {
-        Program::load(REDIRECT, "redirect", "sockets", queues)
+        Ok(Program::load(REDIRECT, "redirect", "sockets", queues)?.linear("redirect_linear"))
     }
 
     /// Receive queues that the map of sockets has entries for.
@@ -97,14 +129,27 @@ impl Program {
     /// Attaches the program to the interface, in the driver (`native`) or in front of the kernel's
     /// stack, unless it is attached that way already. A program belongs to one interface.
     pub fn attach(&mut self, ifindex: u32, native: bool) -> Result<(), Error> {
-        if self.link.is_some() && self.native == native {
+        self.attach_at(ifindex, if native { Place::Native } else { Place::Generic })
+    }
+
+    /// Attaches the program, or its form for the place, unless it is attached there already.
+    pub(crate) fn attach_at(&mut self, ifindex: u32, place: Place) -> Result<(), Error> {
+        if self.link.is_some() && self.place == place {
             return Ok(());
         }
         self.link = None;
-        self.native = native;
-        let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
+        self.place = place;
+        let mode = if place == Place::Native { XdpMode::Driver } else { XdpMode::Skb };
+        let name = match &self.linear {
+            Some(linear) if place == Place::GenericLinear => linear,
+            _ => &self.name,
+        };
         let failed = |error| Error::program("attaching", error);
-        let program = xdp(&mut self.ebpf, &self.name)?;
+        let program = xdp(&mut self.ebpf, name)?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| Error::program("loading", error))?;
+        }
+        self.id = program.info().map_err(|error| Error::program("its identifier", error))?.id();
         let id = program.attach_to_if_index(ifindex, mode).map_err(failed)?;
         let link = program.take_link(id).map_err(failed)?;
         // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a
@@ -120,7 +165,7 @@ impl Program {
     /// link of a detached program still exists and has no effect.
     pub fn attach_again(&mut self, ifindex: u32) -> Result<(), Error> {
         self.link = None;
-        self.attach(ifindex, self.native)
+        self.attach_at(ifindex, self.place)
     }
 
     /// Enters the socket of a receive queue into the map of sockets, until the socket is closed.

@@ -4,6 +4,7 @@
 //! that were sent go to the pool (`complete`). Nothing here allocates, and the kernel is called
 //! only where a ring asks for it. The queue never looks into a packet.
 
+use super::deferral::Deferral;
 use super::depth::Depth;
 use super::ring::{Consumer, Producer};
 use super::umem::Holder;
@@ -16,6 +17,9 @@ use std::sync::Arc;
 
 /// The fill ring is refilled when it lacks this many frames, to save updates of its index.
 const REFILL_BATCH: u32 = 16;
+
+/// Wakeups without effect after which busy polling is given up: some milliseconds.
+const STALLED_KICKS_MAX: u32 = 4096;
 
 /// The four rings of a queue.
 pub(crate) struct Rings {
@@ -46,6 +50,10 @@ pub struct Queue {
     depth: Depth,
     counters: QueueCounters,
     frames: QueueFrames,
+    /// Wakeups since the TX ring has last moved, in busy polling.
+    stalled_kicks: u32,
+    /// What keeps the interrupts of the NIC masked during busy polling.
+    deferral: Option<Arc<Deferral>>,
     socket: OwnedFd,
 }
 
@@ -59,7 +67,38 @@ impl Queue {
     ) -> Queue {
         let (counters, frames) = (QueueCounters::default(), QueueFrames::default());
         let depth = Depth::new(rings.fill.size());
-        Queue { id, rings, umem, capabilities, depth, counters, frames, socket }
+        Queue {
+            id,
+            rings,
+            umem,
+            capabilities,
+            depth,
+            counters,
+            frames,
+            stalled_kicks: 0,
+            deferral: None,
+            socket,
+        }
+    }
+
+    /// Notes what the kernel has chosen at bind(2).
+    pub(crate) fn bound(mut self, zero_copy: bool) -> Queue {
+        self.capabilities.zero_copy = zero_copy;
+        self
+    }
+
+    /// Holds the interrupts masked until the queue is dropped, or gives up busy polling.
+    pub(crate) fn defer_interrupts(&mut self, deferral: Arc<Deferral>) {
+        self.deferral = Some(deferral);
+    }
+
+    /// Closes the socket, and returns the frames that the kernel held to `pool`.
+    pub(crate) fn close(self, pool: &mut FramePool) {
+        let Queue { id, umem, socket, rings, .. } = self;
+        drop((socket, rings));
+        for holder in [Holder::receive(id), Holder::transmit(id)] {
+            umem.reclaim(holder).for_each(|frame| pool.give(frame));
+        }
     }
 
     /// The receive queue's number on its interface.
@@ -227,7 +266,12 @@ impl Queue {
             self.counters.tx_wakeups += 1;
             match sys::kick_tx(&self.socket) {
                 // The driver was woken and sends on its own time.
-                Ok(()) if self.capabilities.zero_copy => return Ok(()),
+                Ok(()) if self.capabilities.zero_copy => {
+                    if self.capabilities.busy_poll {
+                        self.prove_busy_polling(pending);
+                    }
+                    return Ok(());
+                }
                 Ok(()) => {}
                 Err(Errno::AGAIN | Errno::NOBUFS) => self.counters.tx_retries += 1,
                 Err(Errno::BUSY) if self.capabilities.zero_copy => self.counters.tx_retries += 1,
@@ -249,6 +293,31 @@ impl Queue {
             pending = left;
         }
         Ok(())
+    }
+
+    /// Gives up busy polling if wakeups do not move the TX ring, on which `pending` frames were.
+    ///
+    /// With SO_PREFER_BUSY_POLL the kernel polls one NAPI instead of waking the driver, that of the
+    /// receive queue. A driver with another NAPI for the transmit queue (igb with up to 4 queues,
+    /// virtio-net) then sends nothing.
+    fn prove_busy_polling(&mut self, pending: u32) {
+        self.stalled_kicks =
+            if self.rings.tx.pending() < pending { 0 } else { self.stalled_kicks + 1 };
+        if self.stalled_kicks < STALLED_KICKS_MAX {
+            return;
+        }
+        self.capabilities.busy_poll = false;
+        if let Some(deferral) = self.deferral.take() {
+            deferral.restore();
+        }
+        let ended = sys::end_busy_poll(self.socket.as_fd());
+        let failure = ended.err().map(tracing::field::display);
+        tracing::warn!(
+            queue = self.id,
+            failure,
+            "busy polling ended: it does not send with this driver; spinning with its interrupts"
+        );
+        let _ = sys::kick_tx(&self.socket);
     }
 
     /// Returns the frames that were sent to `pool`, and their number.

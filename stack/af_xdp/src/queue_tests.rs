@@ -198,3 +198,42 @@ fn an_empty_pool_leaves_the_fill_ring_short_and_is_counted() {
     queue.refill(&mut pool);
     assert_eq!(kernel.take_fill(), PLAIN_SLOTS);
 }
+
+/// The kernel polls the NAPI of the receive queue alone, and the driver sends from another.
+#[test]
+#[cfg_attr(miri, ignore = "it calls send(2)")]
+fn busy_polling_that_does_not_send_is_given_up() {
+    let (mut queue, mut kernel, mut pool) = queue(0);
+    queue.capabilities = Capabilities { zero_copy: true, multi_buffer: false, busy_poll: true };
+    for _ in 0..2 {
+        let mut frame = pool.take().unwrap();
+        frame.set_len(60);
+        queue.transmit(frame).unwrap();
+    }
+    queue.rings.tx.submit();
+    for _ in 1..STALLED_KICKS_MAX {
+        queue.prove_busy_polling(2);
+    }
+    assert!(queue.capabilities.busy_poll, "given up too soon");
+    kernel.transmit_all();
+    queue.prove_busy_polling(2);
+    for _ in 1..STALLED_KICKS_MAX {
+        queue.prove_busy_polling(0);
+    }
+    assert!(queue.capabilities.busy_poll, "a kick with an effect starts the count again");
+    queue.prove_busy_polling(0);
+    assert!(!queue.capabilities.busy_poll);
+}
+
+#[test]
+fn a_closed_queue_returns_the_frames_that_the_kernel_held() {
+    let (mut queue, mut kernel, mut pool) = queue(3);
+    queue.refill(&mut pool);
+    kernel.take_fill();
+    let mut frame = pool.take().unwrap();
+    frame.set_len(60);
+    queue.transmit(frame).unwrap();
+    let umem = queue.umem().clone();
+    queue.close(&mut pool);
+    assert_eq!((pool.len(), umem.ownership().user), (CHUNKS as usize, CHUNKS as usize));
+}

@@ -3,7 +3,7 @@
 
 use super::queue::{Capabilities, Queue, Rings};
 use super::ring::{Consumer, Producer};
-use super::{Error, Mode, RingSizes, Umem, sys};
+use super::{Error, FramePool, Mode, RingSizes, Umem, sys};
 use rustix::io::Errno;
 use rustix::net::xdp::{
     SocketAddrXdp, SocketAddrXdpFlags, SocketAddrXdpWithSharedUmem, XDP_PGOFF_RX_RING,
@@ -32,13 +32,23 @@ pub(crate) struct Plan {
     pub(crate) busy_poll: bool,
 }
 
-/// Opens and binds the sockets of queues 0 to `count`. The first registers the UMEM, the others
-/// share it.
-pub(crate) fn open_queues(plan: &Plan, count: u32, umem: &Arc<Umem>) -> Result<Vec<Queue>, Error> {
-    let mut queues: Vec<Queue> = Vec::with_capacity(count as usize);
-    for id in 0..count {
-        let queue = open_queue(plan, id, umem, queues.first())?;
-        queues.push(queue);
+/// Opens and binds a socket for each pool, on the queue with the pool's index. The first registers
+/// the UMEM, the others share it. After an error every frame is in its pool again.
+pub(crate) fn open_queues(
+    plan: &Plan,
+    umem: &Arc<Umem>,
+    pools: &mut [FramePool],
+) -> Result<Vec<Queue>, Error> {
+    let mut queues: Vec<Queue> = Vec::with_capacity(pools.len());
+    for (id, pool) in (0..).zip(&mut *pools) {
+        let opened = open_queue(plan, id, umem, queues.first(), pool);
+        match opened {
+            Ok(queue) => queues.push(queue),
+            Err(error) => {
+                queues.into_iter().zip(pools).for_each(|(queue, pool)| queue.close(pool));
+                return Err(error);
+            }
+        }
     }
     Ok(queues)
 }
@@ -48,6 +58,7 @@ fn open_queue(
     id: u32,
     umem: &Arc<Umem>,
     first: Option<&Queue>,
+    pool: &mut FramePool,
 ) -> Result<Queue, Error> {
     let socket = sys::xdp_socket().map_err(Error::Socket)?;
     if first.is_none() {
@@ -58,20 +69,32 @@ fn open_queue(
     let rings =
         make_rings(&socket, &plan.rings).map_err(|source| Error::Ring { queue: id, source })?;
     tune(&socket, plan);
-    let refused = |error: Errno| Error::Bind { queue: id, mode: plan.mode, source: error.into() };
-    bind_patiently(|| match first {
-        None => bind(&socket, &address(plan, id)),
-        Some(first) => bind(&socket, &shared_address(plan, id, first.as_fd())),
-    })
-    .map_err(refused)?;
-    let options = sockopt::xdp_options(&socket).map_err(refused)?;
     let capabilities = Capabilities {
-        zero_copy: options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY),
+        zero_copy: plan.mode == Mode::ZeroCopy,
         multi_buffer: plan.multi_buffer,
         // Generic mode has no driver to poll.
         busy_poll: plan.busy_poll && plan.mode != Mode::Generic,
     };
-    Ok(Queue::new(id, socket, rings, umem.clone(), capabilities))
+    let mut queue = Queue::new(id, socket, rings, umem.clone(), capabilities);
+    // A driver that finds no frame when it is bound may look again only seconds later (igb).
+    queue.refill(pool);
+    match bind_queue(plan, &queue, first) {
+        Ok(zero_copy) => Ok(queue.bound(zero_copy)),
+        Err(error) => {
+            queue.close(pool);
+            Err(Error::Bind { queue: id, mode: plan.mode, source: error.into() })
+        }
+    }
+}
+
+/// Binds the socket of a queue. Returns whether it has zero-copy.
+fn bind_queue(plan: &Plan, queue: &Queue, first: Option<&Queue>) -> Result<bool, Errno> {
+    bind_patiently(|| match first {
+        None => bind(queue, &address(plan, queue.id())),
+        Some(first) => bind(queue, &shared_address(plan, queue.id(), first.as_fd())),
+    })?;
+    let options = sockopt::xdp_options(queue)?;
+    Ok(options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY))
 }
 
 fn make_rings(socket: &OwnedFd, sizes: &RingSizes) -> io::Result<Rings> {

@@ -45,6 +45,12 @@ pub(crate) fn set_busy_poll(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, BUSY_POLL_BUDGET)
 }
 
+/// Returns the driver's work to interrupts.
+pub(crate) fn end_busy_poll(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 0)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, 0)
+}
+
 /// Starts transmission of the frames on the TX ring.
 pub(crate) fn kick_tx(fd: impl AsFd) -> rustix::io::Result<()> {
     send(fd, &[], SendFlags::DONTWAIT).map(drop)

@@ -263,6 +263,17 @@ impl Umem {
         Some(Frame { addr: desc.addr, len: desc.len, umem: self.id, more })
     }
 
+    /// Takes back all chunks of a holder whose socket is closed.
+    pub(crate) fn reclaim(&self, from: Holder) -> impl Iterator<Item = Frame> + '_ {
+        let held = (0..self.chunks).zip(&self.holders);
+        held.filter(move |(_, holder)| holder.load(Ordering::Relaxed) == from.0).map(
+            |(chunk, holder)| {
+                holder.store(USER, Ordering::Relaxed);
+                self.empty(chunk)
+            },
+        )
+    }
+
     /// Counts the chunks by holder. While other threads use the queues, the sum is exact and the
     /// parts may be stale.
     pub fn ownership(&self) -> Ownership {

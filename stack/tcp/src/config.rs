@@ -3,6 +3,7 @@
 use crate::demux;
 use crate::neighbour::Route;
 use crate::reassembly;
+use crate::tcp::congestion::Congestion;
 use crate::wire::{Address, ChecksumPolicy, Mac};
 use simoom_io::send;
 
@@ -42,8 +43,11 @@ pub struct Config {
     pub secret: [u64; 4],
     /// The sizes of all tables and pools.
     pub limits: Limits,
-    /// The congestion control.
+    /// The congestion control of connections.
     pub congestion: Congestion,
+    /// The congestion control of connections that peers open to these ports, instead of
+    /// `congestion`. Memory is allocated for the algorithms in use only.
+    pub congestion_of_ports: Vec<(u16, Congestion)>,
     /// Explicit congestion notification.
     pub ecn: EcnPolicy,
     /// First receive window, in bytes: 2048 to 2³⁰.
@@ -84,16 +88,6 @@ pub struct Config {
     /// Rate limit of challenge ACKs (RFC 5961 §7), resets for strangers, acknowledgements in
     /// TIME-WAIT, echo replies, and neighbour replies: about this many of each kind a second.
     pub responses_per_second: u32,
-}
-
-/// A congestion control.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Congestion {
-    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406), what most of the Internet uses.
-    #[default]
-    Cubic,
-    /// RFC 5681 as it stands.
-    NewReno,
 }
 
 /// Policy for explicit congestion notification (RFC 3168).
@@ -210,6 +204,7 @@ impl Config {
             secret,
             limits,
             congestion: Congestion::default(),
+            congestion_of_ports: Vec::new(),
             ecn: EcnPolicy::default(),
             receive_window_bytes: 64 * 1024,
             // The largest window with a shift of 4: 10 MB/s at 100 ms.

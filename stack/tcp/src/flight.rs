@@ -42,26 +42,64 @@ pub struct Run {
     next: u32,
 }
 
+/// The state of delivery-rate sampling when a run was sent (draft-ietf-ccwg-bbr §4.1.2.1.2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stamp {
+    /// P.delivered: bytes delivered until then, modulo 2³².
+    pub delivered: u32,
+    /// P.lost: bytes marked lost until then, modulo 2³².
+    pub lost: u32,
+    /// P.delivered_time: when bytes were last delivered, in microseconds modulo 2³².
+    pub delivered_at_us: u32,
+    /// P.first_send_time: when the bytes delivered last were sent.
+    pub first_sent_at_us: u32,
+    /// P.tx_in_flight: bytes in flight just after the run was sent.
+    pub in_flight: u32,
+    /// P.is_app_limited: whether the application limited the connection.
+    pub is_app_limited: bool,
+}
+
 /// The runs of one worker.
 pub struct Pool {
     runs: Vec<Run>,
+    /// A stamp for each run. Empty if no connection samples delivery rates.
+    stamps: Vec<Stamp>,
+    /// The runs that the last call has marked lost: start, end and stamp of each. Empty without
+    /// stamps.
+    newly_lost: Vec<(Seq, Seq, Stamp)>,
     free: u32,
     /// Free runs that are not reserved as a connection's own.
     spare: u32,
 }
 
 impl Pool {
-    /// A pool with one run for each of `connections`, and `shared` runs more.
-    pub fn new(connections: u32, shared: u32) -> Pool {
+    /// A pool with one run for each of `connections`, and `shared` runs more. `is_sampled`: some
+    /// connections sample delivery rates.
+    pub fn new(connections: u32, shared: u32, is_sampled: bool) -> Pool {
         let count = connections + shared;
         let run = |next| Run { next: if next == count { NONE } else { next }, ..Run::default() };
         let free = if count == 0 { NONE } else { 0 };
-        Pool { runs: (1..=count).map(run).collect(), free, spare: shared }
+        let stamps = vec![Stamp::default(); if is_sampled { count as usize } else { 0 }];
+        let newly_lost = Vec::with_capacity(if is_sampled { MAX_RUNS.into() } else { 0 });
+        Pool { runs: (1..=count).map(run).collect(), stamps, newly_lost, free, spare: shared }
     }
 
     /// Bytes of memory that [`Pool::new`] takes.
-    pub const fn memory_bytes(connections: u32, shared: u32) -> usize {
-        (connections as usize + shared as usize) * size_of::<Run>()
+    pub const fn memory_bytes(connections: u32, shared: u32, is_sampled: bool) -> usize {
+        let run = size_of::<Run>() + if is_sampled { size_of::<Stamp>() } else { 0 };
+        (connections as usize + shared as usize) * run
+    }
+
+    /// Start, end and stamp of each run that the last [`Flight::mark_lost`] or
+    /// [`Flight::mark_front_lost`] has marked, if delivery rates are sampled.
+    pub fn newly_lost(&self) -> &[(Seq, Seq, Stamp)] {
+        &self.newly_lost
+    }
+
+    fn note_lost(&mut self, at: u32, start: Seq, end: Seq) {
+        if let Some(stamp) = self.stamps.get(at as usize) {
+            self.newly_lost.push((start, end, *stamp));
+        }
     }
 
     /// Shared runs that no connection holds.
@@ -103,6 +141,9 @@ pub struct AckSample {
     /// The most recently sent of the delivered segments: send time, end, and whether it was
     /// retransmitted.
     pub latest: Option<(u32, Seq, bool)>,
+    /// The stamp of the most recently sent of the delivered segments, if delivery rates are
+    /// sampled.
+    pub latest_stamp: Option<Stamp>,
     /// The highest sequence number delivered so far (RFC 8985 §6.2, RACK.fack).
     pub fack: Seq,
     /// Whether a segment sent only once was delivered after its successor (RFC 8985 §6.2 step 3).
@@ -111,7 +152,7 @@ pub struct AckSample {
 
 impl AckSample {
     #[inline]
-    fn note(&mut self, start: Seq, end: Seq, run: &Run) {
+    fn note(&mut self, start: Seq, end: Seq, run: &Run, stamp: Option<&Stamp>) {
         let len = end.since(start);
         match run.status {
             Status::Sacked => {
@@ -132,6 +173,7 @@ impl AckSample {
         self.fack = self.fack.max(end);
         if self.latest.is_none_or(|(at, last, _)| is_later((run.sent_at_us, end), (at, last))) {
             self.latest = Some((run.sent_at_us, end, run.retransmitted));
+            self.latest_stamp = stamp.copied();
         }
     }
 }
@@ -193,9 +235,9 @@ impl Flight {
     }
 
     /// Records that everything up to `end` is sent now. A run sent at most `blur_us` before is
-    /// extended.
+    /// extended; returns whether a new one begins.
     #[inline]
-    pub fn sent(&mut self, pool: &mut Pool, end: Seq, now_us: u32, blur_us: u32) {
+    pub fn sent(&mut self, pool: &mut Pool, end: Seq, now_us: u32, blur_us: u32) -> bool {
         let has_run = self.has_free_run(pool);
         if let Some(tail) = pool.runs.get_mut(self.tail as usize)
             && tail.status == Status::Outstanding
@@ -203,7 +245,7 @@ impl Flight {
                 || (!tail.retransmitted && now_us.wrapping_sub(tail.sent_at_us) <= blur_us))
         {
             tail.end = end;
-            return;
+            return false;
         }
         assert!(has_run, "no free run for the sent segment");
         let run = Run { end, sent_at_us: now_us, next: NONE, ..Run::default() };
@@ -217,6 +259,18 @@ impl Flight {
         }
         self.tail = index;
         self.count += 1;
+        true
+    }
+
+    /// Stamps the last run, if delivery rates are sampled. If the run was extended, only what is
+    /// in flight changes.
+    pub fn stamp_last(&mut self, pool: &mut Pool, stamp: Stamp, is_new: bool) {
+        if let Some(last) = pool.stamps.get_mut(self.tail as usize) {
+            match is_new {
+                true => *last = stamp,
+                false => last.in_flight = stamp.in_flight,
+            }
+        }
     }
 
     /// Removes what lies before `ack`. The first run began at `una`.
@@ -226,11 +280,11 @@ impl Flight {
         while let Some(run) = pool.runs.get(self.head as usize).copied() {
             if run.end.after(ack) {
                 if ack.after(start) {
-                    sample.note(start, ack, &run);
+                    sample.note(start, ack, &run, pool.stamps.get(self.head as usize));
                 }
                 return;
             }
-            sample.note(start, run.end, &run);
+            sample.note(start, run.end, &run, pool.stamps.get(self.head as usize));
             start = run.end;
             self.pop(pool, run.next);
         }
@@ -271,7 +325,7 @@ impl Flight {
                 && (run.end.at_or_before(right) || self.split(pool, at, right));
             if reaches && within {
                 let run = &mut pool.runs[at as usize];
-                sample.note(start, run.end, run);
+                sample.note(start, run.end, run, pool.stamps.get(at as usize));
                 sample.sacked += run.end.since(start);
                 run.status = Status::Sacked;
             }
@@ -294,14 +348,16 @@ impl Flight {
     ) -> (u32, u32) {
         let (mut start, mut at) = (una, self.head);
         let (mut out, mut sacked) = (0, 0);
+        pool.newly_lost.clear();
         while let Some(run) = pool.runs.get_mut(at as usize) {
-            let was = run.status;
+            let (was, end, next) = (run.status, run.end, run.next);
             if was != Status::Lost && new_status(start, run) == Status::Lost {
                 run.status = Status::Lost;
                 *(if was == Status::Outstanding { &mut out } else { &mut sacked }) +=
-                    run.end.since(start);
+                    end.since(start);
+                pool.note_lost(at, start, end);
             }
-            (start, at) = (run.end, run.next);
+            (start, at) = (end, next);
         }
         if out + sacked > 0 {
             self.merge(pool);
@@ -311,6 +367,7 @@ impl Flight {
 
     /// Marks up to `len` bytes at the front lost. Returns how many of them were not lost before.
     pub fn mark_front_lost(&mut self, pool: &mut Pool, una: Seq, len: u32) -> u32 {
+        pool.newly_lost.clear();
         let Some(first) = pool.runs.get(self.head as usize).copied() else { return 0 };
         if first.status != Status::Outstanding {
             return 0;
@@ -320,7 +377,9 @@ impl Flight {
         }
         let first = &mut pool.runs[self.head as usize];
         first.status = Status::Lost;
-        first.end.since(una)
+        let end = first.end;
+        pool.note_lost(self.head, una, end);
+        end.since(una)
     }
 
     /// Turns lost runs back into outstanding ones. Returns how many bytes they have.
@@ -354,9 +413,9 @@ impl Flight {
         &mut self,
         pool: &mut Pool,
         una: Seq,
-        from: Seq,
-        to: Seq,
+        (from, to): (Seq, Seq),
         now_us: u32,
+        stamp: Stamp,
     ) -> u32 {
         let (mut start, mut at, mut unmarked) = (una, self.head, 0);
         while let Some(run) = pool.runs.get(at as usize).copied() {
@@ -375,6 +434,9 @@ impl Flight {
                 unmarked += if run.status == Status::Lost { run.end.since(start) } else { 0 };
                 (run.status, run.retransmitted, run.sent_at_us) =
                     (Status::Outstanding, true, now_us);
+                if let Some(old) = pool.stamps.get_mut(at as usize) {
+                    *old = stamp;
+                }
             }
             let run = &pool.runs[at as usize];
             (start, at) = (run.end, run.next);
@@ -401,6 +463,9 @@ impl Flight {
             return false;
         }
         let second = pool.allocate(pool.runs[at as usize]);
+        if let Some(stamp) = pool.stamps.get(at as usize).copied() {
+            pool.stamps[second as usize] = stamp;
+        }
         pool.spare -= 1;
         self.count += 1;
         let first = &mut pool.runs[at as usize];

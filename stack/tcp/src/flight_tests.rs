@@ -18,7 +18,7 @@ fn in_flight(bytes: u32, pool: &mut Pool) -> Flight {
 
 #[test]
 fn what_is_sent_together_is_one_run() {
-    let (mut pool, mut flight) = (Pool::new(1, 10), Flight::default());
+    let (mut pool, mut flight) = (Pool::new(1, 10, false), Flight::default());
     for (end, at) in [(100, 5), (200, 5), (300, 6), (400, 50)] {
         flight.sent(&mut pool, UNA + end, at, 1);
     }
@@ -34,7 +34,7 @@ fn what_is_sent_together_is_one_run() {
 
 #[test]
 fn blocks_are_told_apart_and_together_again() {
-    let mut pool = Pool::new(1, 10);
+    let mut pool = Pool::new(1, 10, false);
     let mut flight = in_flight(1000, &mut pool);
     let mut sample = AckSample::default();
     flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut sample);
@@ -52,19 +52,19 @@ fn blocks_are_told_apart_and_together_again() {
     assert_eq!((sample.bytes, sample.sacked), (500, 500));
     assert_eq!(flight.mark_lost(&mut pool, UNA, |_, _| Status::Lost), (500, 500));
     assert_eq!(all(&flight, &pool), [(0, 1000, Status::Lost)]);
-    assert_eq!(flight.retransmitted(&mut pool, UNA, UNA, UNA + 50, 99), 50);
+    assert_eq!(flight.retransmitted(&mut pool, UNA, (UNA, UNA + 50), 99, Stamp::default()), 50);
     assert_eq!(flight.first_lost(&pool, UNA), Some((UNA + 50, UNA + 1000)));
 }
 
 #[test]
 fn without_a_run_to_spare_reports_of_parts_are_not_noted() {
-    let mut pool = Pool::new(1, 0);
+    let mut pool = Pool::new(1, 0, false);
     let mut flight = in_flight(1000, &mut pool);
     let mut sample = AckSample::default();
     flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut sample);
     assert_eq!((sample.sacked, all(&flight, &pool)), (0, vec![(0, 1000, Status::Outstanding)]));
     assert_eq!(flight.mark_front_lost(&mut pool, UNA, 100), 1000);
-    assert_eq!(flight.retransmitted(&mut pool, UNA, UNA, UNA + 100, 99), 1000);
+    assert_eq!(flight.retransmitted(&mut pool, UNA, (UNA, UNA + 100), 99, Stamp::default()), 1000);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +93,7 @@ proptest! {
     /// freed.
     #[test]
     fn runs_tell_what_became_of_each_byte(steps in proptest::collection::vec(step(), 1..60)) {
-        let (mut pool, mut flight) = (Pool::new(3, 600), Flight::default());
+        let (mut pool, mut flight) = (Pool::new(3, 600, false), Flight::default());
         let (mut una, mut nxt, mut now) = (UNA, UNA, 0);
         let mut model: std::collections::VecDeque<Status> = Default::default();
         for step in steps {
@@ -147,7 +147,7 @@ proptest! {
                 }
                 Step::Retransmitted(at, len) => {
                     let (left, right) = within(at, len, model.len());
-                    let unmarked = flight.retransmitted(&mut pool, una, una + left, una + right, now / 4);
+                    let unmarked = flight.retransmitted(&mut pool, una, (una + left, una + right), now / 4, Stamp::default());
                     let mut expected = 0;
                     for status in model.range_mut(left as usize..right as usize) {
                         if *status == Status::Lost {

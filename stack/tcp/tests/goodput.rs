@@ -89,7 +89,7 @@ fn download(congestion: Congestion, permille: u32, rtt_ms: u64, seed: u64) -> (f
 #[test]
 fn loss_is_repaired_without_timeouts() {
     println!(
-        "loss %   RTT ms   NewReno kB/s   CUBIC kB/s   recoveries  timeouts  sent again  for nothing"
+        "loss %   RTT ms   NewReno kB/s   CUBIC kB/s     BBR kB/s   recoveries  timeouts  sent again  for nothing"
     );
     for permille in [1, 10, 50, 100] {
         for rtt_ms in [1, 10, 100] {
@@ -114,11 +114,12 @@ fn loss_is_repaired_without_timeouts() {
                     ],
                 )
             };
-            let (reno, ..) = of(Congestion::NewReno);
+            let (reno, ..) = of(Congestion::NEWRENO);
+            let (bbr, ..) = of(Congestion::BBR);
             let (cubic, recoveries, timeouts, again, sent, [probes, spurious]) =
-                of(Congestion::Cubic);
+                of(Congestion::CUBIC);
             println!(
-                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {spurious:12}",
+                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {bbr:12.0} {recoveries:12} {timeouts:9} {:10.1} % {spurious:12}",
                 f64::from(permille) / 10.0,
                 100.0 * again as f64 / sent as f64
             );

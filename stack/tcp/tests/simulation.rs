@@ -11,7 +11,7 @@ use simoom_tcp::testing::coverage::Event;
 use simoom_tcp::testing::echo::{stream_byte, stream_bytes};
 use simoom_tcp::testing::pair::{Side, hasty, over_ipv6};
 use simoom_tcp::testing::{Coverage, Pair, Quality, Random, seeds};
-use simoom_tcp::{Config, EcnPolicy, Limits, OwnershipCounts};
+use simoom_tcp::{Config, Congestion, EcnPolicy, Limits, OwnershipCounts};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -182,10 +182,15 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     let app = std::cell::RefCell::new(&mut apps);
     let app = || app.borrow_mut().next().expect("a pair has two sides");
     let ecn = if seed.is_multiple_of(4) { EcnPolicy::Request } else { EcnPolicy::Accept };
-    let server = Config { syn_cookies: seed.is_multiple_of(2), ..hasty(2, server) };
+    // Both sides have a controller of their own, and every pair of them meets.
+    let controllers = Congestion::ALL.len() as u64;
+    let congestion = |number: u64| Congestion::ALL[(number % controllers) as usize];
+    let (ours, theirs) = (congestion(seed), congestion(seed / controllers));
+    let cookies = seed.is_multiple_of(2);
+    let server = Config { syn_cookies: cookies, congestion: theirs, ..hasty(2, server) };
     // Every fifth run goes over IPv6: a number that the other choices do not follow.
     let over = if seed.is_multiple_of(5) { over_ipv6 } else { Config::clone };
-    let client = Config { ecn, ..hasty(1, client) };
+    let client = Config { ecn, congestion: ours, ..hasty(1, client) };
     Pair::new(over(&client), over(&server), quality(seed), seed, app)
 }
 

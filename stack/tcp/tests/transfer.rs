@@ -6,7 +6,7 @@ use simoom_io::{Closed, Duration};
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::{Side, config};
 use simoom_tcp::testing::{Pair, Quality, seeds};
-use simoom_tcp::{Config, EcnPolicy, Limits, OwnershipCounts};
+use simoom_tcp::{Config, Congestion, EcnPolicy, Limits, OwnershipCounts};
 
 fn quality(delay_us: u64) -> Quality {
     Quality { delay: Duration::from_micros(delay_us), ..Quality::default() }
@@ -15,7 +15,10 @@ fn quality(delay_us: u64) -> Quality {
 /// Echoes `total` bytes over each of `connections`, and checks that both stacks are empty
 /// afterwards.
 fn echo(total: u64, connections: u16, quality: Quality, seed: u64) -> Pair<Echo> {
-    let mut pair = Pair::echo(total, quality, seed);
+    let congestion = Congestion::ALL[seed as usize % Congestion::ALL.len()];
+    let config = |host| Config { congestion, ..config(host, Limits::for_connections(64)) };
+    let app = || Echo { total, ..Echo::default() };
+    let mut pair = Pair::new(config(1), config(2), quality, seed, app);
     for port in 0..connections {
         pair.connect(40_000 + port);
     }

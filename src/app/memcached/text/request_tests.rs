@@ -177,10 +177,9 @@ proptest! {
         behind in prop_oneof![Just(""), Just("get b\r\n"), Just("1\r\n")],
     ) {
         let command = if is_set { "set" } else { "get" };
-        let line = format!("{command} {}", words.join(" "));
-        let input = format!("{line}{line_end}{behind}");
-        let wire_len = input.find('\n').map_or(0, |lf| lf + 1);
-        let line = input[..wire_len].strip_suffix('\n').unwrap_or_default();
+        let input = format!("{command} {}{line_end}{behind}", words.join(" "));
+        let wire_len = input.find('\n').map_or(input.len(), |at| at + 1);
+        let line = input[..wire_len].trim_end_matches('\n');
         let line = line.strip_suffix('\r').unwrap_or(line);
         if let Some((key, len)) = single_get(input.as_bytes()) {
             let get = Get { keys: key, with_cas: false, touch: None };

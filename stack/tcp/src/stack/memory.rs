@@ -6,6 +6,7 @@ use crate::listen::HalfOpenTable;
 use crate::neighbour::Neighbours;
 use crate::prefix::Prefixes;
 use crate::tcp::Tcb;
+use crate::tcp::congestion::Congestion;
 use crate::time_wait::TimeWaitTable;
 use crate::{flight, reassembly};
 use simoom_io::application::Application;
@@ -13,8 +14,13 @@ use simoom_io::timer::Wheel;
 use simoom_io::{input, send};
 
 impl Limits {
-    /// Each part's name, number of elements, and bytes.
-    pub fn memory<A: Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+    /// Each part's name, number of elements, and bytes. `algorithms` are those of the listening
+    /// ports ([`crate::Config::congestion`]).
+    pub fn memory<A: Application>(
+        &self,
+        algorithms: &[Congestion],
+    ) -> impl Iterator<Item = (&'static str, u64, u64)> + use<A> {
+        let is_sampled = algorithms.iter().any(Congestion::is_rate_based);
         let (owners, timers) = (self.connections + self.half_open + self.time_wait, self.timers());
         let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
         [
@@ -22,6 +28,11 @@ impl Limits {
                 "connections",
                 self.connections,
                 self.connections as usize * size_of::<Tcb<A::Conn>>(),
+            ),
+            row(
+                "congestion controllers",
+                self.connections,
+                Congestion::memory_bytes(algorithms, self.connections),
             ),
             row(
                 "half-open connections",
@@ -52,7 +63,7 @@ impl Limits {
             row(
                 "runs in flight",
                 self.connections + self.flight_runs,
-                flight::Pool::memory_bytes(self.connections, self.flight_runs),
+                flight::Pool::memory_bytes(self.connections, self.flight_runs, is_sampled),
             ),
             row(
                 "input buffers",

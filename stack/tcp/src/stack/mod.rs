@@ -25,6 +25,7 @@ use crate::path_mtu::Paths;
 use crate::ports::{Port, Ports};
 use crate::prefix::Prefixes;
 use crate::rate_limit::RateLimiter;
+use crate::tcp::congestion::Controllers;
 use crate::tcp::{ConnFlags, Inputs, Outcome, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::{flight, reassembly};
@@ -90,6 +91,7 @@ impl<A: Application> Stack<A> {
         let timers = limits.timers();
         let tick = Tick::at(now);
         let keyed = Keyed::new(config.secret);
+        let controllers = Controllers::new(&config);
         let shared = Shared {
             now,
             tick,
@@ -103,7 +105,12 @@ impl<A: Application> Stack<A> {
                 scratch: vec![0; input::LARGE_BYTES].into(),
                 short: false,
             },
-            flight: flight::Pool::new(limits.connections, limits.flight_runs),
+            flight: flight::Pool::new(
+                limits.connections,
+                limits.flight_runs,
+                controllers.are_sampled(),
+            ),
+            controllers,
             paths: Paths::new(),
             window_budget: config.window_budget_bytes(),
             wheel: Wheel::new(timers, tick),

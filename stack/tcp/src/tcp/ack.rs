@@ -2,7 +2,7 @@
 //! queue, measures the round trip, updates the congestion window and the peer's window, and
 //! advances the close.
 
-use super::congestion::initial_window;
+use super::congestion::{control, initial_window};
 use super::rtt::MAX_RTO_MS;
 use super::{
     ConnFlags, Context, Outcome, Phase, Shared, State, Stop, Tcb, TimerEvent, Transmit, recovery,
@@ -62,10 +62,13 @@ fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
         (0, 0),
         "something is out of order after all"
     );
+    if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
+        control::check_app_limited(tcb, shared);
+    }
     let mut sample = AckSample::default();
     advance(tcb, segment.ack, &mut sample, shared);
     measure(tcb, &sample, segment, shared);
-    if tcb.hot.flags.has(ConnFlags::CWND_LIMITED) {
+    if tcb.hot.flags.has_any(ConnFlags::CWND_LIMITED.with(ConnFlags::RATE_BASED)) {
         // A window that was not fully used says nothing about the path (RFC 7661 §4.3).
         recovery::grow(tcb, &sample, shared);
     }

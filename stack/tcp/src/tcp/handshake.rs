@@ -10,7 +10,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::drop::DropReason;
-use crate::flight::AckSample;
+use crate::flight::{AckSample, Stamp};
 use crate::listen::syn_window;
 use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Options};
@@ -199,8 +199,12 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(
         hot.snd.nxt = hot.snd.una + 1;
         let (una, nxt, now_us) = (hot.snd.una, hot.snd.nxt, shared.now_us());
         match tcb.warm.flight.is_empty() {
-            true => tcb.warm.flight.sent(&mut shared.flight, nxt, now_us, 0),
-            false => _ = tcb.warm.flight.retransmitted(&mut shared.flight, una, una, nxt, now_us),
+            true => _ = tcb.warm.flight.sent(&mut shared.flight, nxt, now_us, 0),
+            false => {
+                let stamp = Stamp::default();
+                let flight = &mut shared.flight;
+                tcb.warm.flight.retransmitted(flight, una, (una, nxt), now_us, stamp);
+            }
         }
         output::arm_retransmission(tcb, shared);
     }

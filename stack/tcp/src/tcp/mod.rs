@@ -7,7 +7,7 @@
 
 mod ack;
 mod block;
-pub(crate) mod congestion;
+pub mod congestion;
 pub(crate) mod deliver;
 pub(crate) mod ecn;
 pub(crate) mod handshake;
@@ -19,6 +19,7 @@ pub(crate) mod path;
 mod probe;
 mod prr;
 mod rack;
+pub(crate) mod rate;
 mod recovery;
 pub(crate) mod rtt;
 mod sack;

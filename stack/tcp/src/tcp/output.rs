@@ -5,7 +5,7 @@
 //! queue. If the transmitter has no free frame, the block is unchanged and the next flush
 //! continues.
 
-use super::congestion::initial_window;
+use super::congestion::{control, initial_window};
 use super::recovery::Frto;
 use super::segment::{Numbers, Path, emit, stateless};
 use super::window::{opens_window, window_field};
@@ -50,8 +50,12 @@ pub(crate) fn flush<A: Application, T: Transmit>(
 #[inline]
 fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let mss = u32::from(tcb.hot.mss);
-    if tcb.in_flight() == 0 && tcb.hot.snd.cwnd > initial_window(mss, 0) {
-        restart_after_idle(tcb, shared);
+    let is_rate_based = tcb.hot.flags.has(ConnFlags::RATE_BASED);
+    if tcb.in_flight() == 0
+        && (tcb.hot.snd.cwnd > initial_window(mss, 0) || is_rate_based)
+        && tcb.hot.queue.unread() > 0
+    {
+        control::restarted(tcb, shared);
     }
     loop {
         let in_flight = tcb.in_flight();
@@ -62,6 +66,9 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
                 limited(tcb);
             } else if tcb.hot.flags.has(ConnFlags::CWND_LIMITED) {
                 no_longer_limited(tcb);
+            }
+            if is_rate_based {
+                control::check_app_limited(tcb, shared);
             }
             return true;
         }
@@ -79,7 +86,7 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
             // No run is free to track a new segment. An acknowledgement will free one.
             return true;
         }
-        if in_flight > 0 && pace::must_wait(tcb, len, shared) {
+        if (in_flight > 0 || is_rate_based) && pace::must_wait(tcb, len, shared) {
             return true;
         }
         let fin = fin_due && len == unread;
@@ -101,16 +108,6 @@ fn limited<C>(tcb: &mut Tcb<C>) {
 fn no_longer_limited<C>(tcb: &mut Tcb<C>) {
     if tcb.hot.snd.una.at_or_after(tcb.cold.limited_until) {
         tcb.hot.flags.clear(ConnFlags::CWND_LIMITED);
-    }
-}
-
-/// Reduces the congestion window after an idle time (restart window, RFC 5681 §4.1).
-#[cold]
-fn restart_after_idle<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    if tcb.hot.queue.unread() > 0 {
-        let initial = initial_window(u32::from(tcb.hot.mss), 0);
-        let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, 0);
-        tcb.hot.snd.cwnd = tcb.control.resume(tcb.hot.snd.cwnd, shared.tick, rto_ms, initial);
     }
 }
 
@@ -180,7 +177,10 @@ fn send_one<C, B: Blob, T: Transmit>(
         ecn::sent_new_text(tcb);
     }
     let (now_us, blur_us) = (shared.now_us(), tcb.warm.rtt.srtt_us() / BLUR);
-    tcb.warm.flight.sent(&mut shared.flight, tcb.hot.snd.nxt, now_us, blur_us);
+    let is_new = tcb.warm.flight.sent(&mut shared.flight, tcb.hot.snd.nxt, now_us, blur_us);
+    if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
+        control::sent(tcb, len + u32::from(fin), is_new, shared);
+    }
     recovery::sent(tcb, len + u32::from(fin));
     arm_retransmission(tcb, shared);
     true
@@ -225,6 +225,11 @@ fn retransmit_lost<C, B: Blob, T: Transmit>(
         return true;
     }
     while let Some((start, end)) = next_lost(tcb, shared) {
+        let is_rate_based = tcb.hot.flags.has(ConnFlags::RATE_BASED);
+        let len = end.since(start).min(u32::from(tcb.hot.mss));
+        if is_rate_based && pace::must_wait(tcb, len, shared) {
+            return true;
+        }
         if retransmit(tcb, start, end, shared, tx).is_none() {
             return false;
         }

@@ -1,6 +1,7 @@
 //! Tail loss probes (RFC 8985 §7): if the end of the flight is not acknowledged, one more segment
 //! makes the peer report what is missing, long before the retransmission timer expires.
 
+use super::congestion::Signal;
 use super::{ConnFlags, Context, Phase, Shared, State, Tcb, Transmit, output, recovery};
 use crate::seq::Seq;
 use crate::wire::Segment;
@@ -70,7 +71,7 @@ pub(super) fn acknowledged<C, B>(
         tcb.recovery.probe = None;
         shared.counters.loss_probe_recoveries += 1;
         if matches!(tcb.hot.phase, Phase::Open | Phase::Disorder) {
-            recovery::reduce(tcb, shared);
+            recovery::reduce(tcb, Signal::ProbeRepaired, shared);
             tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.min(tcb.control.ssthresh);
         }
     }

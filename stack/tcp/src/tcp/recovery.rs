@@ -5,8 +5,7 @@
 //! §6), others by three duplicates and partial acknowledgements (RFC 5681 §3.2, RFC 6582). Segments
 //! are sent by `output`.
 
-use super::congestion::Progress;
-use super::pace;
+use super::congestion::{Signal, Window, control};
 use super::probe;
 use super::prr::Prr;
 use super::rack::{Detected, Rack, RackState};
@@ -37,7 +36,7 @@ pub(crate) struct Recovery {
     /// retransmission.
     pub(crate) probe: Option<(Seq, bool)>,
     /// Congestion window and threshold before the last reduction, while that may prove spurious.
-    prior: Option<(u32, u32)>,
+    prior: Option<Window>,
     /// Bytes retransmitted since the last reduction, less the bytes reported by D-SACK.
     undo_bytes: u32,
     /// TSval of the first retransmission since the last reduction.
@@ -83,6 +82,9 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
 ) {
     watch(tcb);
     let shared = &mut *cx.shared;
+    if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
+        control::check_app_limited(tcb, shared);
+    }
     let unreported = tcb.in_flight().saturating_sub(tcb.recovery.sacked);
     let acked = segment.ack.since(tcb.hot.snd.una);
     let mut sample = AckSample { fack: tcb.recovery.rack.fack(), ..AckSample::default() };
@@ -106,7 +108,7 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     }
     probe::acknowledged(tcb, segment, acked, duplicate, shared);
     undo_by_timestamp(tcb, segment, acked, shared);
-    leave_if_recovered(tcb);
+    leave_if_recovered(tcb, shared);
     forward_rto(tcb, &sample, acked, shared);
     let detected = detect_lost(tcb, acked, shared);
     if tcb.hot.phase == Phase::Disorder && tcb.recovery.lost > 0 {
@@ -175,9 +177,8 @@ fn undo_by_timestamp<C, B: Blob>(
 /// Undoes the last reduction of the congestion window (RFC 4015 §3.2). No run is marked lost until
 /// RACK detects it again.
 fn undo<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
-    let Some((cwnd, ssthresh)) = tcb.recovery.prior.take() else { return };
-    tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.max(cwnd);
-    tcb.control.ssthresh = tcb.control.ssthresh.max(ssthresh);
+    let Some(before) = tcb.recovery.prior.take() else { return };
+    control::undo(tcb, &before, shared);
     tcb.warm.flight.unmark_lost(&mut shared.flight, tcb.hot.snd.una);
     tcb.recovery.lost = 0;
     tcb.recovery.frto = Frto::Off;
@@ -186,17 +187,18 @@ fn undo<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
 }
 
 /// Leaves recovery once everything that was in flight at its start is acknowledged.
-fn leave_if_recovered<C>(tcb: &mut Tcb<C>) {
+fn leave_if_recovered<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let is_over = tcb.hot.snd.una.at_or_after(tcb.cold.recover);
     if !is_over || !matches!(tcb.hot.phase, Phase::Recovery | Phase::Loss) {
         return;
     }
-    if tcb.hot.phase == Phase::Recovery {
-        // RFC 9937 §6.2. Data sent before the reduction does not grow the window after it.
-        tcb.hot.snd.cwnd = tcb.control.ssthresh;
+    let signal = if tcb.hot.phase == Phase::Loss { Signal::Timeout } else { Signal::Loss };
+    if signal == Signal::Loss {
+        // Data sent before the reduction does not grow the window after it.
         tcb.hot.flags.clear(ConnFlags::CWND_LIMITED);
     }
     tcb.hot.phase = Phase::Disorder;
+    control::recovered(tcb, signal, shared);
     tcb.recovery.frto = Frto::Off;
     tcb.recovery.rack.recovered();
 }
@@ -238,6 +240,9 @@ fn detect_lost<C, B: Blob>(tcb: &mut Tcb<C>, acked: u32, shared: &mut Shared<B>)
         let detected =
             tcb.recovery.rack.detect(&mut tcb.warm.flight, &mut shared.flight, una, &state);
         tcb.recovery.lost += detected.bytes;
+        if detected.bytes > 0 {
+            control::lost(tcb, shared);
+        }
         shared.counters.lost_retransmissions += u64::from(detected.retransmissions);
         return detected;
     }
@@ -254,6 +259,9 @@ fn detect_lost<C, B: Blob>(tcb: &mut Tcb<C>, acked: u32, shared: &mut Shared<B>)
         tcb.recovery.lost += detected.bytes;
         let unsure = tcb.in_flight() - tcb.recovery.lost;
         tcb.recovery.sacked = tcb.recovery.sacked.min(unsure);
+        if detected.bytes > 0 {
+            control::lost(tcb, shared);
+        }
     }
     detected
 }
@@ -272,7 +280,7 @@ fn rack_state<C, B: Blob>(tcb: &Tcb<C>, shared: &Shared<B>) -> RackState {
 /// acknowledgement.
 fn enter<C, B: Blob>(tcb: &mut Tcb<C>, unreported: u32, shared: &mut Shared<B>) {
     shared.counters.fast_retransmissions += 1;
-    reduce(tcb, shared);
+    reduce(tcb, Signal::Loss, shared);
     tcb.cold.recover = tcb.hot.snd.nxt;
     tcb.recovery.prr = Prr::begin(unreported);
     tcb.hot.phase = Phase::Recovery;
@@ -280,27 +288,33 @@ fn enter<C, B: Blob>(tcb: &mut Tcb<C>, unreported: u32, shared: &mut Shared<B>) 
 
 /// The congestion control's response to loss, which can be undone. Does nothing if an ECN mark of
 /// the same round trip has reduced the window (RFC 3168 §6.1.2).
-pub(super) fn reduce<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+pub(super) fn reduce<C, B>(tcb: &mut Tcb<C>, signal: Signal, shared: &mut Shared<B>) {
     if ecn::has_reduced(tcb) {
         return;
     }
-    let mss = u32::from(tcb.hot.mss);
-    let (cwnd, in_flight) = (tcb.hot.snd.cwnd, tcb.in_flight());
-    tcb.recovery.prior = Some((cwnd, tcb.control.ssthresh));
+    tcb.recovery.prior = Some(control::congested(tcb, signal, shared));
     (tcb.recovery.undo_bytes, tcb.recovery.retransmitted_at) = (0, None);
-    tcb.control.lost(shared.config.congestion, cwnd, in_flight, mss);
     ecn::reduced(tcb);
 }
 
 /// The response to an ECN mark: at once, and it is never undone.
-pub(super) fn reduce_for_mark<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    reduce(tcb, shared);
+pub(super) fn reduce_for_mark<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
+    reduce(tcb, Signal::Mark, shared);
     tcb.recovery.prior = None;
     tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.min(tcb.control.ssthresh);
 }
 
 /// Sets the congestion window after an acknowledgement.
-fn resize<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, acked: u32, lost: u32, shared: &Shared<B>) {
+fn resize<C, B>(
+    tcb: &mut Tcb<C>,
+    sample: &AckSample,
+    acked: u32,
+    lost: u32,
+    shared: &mut Shared<B>,
+) {
+    if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
+        return resize_by_rate(tcb, sample, lost, shared);
+    }
     let (mss, delivered) = (u32::from(tcb.hot.mss), sample.bytes);
     match tcb.hot.phase {
         Phase::Recovery if delivered > 0 || lost > 0 => {
@@ -325,23 +339,30 @@ fn resize<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, acked: u32, lost: u32, sha
     }
 }
 
+/// Lets a controller by rate set the congestion window, with space for what must be sent now.
+#[cold]
+fn resize_by_rate<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, lost: u32, shared: &mut Shared<B>) {
+    control::sampled(tcb, sample, lost, shared);
+    let mss = u32::from(tcb.hot.mss);
+    let least = match tcb.recovery.frto {
+        // RFC 5682 §2.1 step 2.b: two segments.
+        Frto::Second => pipe(tcb) + 2 * mss,
+        // RFC 6582 §3.2 step 3: a partial acknowledgement retransmits the next segment at once.
+        _ if lost > 0 && !tcb.hot.flags.has(ConnFlags::SACK) => pipe(tcb) + mss,
+        _ => 0,
+    };
+    tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.max(least);
+}
+
 /// Grows the window by delivered data, outside fast recovery.
-pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, shared: &Shared<B>) {
+pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, shared: &mut Shared<B>) {
+    if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
+        return control::sampled(tcb, sample, 0, shared);
+    }
     if sample.bytes == 0 || (tcb.hot.phase != Phase::Loss && ecn::has_reduced(tcb)) {
         return;
     }
-    let sent_once = sample.sent_once.filter(|_| !sample.retransmitted);
-    let progress = Progress {
-        now: shared.tick,
-        acked: sample.bytes,
-        mss: u32::from(tcb.hot.mss),
-        rtt_us: sent_once.map(|(_, last_us)| shared.now_us().wrapping_sub(last_us).max(1)),
-        srtt_us: tcb.warm.rtt.srtt_us(),
-        una: tcb.hot.snd.una,
-        nxt: tcb.hot.snd.nxt,
-        paced: pace::is_due(tcb, shared),
-    };
-    tcb.hot.snd.cwnd = tcb.control.grow(shared.config.congestion, tcb.hot.snd.cwnd, &progress);
+    control::acknowledged(tcb, sample, shared);
 }
 
 /// Returns to the fast path if nothing is out of order.
@@ -381,7 +402,7 @@ pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let was = tcb.hot.phase;
     watch(tcb);
     if matches!(was, Phase::Open | Phase::Disorder) || (was == Phase::Loss && is_first) {
-        reduce(tcb, shared);
+        reduce(tcb, Signal::Timeout, shared);
     }
     tcb.hot.phase = Phase::Loss;
     mark_lost(tcb, shared);
@@ -432,6 +453,9 @@ fn mark_lost<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
             _ => Status::Lost,
         });
     tcb.recovery.lost += out + sacked;
+    if out + sacked > 0 {
+        control::lost(tcb, shared);
+    }
     tcb.recovery.sacked = if has_sack { tcb.recovery.sacked - sacked } else { 0 };
 }
 
@@ -443,8 +467,10 @@ pub(super) fn retransmitted<C, B: Blob>(
     shared: &mut Shared<B>,
 ) {
     let (una, now_us) = (tcb.hot.snd.una, shared.now_us());
+    let stamp = control::stamp(tcb, bytes, pipe(tcb) + bytes, shared);
+    let range = (seq, seq + bytes);
     tcb.recovery.lost -=
-        tcb.warm.flight.retransmitted(&mut shared.flight, una, seq, seq + bytes, now_us);
+        tcb.warm.flight.retransmitted(&mut shared.flight, una, range, now_us, stamp);
     sent(tcb, bytes);
     if tcb.recovery.prior.is_some() {
         tcb.recovery.undo_bytes = tcb.recovery.undo_bytes.saturating_add(bytes);

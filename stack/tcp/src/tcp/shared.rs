@@ -1,8 +1,8 @@
 //! What the connections of a worker share: pools, timer wheel, counters, and the lists of
 //! connections with work to do.
 
-use super::ConnFlags;
-use super::Hot;
+use super::congestion::Controllers;
+use super::{ConnFlags, Hot};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
@@ -24,6 +24,7 @@ pub(crate) struct Shared<B> {
     pub(crate) send: send::Pool<B>,
     pub(crate) inputs: Inputs,
     pub(crate) flight: flight::Pool,
+    pub(crate) controllers: Controllers,
     /// Bytes by which receive windows can still grow.
     pub(crate) window_budget: u64,
     pub(crate) paths: Paths,
@@ -79,7 +80,20 @@ impl<B: send::Blob> Shared<B> {
             hot.flags.set(ConnFlags::YIELDED);
             self.yielded.push_back(id);
         }
-        self.counters.turns_used_up += 1;
+        self.counters.shares_used_up += 1;
+    }
+
+    /// Adds a connection to the queue for send capacity. Returns false if it was there already.
+    pub(crate) fn make_waiting(&mut self, hot: &mut Hot, id: u32) -> bool {
+        if hot.queue.is_empty() {
+            self.send.refuse_newcomers(true);
+        }
+        let is_new = !hot.flags.has(ConnFlags::WAITING);
+        if is_new {
+            hot.flags.set(ConnFlags::WAITING);
+            self.waiting.push_back(id);
+        }
+        is_new
     }
 
     /// Counts a closed connection.

@@ -72,12 +72,20 @@ impl ConnFlags {
     pub(crate) const SCALES: ConnFlags = ConnFlags(1 << 11);
     /// Both sides understand congestion flags (RFC 3168 §6.1.1).
     pub(crate) const ECN: ConnFlags = ConnFlags(1 << 12);
+    /// The congestion controller works by delivery rate.
+    pub(crate) const RATE_BASED: ConnFlags = ConnFlags(1 << 13);
     /// `opened` has been called, so `closed` must be called too.
     pub(crate) const OPENED: ConnFlags = ConnFlags(1 << 14);
 
     #[inline]
     pub(crate) const fn has(self, flag: ConnFlags) -> bool {
         self.0 & flag.0 != 0
+    }
+
+    /// Whether any of `flags` is set.
+    #[inline]
+    pub(crate) const fn has_any(self, flags: ConnFlags) -> bool {
+        self.0 & flags.0 != 0
     }
 
     #[inline]

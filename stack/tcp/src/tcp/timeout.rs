@@ -2,8 +2,8 @@
 //! deadline, and the send timeout.
 
 use super::{
-    ConnFlags, Context, Outcome, Shared, State, Tcb, TimerEvent, Transmit, ack, deliver, handshake,
-    output, path, probe, recovery, window,
+    ConnFlags, Context, Outcome, Phase, Shared, State, Tcb, TimerEvent, Transmit, ack, deliver,
+    handshake, output, path, probe, recovery, window,
 };
 use simoom_io::application::{Application, Closed};
 use simoom_io::timer::Tick;
@@ -26,6 +26,10 @@ pub(crate) fn expire<A: Application, T: Transmit>(
                 rearm(tcb, cx.shared);
             }
             TimerEvent::Reordering if tcb.in_flight() > 0 => {
+                recovery::reordering_timeout(tcb, cx.shared);
+            }
+            // The pacing tick may have displaced the reordering timer.
+            TimerEvent::Pacing if tcb.hot.phase != Phase::Open && tcb.in_flight() > 0 => {
                 recovery::reordering_timeout(tcb, cx.shared);
             }
             TimerEvent::Pacing => rearm(tcb, cx.shared),

@@ -22,6 +22,10 @@ pub struct Inspection {
     pub ssthresh: u32,
     /// Bytes in a full segment.
     pub mss: u16,
+    /// The congestion control.
+    pub congestion: crate::Congestion,
+    /// The state of the congestion controller.
+    pub controller_state: &'static str,
 }
 
 /// SYN-RECEIVED reached from SYN-SENT.
@@ -126,6 +130,8 @@ impl<A: Application> Stack<A> {
             cwnd: tcb.hot.snd.cwnd,
             ssthresh: tcb.control.ssthresh,
             mss: tcb.hot.mss,
+            congestion: self.shared.controllers.algorithm(&tcb.control),
+            controller_state: self.shared.controllers.state(&tcb.control),
         })
     }
 

@@ -30,6 +30,11 @@ pub struct Quality {
     /// Rate of the bottleneck before the delay in bytes a second, 0 for no bottleneck, and the size
     /// of its queue in bytes. Frames that do not fit the queue are lost.
     pub bottleneck: (u64, u64),
+    /// A policer before the bottleneck: bytes a second, 0 for none, and its burst in bytes. Frames
+    /// beyond are lost, none waits.
+    pub policer: (u64, u64),
+    /// Frames arrive together, at multiples of this time.
+    pub aggregate: Duration,
 }
 
 /// One direction.
@@ -46,8 +51,11 @@ pub struct Link {
     in_flight: BTreeMap<(Instant, u64), Vec<u8>>,
     /// Until when the bottleneck sends frames that have entered.
     busy_until: Instant,
-    /// Frames that the bottleneck lost.
+    /// Frames that the bottleneck or the policer lost.
     pub overflowed: u64,
+    /// Bytes that the policer would pass at `policed_at`.
+    tokens: u64,
+    policed_at: Instant,
 }
 
 impl Link {
@@ -63,7 +71,16 @@ impl Link {
             in_flight: BTreeMap::new(),
             busy_until: now,
             overflowed: 0,
+            tokens: quality.policer.1,
+            policed_at: now,
         }
+    }
+
+    /// Bytes that wait in the queue of the bottleneck.
+    pub fn waiting_bytes(&self) -> u64 {
+        let waiting =
+            if self.busy_until > self.now { self.busy_until - self.now } else { Duration::ZERO };
+        waiting.total_micros() * self.quality.bottleneck.0 / 1_000_000
     }
 
     /// When the next frame arrives.
@@ -90,7 +107,12 @@ impl Link {
             jitter,
             queue,
             bottleneck: _,
+            policer: _,
+            aggregate,
         } = self.quality;
+        if !self.pass_policer(frame.len() as u64) {
+            return;
+        }
         if self.random.chance(loss) || (queue > 0 && self.in_flight.len() >= queue) {
             return;
         }
@@ -112,6 +134,7 @@ impl Link {
             let wobble =
                 if jitter > Duration::ZERO { self.random.below(jitter.total_micros()) } else { 0 };
             let at = passed_at + delay + Duration::from_micros(late + wobble);
+            let at = next_multiple(at, aggregate);
             self.in_flight.insert(
                 (
                     at,
@@ -125,6 +148,23 @@ impl Link {
 }
 
 impl Link {
+    /// Whether the policer lets a frame pass.
+    fn pass_policer(&mut self, len: u64) -> bool {
+        let (bytes_per_second, burst) = self.quality.policer;
+        if bytes_per_second == 0 {
+            return true;
+        }
+        let elapsed_us = (self.now - self.policed_at).total_micros();
+        let earned = elapsed_us * bytes_per_second / 1_000_000;
+        if earned > 0 {
+            (self.tokens, self.policed_at) = ((self.tokens + earned).min(burst), self.now);
+        }
+        let passes = self.tokens >= len;
+        self.tokens -= if passes { len } else { 0 };
+        self.overflowed += u64::from(!passes);
+        passes
+    }
+
     /// When a frame that enters now has passed the bottleneck; `None` if the queue is full.
     fn pass_bottleneck(&mut self, len: usize) -> Option<Instant> {
         let (bytes_per_second, room) = self.quality.bottleneck;
@@ -139,6 +179,17 @@ impl Link {
         }
         self.busy_until += Duration::from_micros(len as u64 * 1_000_000 / bytes_per_second);
         Some(self.busy_until)
+    }
+}
+
+/// The first multiple of `interval` that is not before `at`.
+fn next_multiple(at: Instant, interval: Duration) -> Instant {
+    match interval.total_micros() as i64 {
+        0 => at,
+        interval_us => {
+            let intervals = (at.total_micros() + interval_us - 1) / interval_us;
+            Instant::from_micros(intervals * interval_us)
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! time, independent of the round trip, and grows beyond. On short paths it is at least NewReno's
 //! window.
 
-use super::Progress;
+use super::hystart::HyStart;
+use super::{Ack, Controller, Path, Signal, Window};
 use simoom_io::timer::Tick;
 
 /// §4.6: the factor that loss multiplies the window by.
@@ -16,7 +17,8 @@ const PAUSE_MS: u32 = 200;
 
 /// CUBIC's state; windows are in segments.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cubic {
+pub(super) struct Cubic {
+    hystart: HyStart,
     /// W_max: the window before the last reduction, or less after fast convergence (§4.7).
     w_max: f32,
     /// The window just before the last reduction.
@@ -32,14 +34,43 @@ pub(crate) struct Cubic {
     grown_at: Tick,
 }
 
+impl Controller for Cubic {
+    fn on_ack(&mut self, ack: &Ack<'_>, window: &mut Window) {
+        window.cwnd = if window.cwnd < window.ssthresh {
+            window.cwnd.saturating_add(self.slow_start(ack, window))
+        } else {
+            self.avoid(window.cwnd, ack)
+        };
+    }
+
+    fn on_congestion(&mut self, _: Signal, path: &Path, window: &mut Window) {
+        // A window that was not fully used says nothing about the path (§4.6).
+        let used = window.cwnd.min(path.flight_size);
+        window.ssthresh = self.lost(used, used, path.mss);
+    }
+}
+
 impl Cubic {
+    /// The growth in slow start: HyStart++ in the first one. After a loss two segments for each
+    /// acknowledgement (RFC 3465 §2.2, L = 2).
+    fn slow_start(&mut self, ack: &Ack<'_>, window: &mut Window) -> u32 {
+        if window.ssthresh != u32::MAX {
+            return ack.acked.min(2 * ack.path.mss);
+        }
+        let (step, is_over) = self.hystart.grow(ack);
+        if is_over {
+            window.ssthresh = window.cwnd;
+        }
+        step
+    }
+
     /// §4.2 to §4.5: congestion avoidance after an acknowledgement; returns the new window in
     /// bytes.
-    pub(super) fn avoid(&mut self, cwnd_bytes: u32, progress: &Progress) -> u32 {
-        let mss = f64::from(progress.mss);
-        let (cwnd, acked) = (f64::from(cwnd_bytes) / mss, f64::from(progress.acked) / mss);
-        self.follow_clock(cwnd, progress);
-        let elapsed = f64::from(self.epoch.until(progress.now).max(0)) / 1000.0;
+    fn avoid(&mut self, cwnd_bytes: u32, ack: &Ack<'_>) -> u32 {
+        let mss = f64::from(ack.path.mss);
+        let (cwnd, acked) = (f64::from(cwnd_bytes) / mss, f64::from(ack.acked) / mss);
+        self.follow_clock(cwnd, &ack.path);
+        let elapsed = f64::from(self.epoch.until(ack.path.now).max(0)) / 1000.0;
         // §4.3: beyond the window before the reduction, NewReno's own slope is fair.
         let alpha = if self.w_est >= f64::from(self.cwnd_prior) { 1.0 } else { ALPHA };
         self.w_est += alpha * acked / cwnd;
@@ -47,7 +78,7 @@ impl Cubic {
         let window = if cubic_now < self.w_est {
             self.w_est.max(cwnd)
         } else {
-            let ahead = self.window_at(elapsed + f64::from(progress.srtt_us) / 1e6);
+            let ahead = self.window_at(elapsed + f64::from(ack.path.srtt_us) / 1e6);
             cwnd + (ahead.clamp(cwnd, 1.5 * cwnd) - cwnd) / cwnd * acked
         };
         ((window * mss) as u32).max(cwnd_bytes)
@@ -60,23 +91,23 @@ impl Cubic {
     }
 
     /// Begins an epoch if there is none, and moves it by a pause in the use of the window.
-    fn follow_clock(&mut self, cwnd: f64, progress: &Progress) {
+    fn follow_clock(&mut self, cwnd: f64, path: &Path) {
         if self.epoch == Tick::NEVER {
-            self.epoch = progress.now;
+            self.epoch = path.now;
             self.w_est = cwnd;
             self.w_max = self.w_max.max(cwnd as f32);
             self.k = ((f64::from(self.w_max) - cwnd) / C).cbrt() as f32;
         } else {
-            let pause_ms = self.grown_at.until(progress.now).max(0) as u32;
-            if pause_ms > PAUSE_MS.max(progress.srtt_us / 250) {
+            let pause_ms = self.grown_at.until(path.now).max(0) as u32;
+            if pause_ms > PAUSE_MS.max(path.srtt_us / 250) {
                 self.epoch = self.epoch.plus(pause_ms);
             }
         }
-        self.grown_at = progress.now;
+        self.grown_at = path.now;
     }
 
     /// §4.6 and §4.7: loss; returns the slow-start threshold in bytes.
-    pub(super) fn lost(&mut self, cwnd_bytes: u32, in_flight: u32, mss: u32) -> u32 {
+    fn lost(&mut self, cwnd_bytes: u32, in_flight: u32, mss: u32) -> u32 {
         let cwnd = cwnd_bytes as f32 / mss as f32;
         // Fast convergence: a flow that has not regained its window leaves capacity to others.
         self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA as f32) / 2.0 } else { cwnd };
@@ -93,18 +124,11 @@ mod tests {
 
     const MSS: u32 = 1000;
 
-    fn progress(now_ms: u64, acked: u32, srtt_ms: u32) -> Progress {
+    fn ack(now_ms: u64, acked: u32, srtt_ms: u32) -> Ack<'static> {
         let now = Tick::from_millis(now_ms);
-        Progress {
-            now,
-            acked,
-            mss: MSS,
-            rtt_us: None,
-            srtt_us: srtt_ms * 1000,
-            una: Seq(0),
-            nxt: Seq(0),
-            paced: false,
-        }
+        let path = Path { now, mss: MSS, srtt_us: srtt_ms * 1000, ..Path::default() };
+        let (una, nxt) = (Seq(0), Seq(0));
+        Ack { path, acked, rtt_us: None, una, nxt, is_paced: false, rate: None }
     }
 
     /// A window's worth of acknowledgements each round trip, from the loss on.
@@ -112,10 +136,29 @@ mod tests {
         for round in 0..seconds * 1000 / u64::from(srtt_ms) {
             let now = 5000 + round * u64::from(srtt_ms);
             for _ in 0..cwnd / MSS {
-                cwnd = cubic.avoid(cwnd, &progress(now, MSS, srtt_ms));
+                cwnd = cubic.avoid(cwnd, &ack(now, MSS, srtt_ms));
             }
         }
         cwnd
+    }
+
+    #[test]
+    fn rfc_9406_section_4_3_slow_start_ends_where_hystart_says() {
+        let mut cubic = Cubic::default();
+        let mut window = Window { cwnd: 10 * MSS, ssthresh: u32::MAX };
+        cubic.on_ack(&ack(5000, 4 * MSS, 100), &mut window);
+        assert_eq!(window, Window { cwnd: 14 * MSS, ssthresh: u32::MAX });
+        window.ssthresh = 20 * MSS;
+        cubic.on_ack(&ack(5000, 4 * MSS, 100), &mut window);
+        assert_eq!(window.cwnd, 16 * MSS, "two segments after a loss");
+    }
+
+    #[test]
+    fn rfc_9438_section_4_6_an_unused_window_does_not_count() {
+        let mut window = Window { cwnd: 1000 * MSS, ssthresh: u32::MAX };
+        let path = Path { mss: MSS, flight_size: 100 * MSS, ..Path::default() };
+        Cubic::default().on_congestion(Signal::Loss, &path, &mut window);
+        assert_eq!(window.ssthresh, 70 * MSS);
     }
 
     #[test]
@@ -153,8 +196,8 @@ mod tests {
     fn rfc_9438_section_5_8_idle_time_does_not_count() {
         let mut cubic = Cubic::default();
         let start = cubic.lost(100 * MSS, 100 * MSS, MSS);
-        let cwnd = cubic.avoid(start, &progress(5000, MSS, 100));
-        let later = cubic.avoid(cwnd, &progress(3_000_000, MSS, 100));
+        let cwnd = cubic.avoid(start, &ack(5000, MSS, 100));
+        let later = cubic.avoid(cwnd, &ack(3_000_000, MSS, 100));
         assert!(later < cwnd + MSS, "{later}");
     }
 }

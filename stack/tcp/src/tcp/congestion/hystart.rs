@@ -4,7 +4,7 @@
 //! The input is acknowledgements with their round trips. The result is how much the window grows,
 //! and when slow start ends. Used only in the first slow start of a connection.
 
-use super::Progress;
+use super::Ack;
 use crate::seq::Seq;
 
 /// §4.3: the rise of the shortest round trip that ends slow start: an eighth of it, within these
@@ -23,7 +23,7 @@ const L: u32 = 8;
 
 /// HyStart++'s state. Round trips are in microseconds, 0 before the first measurement.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct HyStart {
+pub(super) struct HyStart {
     /// SND.NXT when the round began, which ends it.
     window_end: Option<Seq>,
     last_min_us: u32,
@@ -37,21 +37,20 @@ pub(crate) struct HyStart {
 
 impl HyStart {
     /// §4.2: by how many bytes the window grows, and whether slow start is over.
-    pub(super) fn grow(&mut self, progress: &Progress) -> (u32, bool) {
-        if self.window_end.is_none_or(|end| progress.una.at_or_after(end)) {
+    pub(super) fn grow(&mut self, ack: &Ack<'_>) -> (u32, bool) {
+        if self.window_end.is_none_or(|end| ack.una.at_or_after(end)) {
             (self.last_min_us, self.min_us, self.samples) = (self.min_us, 0, 0);
-            self.window_end = Some(progress.nxt);
+            self.window_end = Some(ack.nxt);
             self.conservative = self.conservative.map(|rounds| rounds + 1);
         }
-        if let Some(rtt_us) = progress.rtt_us {
+        if let Some(rtt_us) = ack.rtt_us {
             self.min_us = if self.min_us == 0 { rtt_us } else { self.min_us.min(rtt_us) };
             self.samples = self.samples.saturating_add(1);
         }
         if self.samples >= N_RTT_SAMPLE {
             self.update_stage();
         }
-        let step =
-            if progress.paced { progress.acked } else { progress.acked.min(L * progress.mss) };
+        let step = if ack.is_paced { ack.acked } else { ack.acked.min(L * ack.path.mss) };
         match self.conservative {
             Some(rounds) => (step / CSS_GROWTH_DIVISOR, rounds >= CSS_ROUNDS),
             None => (step, false),
@@ -77,28 +76,24 @@ impl HyStart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simoom_io::timer::Tick;
+    use crate::tcp::congestion::Path;
 
     const MSS: u32 = 1000;
+
+    fn ack(acked: u32) -> Ack<'static> {
+        let path = Path { mss: MSS, ..Path::default() };
+        let (una, nxt) = (Seq(0), Seq(0));
+        Ack { path, acked, rtt_us: None, una, nxt, is_paced: false, rate: None }
+    }
 
     /// A round of ten acknowledgements with this round trip. Returns the growth, and whether slow
     /// start is over.
     fn round(hystart: &mut HyStart, round: u32, rtt_us: u32) -> (u32, bool) {
         let mut total = (0, false);
-        for ack in 0..10 {
-            let una = Seq(round * 10 * MSS + ack * MSS);
-            let now = Tick::from_millis(1);
-            let progress = Progress {
-                now,
-                acked: MSS,
-                mss: MSS,
-                rtt_us: Some(rtt_us),
-                srtt_us: rtt_us,
-                una,
-                nxt: una + 10 * MSS,
-                paced: false,
-            };
-            let (step, over) = hystart.grow(&progress);
+        for n in 0..10 {
+            let una = Seq(round * 10 * MSS + n * MSS);
+            let nxt = una + 10 * MSS;
+            let (step, over) = hystart.grow(&Ack { rtt_us: Some(rtt_us), una, nxt, ..ack(MSS) });
             total = (total.0 + step, over);
         }
         total
@@ -128,20 +123,8 @@ mod tests {
 
     #[test]
     fn rfc_9406_section_4_3_one_acknowledgement_adds_eight_segments_at_most_without_pacing() {
-        let progress = Progress {
-            now: Tick::from_millis(1),
-            acked: 40 * MSS,
-            mss: MSS,
-            rtt_us: None,
-            srtt_us: 0,
-            una: Seq(0),
-            nxt: Seq(0),
-            paced: false,
-        };
-        assert_eq!(HyStart::default().grow(&progress), (8 * MSS, false));
-        assert_eq!(
-            HyStart::default().grow(&Progress { paced: true, ..progress }),
-            (40 * MSS, false)
-        );
+        let ack = ack(40 * MSS);
+        assert_eq!(HyStart::default().grow(&ack), (8 * MSS, false));
+        assert_eq!(HyStart::default().grow(&Ack { is_paced: true, ..ack }), (40 * MSS, false));
     }
 }

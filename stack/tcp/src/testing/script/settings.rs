@@ -1,7 +1,8 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their names.
 
-use crate::config::{Config, Congestion, EcnPolicy, Limits};
+use crate::config::{Config, EcnPolicy, Limits};
 use crate::neighbour::Route;
+use crate::tcp::congestion::Congestion;
 use crate::testing::pair::over_ipv6;
 use std::net::Ipv4Addr;
 
@@ -34,8 +35,9 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
             }
             return Ok(());
         }
-        "newreno" => {
-            config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
+        _ if Congestion::named(name).is_some() => {
+            // `cubic 1`, by its name.
+            config.congestion = Congestion::named(name).filter(|_| value != 0).unwrap_or_default();
             return Ok(());
         }
         "ecn" => {

@@ -1,26 +1,30 @@
 //! The state of a connection and its deadline.
 
 use super::Http;
+use super::access::AddressIndex;
 use super::body::Discard;
 use super::head::Search;
 use super::options::Timeouts;
 use super::response::{Persistence, Status};
 use crate::app::Blob;
-use simoom_io::Reply;
+use simoom_io::{Duration, Reply};
 
 /// The state of one connection.
 #[derive(Debug, Default)]
-pub struct Conn {
+pub struct Connection {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
+    /// The peer's address, for the access log.
+    pub(super) address: AddressIndex,
+    /// The number of answered requests.
+    pub(super) requests: u32,
 }
 
-/// The deadline of a connection: its purpose, and the length of the send queue when it was set.
+/// The deadline of a connection: its purpose, and whether a long answer was queued when it was set.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::app) struct Deadline {
     pub(in crate::app) waiting: Waiting,
-    /// The send queue when the deadline was set, in units of [`QUEUED_UNIT_BYTES`], rounded up.
-    queued: u32,
+    is_sending: bool,
 }
 
 /// The state of the send queue after an idle period.
@@ -28,9 +32,8 @@ pub(in crate::app) struct Deadline {
 pub(in crate::app) enum Idle {
     /// Nothing is queued: close it.
     Over,
-    /// The client has read nothing during the period: reset it.
-    Stalled,
-    /// The client still reads.
+    /// The client has not taken all answers, or took the end of a long one within the period. If it
+    /// takes nothing, the send timeout of the transport resets the connection.
     Sending,
 }
 
@@ -45,34 +48,36 @@ impl Deadline {
     ) {
         if self.waiting != waiting {
             self.waiting = waiting;
-            self.queued = queued_units(reply);
+            self.is_sending = reply.queued() >= LONG_BYTES;
             reply.set_timeout(Some(match waiting {
                 Waiting::Head => timeouts.head,
                 Waiting::Body => timeouts.body,
+                Waiting::Password => PASSWORD_CHECK_PERIOD,
                 Waiting::Idle | Waiting::Unset => timeouts.idle,
             }));
         }
     }
 
-    /// Compares the send queue with its length at the start of the idle period.
+    /// Whether the connection was idle for a whole period.
     pub(in crate::app) fn idle(&self, reply: &Reply<'_, Blob>) -> Idle {
-        match queued_units(reply) {
-            0 => Idle::Over,
-            queued if queued >= self.queued => Idle::Stalled,
-            _ => Idle::Sending,
-        }
+        if reply.queued() == 0 && !self.is_sending { Idle::Over } else { Idle::Sending }
     }
 }
 
-const _: () = assert!(size_of::<Conn>() <= 32);
-/// With this unit, 32 bits hold the length of a full queue with blobs of 4 GiB. Less progress than
-/// one unit in an idle period counts as none.
-const QUEUED_UNIT_BYTES: u64 = 64;
+/// A client takes a shorter queue within a few round trips, so that the idle period may begin when
+/// the answer is queued.
+const LONG_BYTES: u64 = 16 << 10;
+
+const _: () = assert!(size_of::<Connection>() <= 40);
+/// Interval at which a request looks whether its password is verified.
+const PASSWORD_CHECK_PERIOD: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) enum Phase {
     Head(Search),
     Body(Discard, Answer),
+    /// Sending the parts of a multipart response. The head of the request remains in the input.
+    Parts(Parts),
     Closing,
 }
 
@@ -94,26 +99,47 @@ pub(in crate::app) enum Waiting {
     Head,
     /// The rest of a request's content.
     Body,
+    /// The verification of a password. The head of the request remains in the input.
+    Password,
 }
 
 /// A selected answer, small enough to store in the connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Answer {
-    pub(super) subject: Subject,
+    pub(super) body: Body,
     /// False for HEAD.
     pub(super) with_content: bool,
     pub(super) persistence: Persistence,
+    /// The low bits of the version of the content that the indices are of.
+    pub(super) version: u16,
+}
+
+/// The position within a multipart response.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::app) struct Parts {
+    /// Identifies the version of the file.
+    pub(super) version: u32,
+    /// The number of queued parts.
+    pub(super) queued: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(in crate::app) enum Subject {
+pub(in crate::app) enum Body {
     File(u32),
     NotModified(u32),
     Redirect(u32),
-    Page(Status),
+    /// A redirect to the location that the rules of a site wrote, with its length.
+    Moved(u32, u16),
+    /// The site's own page for an error, or its answer to OPTIONS.
+    Page(u32),
+    /// None yet: the password is being verified.
+    Pending,
+    /// 416 for a file.
+    Unsatisfiable(u32),
+    Status(Status),
 }
 
-impl Conn {
+impl Connection {
     /// Whether no request is in progress: no byte of the next head has arrived, and no content is
     /// left to discard.
     pub(crate) fn is_between_requests(&self) -> bool {
@@ -124,32 +150,28 @@ impl Conn {
 impl Http {
     /// Sets the deadline for the current phase, unless the connection waits for the same already.
     #[inline]
-    pub(super) fn wait(&self, conn: &mut Conn, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn wait(
+        &self,
+        conn: &mut Connection,
+        waiting: Waiting,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
-    /// Ends the connection after an idle period, unless the client still reads.
-    pub(super) fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        match conn.deadline.idle(reply) {
-            Idle::Over => {
-                let is_open = !matches!(conn.phase, Phase::Closing);
+    /// Ends the connection after an idle period, unless an answer is not complete.
+    pub(super) fn idle(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        match (conn.deadline.idle(reply), conn.phase) {
+            (Idle::Sending, _) | (_, Phase::Parts(_)) => {
+                conn.deadline.waiting = Waiting::Unset;
+                self.wait(conn, Waiting::Idle, reply);
+            }
+            (Idle::Over, phase) => {
+                let is_open = !matches!(phase, Phase::Closing);
                 self.counters.http_idle_timeouts += u64::from(is_open);
                 conn.phase = Phase::Closing;
                 reply.close();
             }
-            Idle::Stalled => {
-                self.counters.http_stalled += 1;
-                conn.phase = Phase::Closing;
-                reply.abort();
-            }
-            Idle::Sending => {
-                conn.deadline.waiting = Waiting::Unset;
-                self.wait(conn, Waiting::Idle, reply);
-            }
         }
     }
-}
-
-fn queued_units(reply: &Reply<'_, Blob>) -> u32 {
-    u32::try_from(reply.queued().div_ceil(QUEUED_UNIT_BYTES)).unwrap_or(u32::MAX)
 }

@@ -5,7 +5,7 @@ use super::response::Status;
 /// A protocol error that closes the connection: the end of the request is unknown, or reading it
 /// costs too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::app) enum Refusal {
+pub(in crate::app) enum HttpError {
     /// The head violates the grammar of RFC 9112 §2 and §5.
     BadSyntax,
     /// Host is missing, repeated or malformed (RFC 9112 §3.2).
@@ -22,11 +22,11 @@ pub(in crate::app) enum Refusal {
     BodyTimeout,
     /// The content exceeds the limit.
     BodyTooLarge,
-    /// A request line longer than [`super::head::REQUEST_LINE_MAX_BYTES`].
+    /// A request line longer than [`super::HeadLimits::line_max_bytes`].
     LineTooLong,
     /// An expectation other than 100-continue.
     UnknownExpectation,
-    /// A head longer than [`super::head::HEAD_MAX_BYTES`].
+    /// A head longer than [`super::HeadLimits::head_max_bytes`].
     HeadTooLarge,
     /// More than [`super::request::FIELDS_MAX`] fields.
     TooManyFields,
@@ -36,10 +36,10 @@ pub(in crate::app) enum Refusal {
     UnknownVersion,
 }
 
-impl Refusal {
+impl HttpError {
     /// The status for the client.
     pub(in crate::app) fn status(self) -> Status {
-        use Refusal::*;
+        use HttpError::*;
         match self {
             BadSyntax | BadHost | BadFraming | BadTarget | BadChunk => Status::BadRequest,
             HeadTimeout | BodyTimeout => Status::RequestTimeout,

@@ -1,0 +1,60 @@
+//! The paths of one site.
+
+use super::Entry;
+use super::hash::PathHasher;
+use super::rules::Rules;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+/// A map from paths to entries, and the rules for the other paths.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    entries: HashMap<Box<[u8]>, Entry, BuildHasherDefault<PathHasher>>,
+    /// The entries of paths that rules apply to.
+    ruled: Vec<Entry>,
+    rules: Rules,
+    path_bytes: usize,
+}
+
+impl Table {
+    /// Looks up `path`, which must be decoded and free of dot segments.
+    #[inline]
+    pub(crate) fn get(&self, path: &[u8]) -> Option<Entry> {
+        self.entries.get(path).copied()
+    }
+
+    /// The entry under a rule, for [`Entry::Ruled`].
+    pub(super) fn ruled(&self, index: u32) -> Entry {
+        self.ruled[index as usize]
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(super) fn insert(&mut self, path: &[u8], entry: Entry) {
+        if self.entries.insert(path.into(), entry).is_none() {
+            self.path_bytes += path.len();
+        }
+    }
+
+    /// Sets the rules. Entries whose path a rule applies to become [`Entry::Ruled`].
+    pub(super) fn apply(&mut self, rules: Rules) {
+        if rules.apply_to_files() {
+            for (path, entry) in &mut self.entries {
+                if rules.apply_to(path) {
+                    self.ruled.push(*entry);
+                    // There are at most as many as files.
+                    *entry = Entry::Ruled(self.ruled.len() as u32 - 1);
+                }
+            }
+        }
+        self.rules = rules;
+    }
+
+    /// Bytes of memory outside the struct.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let entries = self.entries.capacity() * (size_of::<(Box<[u8]>, Entry)>() + 1);
+        self.path_bytes + entries + self.ruled.capacity() * size_of::<Entry>()
+    }
+}

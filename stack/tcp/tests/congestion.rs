@@ -1,0 +1,415 @@
+//! Congestion control over bottlenecks, in simulated time: what each controller gets of a path,
+//! how flows share one, and how BBR follows the path. Cases of draft-ietf-ccwg-bbr, appendix A.
+//!
+//! Prints its figures (`cargo test -p simoom-tcp --test congestion -- --nocapture`).
+
+#![allow(clippy::print_stdout, reason = "the tables are worth reading")]
+
+use simoom_io::{Application, Closed, Duration, Opened, Reply};
+use simoom_tcp::testing::pair::{PORT, config};
+use simoom_tcp::testing::{Pair, Quality, seeds};
+use simoom_tcp::{Config, Congestion, Connect, Limits, Link};
+use std::collections::BTreeMap;
+
+/// A stream that never ends within a test.
+static STREAM: [u8; 1 << 28] = [7; 1 << 28];
+/// A second port of the server, with its own congestion control.
+const OTHER_PORT: u16 = 81;
+const MBIT: u64 = 125_000;
+const FRAME: u64 = 1514;
+
+/// The server sends without end, or bursts; the client counts what arrives, by token.
+#[derive(Default)]
+struct Flows {
+    received: BTreeMap<u32, u64>,
+    /// Bytes of each burst and the time between them; `None` for a stream without end.
+    bursts: Option<(usize, Duration)>,
+}
+
+impl Application for Flows {
+    type Blob = &'static [u8];
+    type Conn = u32;
+
+    fn opened(&mut self, token: &mut u32, opened: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+        *token = opened.token;
+        match self.bursts {
+            _ if opened.active => {}
+            None => reply.share(&STREAM[..], 0..STREAM.len()),
+            Some((_, every)) => reply.set_timeout(Some(every)),
+        }
+    }
+
+    fn received(
+        &mut self,
+        token: &mut u32,
+        bytes: &[u8],
+        _: &mut Reply<'_, &'static [u8]>,
+    ) -> usize {
+        *self.received.entry(*token).or_default() += bytes.len() as u64;
+        bytes.len()
+    }
+
+    fn overfull(&mut self, _: &mut u32, _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.abort();
+    }
+
+    fn timeout(&mut self, _: &mut u32, reply: &mut Reply<'_, &'static [u8]>) {
+        if let Some((bytes, every)) = self.bursts {
+            reply.share(&STREAM[..], 0..bytes);
+            reply.set_timeout(Some(every));
+        }
+    }
+
+    fn closed(&mut self, _: &mut u32, _: Closed) {}
+}
+
+/// Downloads over one bottleneck, by the server's controllers.
+struct Scene {
+    pair: Pair<Flows>,
+    /// Port of the client, of the server.
+    flows: Vec<(u16, u16)>,
+    /// Bytes received by each flow at the last call of `rates`, and when that was.
+    before: (Vec<u64>, simoom_io::Instant),
+    /// States of the first flow's controller, in the order in which they were first seen.
+    states: Vec<&'static str>,
+}
+
+impl Scene {
+    /// Flows to the first port are controlled by `first`, to the other port by `second`.
+    fn new(first: Congestion, second: Congestion, quality: Quality, seed: u64) -> Scene {
+        Scene::with(first, second, quality, seed, None)
+    }
+
+    fn with(
+        first: Congestion,
+        second: Congestion,
+        quality: Quality,
+        seed: u64,
+        bursts: Option<(usize, Duration)>,
+    ) -> Scene {
+        let limits = Limits { reassembly_blocks: 1 << 16, ..Limits::for_connections(64) };
+        let server = Config {
+            congestion: first,
+            congestion_of_ports: vec![(OTHER_PORT, second)],
+            ..config(2, limits)
+        };
+        let client = Config { max_receive_window_bytes: 4 << 20, ..config(1, limits) };
+        let app = || Flows { bursts, ..Flows::default() };
+        let mut pair = Pair::new(client, server, quality, seed, app);
+        pair.server.stack.listen(OTHER_PORT);
+        // Acknowledgements go back over a link without a bottleneck, loss or aggregation.
+        pair.client.out.quality = Quality { delay: quality.delay, ..Quality::default() };
+        let before = (Vec::new(), pair.now);
+        Scene { pair, flows: Vec::new(), before, states: Vec::new() }
+    }
+
+    /// Opens a download from this port of the server.
+    fn open(&mut self, remote_port: u16) -> &mut Scene {
+        let local_port = 40_000 + self.flows.len() as u16;
+        let to = Connect {
+            local: self.pair.client.stack.address(),
+            local_port,
+            remote: self.pair.server.stack.address(),
+            remote_port,
+            link: Some(Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 }),
+            token: self.flows.len() as u32,
+        };
+        self.pair.client.out.now = self.pair.now;
+        let client = &mut self.pair.client;
+        client.stack.connect(self.pair.now, &to, &mut client.out).expect("a free four-tuple");
+        self.flows.push((local_port, remote_port));
+        self
+    }
+
+    /// Runs for this time, and notes the states of the first flow's controller.
+    fn run(&mut self, seconds: f64) -> &mut Scene {
+        let until = self.pair.now + Duration::from_micros((seconds * 1e6) as u64);
+        while self.pair.now < until && self.pair.step() {
+            let state = self.state();
+            if !state.is_empty() && self.states.last() != Some(&state) {
+                self.states.push(state);
+            }
+        }
+        self
+    }
+
+    fn state(&self) -> &'static str {
+        let (local, remote) = self.flows[0];
+        let found = self.pair.server.stack.inspect(remote, local);
+        found.map_or("", |found| found.controller_state)
+    }
+
+    /// Bytes a second that each flow has received since the last call.
+    fn rates(&mut self) -> Vec<f64> {
+        let received = &self.pair.client.app.received;
+        let now: Vec<u64> = (0..self.flows.len() as u32)
+            .map(|token| received.get(&token).copied().unwrap_or(0))
+            .collect();
+        let seconds = (self.pair.now - self.before.1).total_micros() as f64 / 1e6;
+        let rates = now
+            .iter()
+            .enumerate()
+            .map(|(flow, bytes)| (bytes - self.before.0.get(flow).unwrap_or(&0)) as f64 / seconds);
+        let rates = rates.collect();
+        self.before = (now, self.pair.now);
+        rates
+    }
+
+    /// The rate of the only flow over the last `seconds`.
+    fn rate_of(&mut self, seconds: f64) -> f64 {
+        self.rates();
+        self.run(seconds).rates()[0]
+    }
+
+    /// Frames lost in the queue of the bottleneck so far.
+    fn overflowed(&self) -> u64 {
+        self.pair.server.out.overflowed
+    }
+}
+
+fn path(mbit: u64, rtt_ms: u64, queue_frames: u64) -> Quality {
+    let delay = Duration::from_micros(rtt_ms * 500);
+    Quality { delay, bottleneck: (mbit * MBIT, queue_frames * FRAME), ..Quality::default() }
+}
+
+/// Draft, §3.3: fills the path with 1 % loss, where CUBIC does not, and with a queue far below a
+/// bandwidth-delay product.
+#[test]
+fn bbr_fills_paths_with_loss_and_with_short_queues() {
+    println!("Mbit/s  RTT ms  queue  loss %      CUBIC     BBR   of the path");
+    for (mbit, rtt_ms, queue, permille, at_least) in [
+        (10, 30, 50, 0, 0.85),
+        (10, 30, 50, 10, 0.7),
+        (20, 10, 20, 0, 0.8),
+        (20, 100, 20, 0, 0.7),
+        (20, 100, 1000, 0, 0.85),
+        (20, 100, 1000, 10, 0.45),
+    ] {
+        let quality = Quality { loss: permille, ..path(mbit, rtt_ms, queue) };
+        let share = |congestion| {
+            let mut scene = Scene::new(congestion, congestion, quality, 1);
+            scene.open(PORT).run(4.0);
+            scene.rate_of(6.0) / (mbit * MBIT) as f64
+        };
+        let [cubic, bbr] = [Congestion::CUBIC, Congestion::BBR].map(share);
+        println!(
+            "{mbit:6} {rtt_ms:7} {queue:6} {:7.1} {cubic:10.2} {bbr:7.2}",
+            f64::from(permille) / 10.0
+        );
+        assert!(bbr > at_least, "{bbr} of {mbit} Mbit/s at {rtt_ms} ms, {queue}, {permille}");
+        if permille >= 10 {
+            assert!(bbr > 1.5 * cubic, "{bbr} beside {cubic}");
+        }
+    }
+}
+
+/// `bbr-lossy`: 10 % of loss that has nothing to do with the queue. BBR as the draft has it takes
+/// more than 2 % for congestion.
+#[test]
+fn bbr_lossy_fills_a_path_that_loses_a_tenth() {
+    println!("loss %      BBR   bbr-lossy, of the path");
+    for permille in [20, 50, 100] {
+        let quality = Quality { loss: permille, ..path(20, 20, 200) };
+        let share = |congestion| {
+            let mut scene = Scene::new(congestion, congestion, quality, 1);
+            scene.open(PORT).run(4.0);
+            scene.rate_of(6.0) / (20 * MBIT) as f64
+        };
+        let [bbr, lossy] = [Congestion::BBR, Congestion::BBR_LOSSY].map(share);
+        println!("{:6.1} {bbr:8.2} {lossy:11.2}", f64::from(permille) / 10.0);
+        assert!(lossy > 0.7, "{lossy} of the path at {permille}");
+    }
+}
+
+/// Draft, §3.3: the queue that stands on a path with a long queue is short.
+#[test]
+fn bbr_keeps_a_long_queue_short() {
+    let standing = |congestion| {
+        let mut scene = Scene::new(congestion, congestion, path(20, 20, 2000), 1);
+        scene.open(PORT).run(4.0);
+        let (mut most, mut sum, mut count) = (0.0f64, 0.0, 0);
+        for _ in 0..100 {
+            scene.run(0.05);
+            let waiting = scene.pair.server.out.waiting_bytes() as f64 / FRAME as f64;
+            (most, sum, count) = (most.max(waiting), sum + waiting, count + 1);
+        }
+        (sum / f64::from(count), most)
+    };
+    let (bbr, bbr_most) = standing(Congestion::BBR);
+    let (cubic, cubic_most) = standing(Congestion::CUBIC);
+    println!(
+        "frames in the queue: BBR {bbr:.0}, at most {bbr_most:.0}; CUBIC {cubic:.0}, {cubic_most:.0}"
+    );
+    // A bandwidth-delay product is 33 frames.
+    assert!(bbr < 40.0 && bbr_most < 100.0, "{bbr} and {bbr_most} frames");
+    assert!(cubic > 2.0 * bbr, "{cubic} beside {bbr}");
+}
+
+/// Draft, §5.3.3.6: two flows come to a share of a third at least, whoever begins.
+#[test]
+fn two_flows_of_one_controller_share_a_path() {
+    println!("controller   RTT ms  queue   first  second, of the path; frames lost");
+    for (congestion, rtt_ms, queue) in [
+        (Congestion::BBR, 20, 50),
+        (Congestion::BBR, 20, 500),
+        (Congestion::CUBIC, 20, 50),
+        (Congestion::NEWRENO, 20, 50),
+    ] {
+        let mut scene = Scene::new(congestion, congestion, path(10, rtt_ms, queue), 1);
+        scene.open(PORT).run(3.0);
+        scene.open(PORT).run(12.0).rates();
+        let rates = scene.run(15.0).rates();
+        let shares: Vec<f64> = rates.iter().map(|rate| rate / (10 * MBIT) as f64).collect();
+        println!(
+            "{congestion:10} {rtt_ms:8} {queue:6} {:7.2} {:7.2} {:14}",
+            shares[0],
+            shares[1],
+            scene.overflowed()
+        );
+        assert!(shares.iter().sum::<f64>() > 0.85, "{congestion}: {shares:?}");
+        assert!(shares.iter().all(|share| *share > 0.25), "{congestion}: {shares:?}");
+    }
+}
+
+/// Draft, §5.3.3.5: a flow by CUBIC beside one by BBR keeps a share.
+#[test]
+fn bbr_and_cubic_leave_each_other_a_share() {
+    println!("RTT ms  queue     BBR   CUBIC, of the path");
+    for (rtt_ms, queue, least) in [(20, 17, 0.1), (20, 50, 0.1), (40, 200, 0.1)] {
+        let quality = path(10, rtt_ms, queue);
+        let mut scene = Scene::new(Congestion::BBR, Congestion::CUBIC, quality, 1);
+        scene.open(OTHER_PORT).open(PORT).run(10.0).rates();
+        let rates = scene.run(20.0).rates();
+        let [cubic, bbr] = [rates[0], rates[1]].map(|rate| rate / (10 * MBIT) as f64);
+        println!("{rtt_ms:6} {queue:6} {bbr:7.2} {cubic:7.2}");
+        assert!(bbr + cubic > 0.85, "{bbr} and {cubic}");
+        assert!(bbr > least && cubic > least, "BBR {bbr} and CUBIC {cubic}");
+    }
+}
+
+/// Appendix A, "Handling Token Bucket Policers".
+#[test]
+fn a_policer_is_followed_without_much_loss() {
+    let quality = Quality { policer: (10 * MBIT, 100_000), ..path(100, 20, 1000) };
+    let mut scene = Scene::new(Congestion::BBR, Congestion::BBR, quality, 1);
+    scene.open(PORT).run(10.0);
+    let (lost, sent) = (scene.overflowed(), scene.pair.server.stack.counters().0.segments_sent);
+    let rate = scene.rate_of(10.0) / (10 * MBIT) as f64;
+    let lost = scene.overflowed() - lost;
+    let sent = scene.pair.server.stack.counters().0.segments_sent - sent;
+    println!("{rate:.2} of the policed rate, {lost} of {sent} segments lost");
+    assert!(rate > 0.6, "{rate} of the policed rate");
+    assert!(lost * 10 < sent, "{lost} of {sent} segments lost");
+}
+
+/// Appendix A, "Achieving Expected STARTUP Bandwidth on a Link With Aggregation", and cruise.
+#[test]
+fn acknowledgements_in_clumps_do_not_hold_the_rate_down() {
+    for aggregate_ms in [5, 20, 50] {
+        let aggregate = Duration::from_millis(aggregate_ms);
+        let mut scene = Scene::new(Congestion::BBR, Congestion::BBR, path(20, 20, 500), 1);
+        scene.pair.client.out.quality.aggregate = aggregate;
+        scene.open(PORT).run(4.0);
+        let rate = scene.rate_of(6.0) / (20 * MBIT) as f64;
+        println!("acknowledgements each {aggregate_ms} ms: {rate:.2} of the path");
+        assert!(rate > 0.75, "{rate} of the path with {aggregate_ms} ms");
+    }
+}
+
+/// Appendix A, "Increasing Bandwidth 10x" and "Decreasing Bandwidth 10x".
+#[test]
+fn a_path_that_becomes_ten_times_faster_or_slower_is_followed() {
+    let mut scene = Scene::new(Congestion::BBR, Congestion::BBR, path(5, 20, 200), 1);
+    scene.open(PORT).run(5.0);
+    scene.pair.server.out.quality.bottleneck.0 = 50 * MBIT;
+    scene.run(6.0);
+    let faster = scene.rate_of(2.0) / (50 * MBIT) as f64;
+    scene.pair.server.out.quality.bottleneck.0 = 5 * MBIT;
+    scene.run(10.0);
+    let overflowed = scene.overflowed();
+    let slower = scene.rate_of(5.0) / (5 * MBIT) as f64;
+    println!("{faster:.2} of ten times the rate, then {slower:.2} of a tenth");
+    assert!(faster > 0.8, "{faster}");
+    assert!(slower > 0.8, "{slower}");
+    let lost = scene.overflowed() - overflowed;
+    assert!(lost < 200, "{lost} frames lost in five seconds");
+}
+
+/// A round trip that grows is followed once the shortest one has expired.
+#[test]
+fn a_path_that_becomes_longer_is_filled_again() {
+    let mut scene = Scene::new(Congestion::BBR, Congestion::BBR, path(10, 20, 200), 1);
+    scene.open(PORT).run(3.0);
+    for out in [&mut scene.pair.server.out, &mut scene.pair.client.out] {
+        out.quality.delay = Duration::from_millis(30);
+    }
+    // Ten seconds until the shortest round trip expires, then cycles of two to three.
+    scene.run(30.0);
+    let rate = scene.rate_of(5.0) / (10 * MBIT) as f64;
+    assert!(rate > 0.8, "{rate} of the path");
+    assert!(scene.states.contains(&"ProbeRTT"), "{:?}", scene.states);
+}
+
+/// Draft, §4.1.1.3: an application that sends now and then does not lower the rate.
+#[test]
+fn bursts_of_an_application_are_sent_at_the_rate_of_the_path() {
+    let bursts = Some((200_000, Duration::from_millis(500)));
+    let quality = path(20, 20, 500);
+    let mut scene = Scene::with(Congestion::BBR, Congestion::BBR, quality, 1, bursts);
+    scene.open(PORT).run(20.0);
+    let rate = scene.rate_of(5.0);
+    assert!((rate / 400_000.0 - 1.0).abs() < 0.15, "{rate} of 400,000 bytes a second");
+    let counters = scene.pair.server.stack.counters().0;
+    assert_eq!((counters.retransmissions, scene.overflowed()), (0, 0));
+    // A burst takes 80 ms and the round trip at the rate of the path.
+    let before = scene.pair.client.app.received[&0];
+    while scene.pair.client.app.received[&0] == before {
+        scene.run(0.001);
+    }
+    let start = scene.pair.now;
+    while scene.pair.client.app.received[&0] < before + 200_000 {
+        scene.run(0.001);
+    }
+    let took = scene.pair.now - start;
+    assert!(took < Duration::from_millis(160), "{took}");
+}
+
+#[test]
+fn bbr_goes_through_all_its_states() {
+    let mut scene = Scene::new(Congestion::BBR, Congestion::BBR, path(10, 40, 100), 1);
+    scene.open(PORT).run(30.0);
+    let states = &scene.states;
+    let cycle =
+        ["Startup", "Drain", "ProbeBW_DOWN", "ProbeBW_CRUISE", "ProbeBW_REFILL", "ProbeBW_UP"];
+    for state in cycle.iter().chain(&["ProbeRTT"]) {
+        assert!(states.contains(state), "{state} is not among {states:?}");
+    }
+    // Figure of §5.1.1. Several may pass within one step.
+    let allowed = |from: &str, to: &str| match from {
+        "Startup" => to != "ProbeBW_UP",
+        "Drain" => to.starts_with("ProbeBW") || to == "ProbeRTT",
+        "ProbeBW_DOWN" => to != "Startup" && to != "Drain",
+        "ProbeBW_CRUISE" => matches!(to, "ProbeBW_REFILL" | "ProbeRTT"),
+        "ProbeBW_REFILL" => matches!(to, "ProbeBW_UP" | "ProbeRTT" | "ProbeBW_DOWN"),
+        "ProbeBW_UP" => to != "Startup" && to != "Drain",
+        _ => matches!(to, "ProbeBW_CRUISE" | "ProbeBW_DOWN" | "Startup" | "ProbeBW_REFILL"),
+    };
+    for pair in states.windows(2) {
+        assert!(allowed(pair[0], pair[1]), "{} to {}", pair[0], pair[1]);
+    }
+}
+
+/// Every controller brings its data over links that lose up to 30 % of the frames.
+#[test]
+fn every_controller_works_with_losses_up_to_thirty_percent() {
+    for seed in seeds(24) {
+        let congestion = Congestion::ALL[seed as usize % Congestion::ALL.len()];
+        let loss = [0, 50, 100, 300][seed as usize / Congestion::ALL.len() % 4];
+        let quality = Quality { loss, ..path(20, 10, 100) };
+        let mut scene = Scene::new(congestion, congestion, quality, seed);
+        scene.pair.client.out.quality.loss = loss;
+        scene.open(PORT).run(if loss == 300 { 60.0 } else { 10.0 });
+        let received = scene.pair.client.app.received.get(&0).copied().unwrap_or(0);
+        assert!(received > 20_000, "seed {seed}: {congestion} at {loss} per mille: {received}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Content that changes while it is served, sites, and codings, with real clients.
+
+use crate::client::Client;
+use crate::common::{need_program, wait_until};
+use crate::over_all;
+use crate::site::{Plan, Site, Transport};
+use crate::{PATIENCE, client};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+over_all!(
+    a_changed_file_is_served_without_a_signal,
+    content_switched_under_load_is_never_mixed,
+    curl_decodes_what_was_compressed_beforehand,
+    the_access_log_has_each_answer,
+    a_password_is_verified_while_others_are_served,
+);
+
+/// Replaces a file in one step.
+fn replace(path: &Path, content: &[u8]) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+/// Waits until `path` is answered with `content`.
+fn wait_for(client: &mut Client, path: &str, content: &[u8]) {
+    wait_until(&format!("{path} is served anew"), PATIENCE, || {
+        client.request(path);
+        client.answer().body == content
+    });
+}
+
+fn a_changed_file_is_served_without_a_signal(transport: Transport) {
+    let Some(mut site) = Site::start(transport) else { return };
+    let mut client = site.connect();
+    client.expect("/12", &site.content("/12"));
+    replace(&site.root().join("12"), b"changed");
+    wait_for(&mut client, "/12", b"changed");
+    fs::create_dir_all(site.root().join("a/b")).unwrap();
+    fs::write(site.root().join("a/b/new.html"), "new").unwrap();
+    wait_for(&mut client, "/a/b/new.html", b"new");
+    fs::write(site.root().join("a/b/new.html"), "in a new directory").unwrap();
+    wait_for(&mut client, "/a/b/new.html", b"in a new directory");
+    fs::remove_dir_all(site.root().join("a")).unwrap();
+    wait_until("the file is gone", PATIENCE, || {
+        client.request("/a/b/new.html");
+        client.answer().status == 404
+    });
+    let reloads = site.counter("content_reloads");
+    assert!(reloads >= 4, "{reloads}");
+    site.process.signal(rustix::process::Signal::HUP);
+    site.wait_for("content_reloads", reloads + 1);
+    site.wait_for_log("\"SIGHUP\"");
+}
+
+/// Two trees with different bytes under equal names, and a link that is switched between them.
+/// Every answer belongs to one tree, whole, and its tag is that of its bytes.
+fn content_switched_under_load_is_never_mixed(transport: Transport) {
+    const SWITCHES: usize = 20;
+    let plan = Plan::new(transport);
+    let Some(network) = plan.network() else { return };
+    let root = crate::site::files();
+    let text = |tree: &str| tree.repeat(100_000).into_bytes();
+    for tree in ["a", "b"] {
+        fs::create_dir(root.path().join(tree)).unwrap();
+        fs::write(root.path().join(tree).join("page"), text(tree)).unwrap();
+    }
+    let link = root.path().join("now");
+    let new = root.path().join("link");
+    let switch = |tree: &str| {
+        symlink(tree, &new).unwrap();
+        fs::rename(&new, &link).unwrap();
+    };
+    switch("a");
+    let mut command = plan.command(&link);
+    command.stderr(std::process::Stdio::piped());
+    let site = Site::of(network, root, command);
+    let mut client = site.connect();
+    let mut tags = std::collections::BTreeMap::new();
+    for turn in 0..SWITCHES {
+        let tree = ["b", "a"][turn % 2];
+        switch(tree);
+        let wanted = text(tree);
+        wait_until("the other tree is served", PATIENCE, || {
+            client.request("/page");
+            let answer = client.answer();
+            let first = char::from(answer.body[0]);
+            assert!(answer.body == text(&first.to_string()), "mixed content");
+            let tag = client::field(&answer.head, "etag").unwrap().to_owned();
+            assert_eq!(*tags.entry(first).or_insert(tag.clone()), tag);
+            answer.body == wanted
+        });
+    }
+    assert_eq!(tags.len(), 2);
+    let memory = site.counter("content_memory");
+    assert!(memory < 110_000, "{memory}: one tree at a time");
+}
+
+fn curl_decodes_what_was_compressed_beforehand(transport: Transport) {
+    if !need_program("curl") || !need_program("gzip") {
+        return;
+    }
+    let Some(network) = Plan::new(transport).network() else { return };
+    let site = Plan::new(transport).with("--compress --autoindex --fallback /12").start_in(network);
+    let text = "Words that repeat. ".repeat(500);
+    fs::write(site.root().join("a.txt"), &text).unwrap();
+    fs::write(site.root().join("b.txt"), &text).unwrap();
+    let zip = |name| {
+        let mut gzip = std::process::Command::new("gzip");
+        assert!(gzip.arg("-kn9").arg(site.root().join(name)).status().unwrap().success());
+    };
+    zip("b.txt");
+    let mut client = site.connect();
+    wait_for(&mut client, "/b.txt", text.as_bytes());
+    let zipped = fs::read(site.root().join("b.txt.gz")).unwrap();
+    wait_for(&mut client, "/b.txt.gz", &zipped);
+    let url = |path: &str| format!("http://{}{path}", site.address());
+    for path in ["/a.txt", "/b.txt"] {
+        assert!(site.run_client("curl", &["-sS", "--compressed", &url(path)]) == text, "{path}");
+    }
+    client.send("GET /b.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+    client.answer().is(200, &zipped);
+    client.expect("/none", &site.content("/12"));
+}
+
+fn the_access_log_has_each_answer(transport: Transport) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let plan = Plan::new(transport).with(&format!("--access-log {}", log.display()));
+    let Some(site) = plan.start() else { return };
+    let client_address = site.network.address(2).to_string();
+    let mut client = site.connect();
+    client.send("GET /12?a HTTP/1.1\r\nHost: a\r\nUser-Agent: \"me\r\nReferer: /r\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    client.send("POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
+    // The content comes after the head was handled.
+    site.serves_others();
+    client.send("abc");
+    assert_eq!(client.answer().status, 405);
+    client.send("BAD\r\n\r\n");
+    assert_eq!(client.answer().status, 400);
+    let mut lines = Vec::new();
+    wait_until("all lines are written", PATIENCE, || {
+        let text = fs::read_to_string(&log).unwrap();
+        lines =
+            text.lines().filter(|line| !line.ends_with(" \"-\" \"-\"")).map(String::from).collect();
+        text.lines().count() == 6
+    });
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(
+        text.lines().all(|line| line.starts_with(&format!("{client_address} - - ["))),
+        "{text}"
+    );
+    assert!(lines[0].contains("\"GET /12?a HTTP/1.1\" 200 "), "{text}");
+    assert!(lines[0].ends_with(" \"/r\" \"\\x22me\""), "{text}");
+    assert!(text.contains("\"POST /none HTTP/1.1\" 405 "), "{text}");
+    assert!(text.contains("\"-\" 400 "), "{text}");
+    fs::rename(&log, log.with_extension("old")).unwrap();
+    site.process.signal(rustix::process::Signal::USR1);
+    wait_until("the log is opened again", PATIENCE, || log.exists());
+    site.connect().expect("/12", &site.content("/12"));
+    wait_until("the new file has the line", PATIENCE, || {
+        fs::read_to_string(&log).unwrap().lines().count() == 1
+    });
+    assert_eq!(site.counter("http_access_log_lost"), 0);
+}
+
+fn a_password_is_verified_while_others_are_served(transport: Transport) {
+    // "secret" with a cost of 10: some 100 ms.
+    const USER: &str = "me:$2b$10$KIXxPfEtk4LsYiJAm7JwTuQHkAS6Rvi1bSPtYy0TwvR8F6oTqjwbK\n";
+    let directory = tempfile::tempdir().unwrap();
+    let (users, config) = (directory.path().join("users"), directory.path().join("simoom.toml"));
+    fs::write(&users, USER).unwrap();
+    fs::write(&config, format!("[[auth]]\npath = \"/4k\"\nusers = {users:?}\n")).unwrap();
+    let plan = Plan::new(transport).with(&format!("--config {}", config.display()));
+    let Some(site) = plan.start() else { return };
+    let mut client = site.connect();
+    client.request("/4k");
+    assert_eq!(client.answer().status, 401);
+    // Each password is new, so each is verified. Other connections are served meanwhile.
+    let mut waiting: Vec<Client> = (0..4).map(|_| site.connect()).collect();
+    for (number, client) in waiting.iter_mut().enumerate() {
+        let credentials = ["bWU6YQ==", "bWU6Yg==", "bWU6Yw==", "bWU6ZA=="][number];
+        client.send(format!(
+            "GET /4k HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n"
+        ));
+    }
+    site.serves_others();
+    for client in &mut waiting {
+        assert_eq!(client.answer().status, 401);
+        client.expect("/12", &site.content("/12"));
+    }
+}
+
+#[test]
+fn hosts_of_the_configuration_file_have_their_files_and_fields() {
+    let Some(network) = Plan::new(Transport::Epoll).network() else { return };
+    let root = crate::site::files();
+    fs::create_dir(root.path().join("b")).unwrap();
+    fs::write(root.path().join("b/index.html"), "<p>b").unwrap();
+    let text = format!(
+        "transport = \"epoll\"\nhttp = \"0.0.0.0:8080\"\nroot = {:?}\ncores = [0]\nlog = \"json\"\n\
+         admin = \"127.0.0.1:9090\"\n[[header]]\npath = \"*\"\nfields = {{ X-Site = \"a\" }}\n\
+         [[host]]\nnames = [\"b.example\"]\nroot = {:?}\n[[host.redirect]]\nfrom = \"/old\"\nto = \"/\"\n",
+        root.path(),
+        root.path().join("b")
+    );
+    let file = root.path().join("simoom.toml");
+    fs::write(&file, text).unwrap();
+    let mut command = crate::common::simoom();
+    command.args(["serve", "--config"]).arg(&file).stderr(std::process::Stdio::piped());
+    let site = Site::of(network, root, command);
+    let mut client = site.connect();
+    client.send("GET /12 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, client::field(&answer.head, "x-site")), (200, Some("a")));
+    client.send("GET / HTTP/1.1\r\nHost: b.example:8080\r\n\r\n");
+    let answer = client.answer();
+    answer.is(200, b"<p>b");
+    assert_eq!(client::field(&answer.head, "x-site"), None);
+    client.send("GET /old HTTP/1.1\r\nHost: B.EXAMPLE\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, client::field(&answer.head, "location")), (301, Some("/")));
+}
