@@ -1,11 +1,11 @@
-//! Hit ratios at equal memory: the store, memcached beside it if it is installed, and simulations of
-//! LRU, S3-FIFO and W-TinyLFU as bounds.
+//! Hit ratios at equal memory: the store, memcached beside it if it is installed, and simulations
+//! of LRU, S3-FIFO and W-TinyLFU as bounds.
 //!
 //! A client gets each key of a stream, and sets what it misses. Arguments: files with a request in
 //! each line, `time,object,bytes`, as libCacheSim's samples are. Without a file the streams are
 //! synthetic. `SIMOOM_MEMORY_MIB` sets the memory, 64 by default. memcached takes a page for each
-//! size of items even above its limit, and its hash table is not within the limit, so the pages that
-//! it took are printed.
+//! size of items even above its limit, and its hash table is not within the limit, so the pages
+//! that it took are printed.
 //!
 //! The simulations know sizes, but no fragments: an item costs its key, its value and 50 bytes.
 
@@ -115,7 +115,7 @@ impl Drop for Memcached {
     }
 }
 
-/// Keys in order, with their sizes. What was removed or moved is skipped when it comes to the front.
+/// Keys in order, with their sizes. A key that was removed or moved is skipped at the front.
 #[derive(Default)]
 struct Queue {
     order: VecDeque<(u64, u64)>,

@@ -42,7 +42,7 @@ impl World {
     }
 }
 
-/// A reader, as in `Store::find` and the drop of its guard.
+/// A reader, as in `Store::find`, with the pin of a handle.
 #[derive(Clone, Debug, Default)]
 struct Reader {
     shard: usize,
@@ -60,11 +60,11 @@ impl Reader {
         let shard = &world.shards[self.shard];
         match self.step {
             0 => self.entry = Some(world.slot.load()).filter(|entry| *entry != Entry::NONE),
-            1 => _ = self.entry.map(|entry| shard.pin_guard(entry.offset())),
+            1 => _ = self.entry.map(|entry| shard.pin(entry.offset())),
             2 => {
                 let is_confirmed = |entry: &Entry| self.trusts || world.slot.confirm(*entry);
                 if let Some(entry) = self.entry.filter(|entry| !is_confirmed(entry)) {
-                    shard.unpin_guard(entry.offset());
+                    shard.unpin(entry.offset());
                     self.entry = None;
                 }
                 let is_old = self.entry.is_some_and(|entry| entry.offset() == OLD);
@@ -75,7 +75,7 @@ impl Reader {
                 let seen = self.written.unwrap_or(world.written);
                 assert_eq!(seen, world.written, "written while a reader uses it");
             }
-            _ => _ = self.entry.take().map(|entry| shard.unpin_guard(entry.offset())),
+            _ => _ = self.entry.take().map(|entry| shard.unpin(entry.offset())),
         }
         self.step += 1;
         self.step < 6 && self.entry.is_some()
