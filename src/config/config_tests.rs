@@ -53,7 +53,7 @@ fn every_flag_arrives() {
          --access-log a.log --access-log-format json \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
-         --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
+         --connections-per-prefix 50 --prefix-length-v4 32 --prefix-length-v6 56 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
          --congestion newreno --http-congestion cubic --memcached-congestion newreno \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
@@ -93,6 +93,7 @@ fn every_flag_arrives() {
         http_connections: Some(60_000),
         memcached_connections: Some(70_000),
         connections_per_prefix: Some(50),
+        prefix_lengths: PrefixLengths { v4: 32, v6: 56 },
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
         ecn: Ecn::Off,

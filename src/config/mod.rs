@@ -43,6 +43,8 @@ pub(crate) use cores::chosen_cores;
 use endpoints::Endpoints;
 #[cfg(feature = "cli")]
 use simoom_tcp::Congestion;
+#[cfg(feature = "cli")]
+use simoom_tcp::prefix::PrefixLengths;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 #[cfg(feature = "cli")]
 use std::path::PathBuf;
@@ -112,8 +114,10 @@ pub struct Serve {
     pub http_connections: Option<u32>,
     /// Limit of the open memcached connections; `None` as for HTTP.
     pub memcached_connections: Option<u32>,
-    /// Limit of the connections of one worker from one IPv4 /24 or IPv6 /64; `None` for no limit.
+    /// Limit of the connections of one worker from one source network; `None` for no limit.
     pub connections_per_prefix: Option<u32>,
+    /// The length of the source networks.
+    pub prefix_lengths: PrefixLengths,
     /// How packets are received and sent.
     pub transport: Transport,
     /// The mode of the AF_XDP sockets.
@@ -243,6 +247,10 @@ impl Serve {
             http_connections: options.http_connections,
             memcached_connections: options.memcached_connections,
             connections_per_prefix: options.connections_per_prefix,
+            prefix_lengths: PrefixLengths {
+                v4: options.prefix_length_v4.unwrap_or(PrefixLengths::default().v4),
+                v6: options.prefix_length_v6.unwrap_or(PrefixLengths::default().v6),
+            },
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
             ecn: options.ecn.unwrap_or_default(),
@@ -290,6 +298,7 @@ impl Serve {
             cores: self.cores.clone(),
             connections: self.connections,
             connections_per_prefix: self.connections_per_prefix,
+            prefix_lengths: self.prefix_lengths,
             transport: self.transport,
             xdp_mode: self.xdp_mode,
             ecn: self.ecn,

@@ -198,15 +198,27 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub memcached_connections: Option<u32>,
 
-    /// Largest number of connections from one network, an IPv4 /24 or an IPv6 /64 [default: no
-    /// limit]
+    /// Largest number of connections from one network [default: no limit]
     ///
-    /// Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered; kernel
+    /// A network is an IPv4 /24 or an IPv6 /64, unless --prefix-length-v4 or --prefix-length-v6 is
+    /// given. Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered; kernel
     /// sockets reset the connection. Half-open connections do not count. Networks are counted in a
     /// table of fixed size by a keyed hash: a few may share a count, so choose the limit with a
     /// margin.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections_per_prefix: Option<u32>,
+
+    /// Length of the IPv4 networks of --connections-per-prefix, 1 to 32 bits [default: 24]
+    ///
+    /// 32 limits the connections of each address.
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=32), help_heading = "Resources")]
+    pub prefix_length_v4: Option<u8>,
+
+    /// Length of the IPv6 networks of --connections-per-prefix, 1 to 128 bits [default: 64]
+    ///
+    /// 128 limits the connections of each address. Most IPv6 clients have a /64 of addresses.
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=128), help_heading = "Resources")]
+    pub prefix_length_v6: Option<u8>,
 
     /// Refuse to start if the memory plan exceeds this [default: the machine's memory]
     ///

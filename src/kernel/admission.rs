@@ -89,6 +89,6 @@ impl Admission {
 
 fn limits(settings: &Settings) -> Limits {
     let connections = u32::try_from(settings.connections).unwrap_or(u32::MAX / 2);
-    let connections_per_prefix = settings.connections_per_prefix;
-    Limits { connections_per_prefix, ..Limits::for_connections(connections) }
+    let Settings { connections_per_prefix, prefix_lengths, .. } = *settings;
+    Limits { connections_per_prefix, prefix_lengths, ..Limits::for_connections(connections) }
 }

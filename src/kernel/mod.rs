@@ -76,6 +76,7 @@ use server::Server;
 use simoom_io::Application;
 use simoom_io::input;
 use simoom_io::send::{Pool, QUEUE_ENTRIES};
+use simoom_tcp::prefix::PrefixLengths;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -137,8 +138,10 @@ pub struct Settings {
     pub connections: usize,
     /// Maximum of open connections to each of these ports. Other ports have no limit of their own.
     pub port_limits: Vec<(u16, u32)>,
-    /// Maximum of open connections from one /24 of IPv4 or /64 of IPv6. 0: no limit.
+    /// Maximum of open connections from one source prefix. 0: no limit.
     pub connections_per_prefix: u32,
+    /// The length of the source prefixes.
+    pub prefix_lengths: PrefixLengths,
     /// Queued ranges of answers over all connections: at least 64.
     pub send_entries: usize,
     /// Chunks of 512 bytes for copied parts of answers, over all connections: at least 64.
@@ -169,6 +172,7 @@ impl Settings {
             connections,
             port_limits: Vec::new(),
             connections_per_prefix: 0,
+            prefix_lengths: PrefixLengths::default(),
             send_entries: connections * 8 + per_worker,
             send_chunks: connections * 4 + per_worker,
             small_inputs: connections / 4 + 64,

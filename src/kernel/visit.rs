@@ -107,7 +107,7 @@ pub(super) fn visit<A: Handler, P: Part>(
         // Input without an answer is a part of a long request: read more at a time.
         context.read_max = INPUT_BYTES.min(2 * context.read_max);
     }
-    app_driver.counters.turns_used_up += 1;
+    app_driver.counters.shares_used_up += 1;
     Next::Iteration
 }
 

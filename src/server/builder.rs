@@ -13,6 +13,7 @@ use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
 use crate::metrics::{Count, Registry, Snapshot, interned};
 use simoom_tcp::Congestion;
+use simoom_tcp::prefix::PrefixLengths;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -282,10 +283,21 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Maximum of connections of one worker from one /24 of IPv4 or /64 of IPv6. Default: no limit.
+    /// Maximum of connections of one worker from one source network: see
+    /// [`Builder::prefix_lengths`]. Default: no limit.
     pub fn connections_per_prefix(mut self, connections: u32) -> Builder<L> {
         let connections = self.checked_count("connections_per_prefix", connections);
         self.setup.connections_per_prefix = Some(connections);
+        self
+    }
+
+    /// The length of the source networks, in bits: 1 to 32 for IPv4, and 1 to 128 for IPv6. 32 and
+    /// 128 limit each address. Default: 24 and 64.
+    pub fn prefix_lengths(mut self, v4: u8, v6: u8) -> Builder<L> {
+        if !(1..=32).contains(&v4) || !(1..=128).contains(&v6) {
+            self.refuse(format!("prefix_lengths {v4}, {v6}: 1 to 32 for IPv4, 1 to 128 for IPv6"));
+        }
+        self.setup.prefix_lengths = PrefixLengths { v4, v6 };
         self
     }
 

@@ -10,11 +10,14 @@ use crate::limits::{self, Limit, Plan};
 use af_xdp::OpenOptions;
 use simoom_tcp::Limits;
 
-/// Limits of one of `workers` stacks with `connections` in total. `per_prefix` limits each source
-/// prefix.
-pub(super) fn stack_limits(connections: u32, per_prefix: Option<u32>, workers: u32) -> Limits {
+/// Limits of one of `workers` stacks with `connections` in total.
+pub(super) fn stack_limits(setup: &Setup, connections: u32, workers: u32) -> Limits {
     let limits = Limits::for_connections(connections.div_ceil(workers).min(Limits::MAX));
-    Limits { connections_per_prefix: per_prefix.unwrap_or(0), ..limits }
+    Limits {
+        connections_per_prefix: setup.connections_per_prefix.unwrap_or(0),
+        prefix_lengths: setup.prefix_lengths,
+        ..limits
+    }
 }
 
 /// Settings of one of `workers` kernel workers with `connections` in total.
@@ -22,6 +25,7 @@ pub(super) fn kernel_settings(setup: &Setup, connections: u32, workers: usize) -
     let each = (connections as usize).div_ceil(workers);
     Settings {
         connections_per_prefix: setup.connections_per_prefix.unwrap_or(0),
+        prefix_lengths: setup.prefix_lengths,
         send_timeout: setup.send_timeout,
         keep_alive: setup.keep_alive,
         ..Settings::for_connections(each)
@@ -53,7 +57,7 @@ pub(super) fn check_xdp<L: Factories>(
     let plan = |connections: u32| {
         let mut plan = add_handlers(common, connections, workers as usize, begin(common));
         plan = plan.add("packet memory", queues as usize, options.memory_bytes(1));
-        let limits = stack_limits(connections, setup.connections_per_prefix, workers);
+        let limits = stack_limits(setup, connections, workers);
         for (what, count, bytes) in limits.memory::<L::Handlers>(&setup.congestion_controls()) {
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
@@ -119,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_million_connections_take_at_most_a_kibibyte_each() {
-        let bytes: u64 = stack_limits(1_000_000, Some(1), 1)
+        let limits = Limits { connections_per_prefix: 1, ..Limits::for_connections(1_000_000) };
+        let bytes: u64 = limits
             .memory::<HttpAndMemcached>(&[Congestion::default()])
             .map(|(_, _, bytes)| bytes)
             .sum();

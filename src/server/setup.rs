@@ -7,6 +7,7 @@ use crate::config::{
 };
 use crate::handler::PortNames;
 use simoom_tcp::Congestion;
+use simoom_tcp::prefix::PrefixLengths;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) struct Setup {
     pub(crate) connections: u32,
     /// Maximum of connections of one worker from one /24 of IPv4 or /64 of IPv6.
     pub(crate) connections_per_prefix: Option<u32>,
+    pub(crate) prefix_lengths: PrefixLengths,
     pub(crate) transport: Transport,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) ecn: Ecn,
@@ -101,6 +103,7 @@ impl Default for Setup {
             cores: Vec::new(),
             connections: CONNECTIONS_DEFAULT,
             connections_per_prefix: None,
+            prefix_lengths: PrefixLengths::default(),
             transport: Transport::default(),
             xdp_mode: XdpMode::default(),
             ecn: Ecn::default(),

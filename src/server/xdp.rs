@@ -315,7 +315,7 @@ fn stack_config<L>(
             addresses.push(LocalAddress { address, dedicated: *dedicated });
         }
     }
-    let limits = plan::stack_limits(setup.connections, setup.connections_per_prefix, workers);
+    let limits = plan::stack_limits(setup, setup.connections, workers);
     let ports: BTreeSet<u16> = claimed.iter().map(|claimed| claimed.at.port()).collect();
     let everywhere = claimed.len() == addresses.len() * ports.len();
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);

@@ -393,6 +393,23 @@ fn the_idle_timeout_cuts_no_parts() {
 }
 
 #[test]
+fn parts_of_two_versions_of_a_file_are_never_mixed() {
+    let ranges: Vec<_> = (0..60).map(|at| format!("{}-{}", at * 300, at * 300 + 199)).collect();
+    let ranges = ranges.join(",");
+    let request = format!("GET /large HTTP/1.1\r\nHost: a\r\nRange: bytes={ranges}\r\n\r\n");
+    // The built-in page has no such file.
+    for content in [Content::for_tests(), Content::built_in()] {
+        let is_same = content.files() == Content::for_tests().files();
+        let mut line = Line::open_with(http(), 80, simoom_io::send::Pool::new(8, 8));
+        line.offer(request.as_bytes());
+        let content = Arc::new(content);
+        let (_, resumed) = line.take_once(|app| app.content = content);
+        assert!(resumed);
+        assert_eq!(line.aborted(), !is_same);
+    }
+}
+
+#[test]
 fn ranges_and_conditions_together_rfc_9110_section_13_2_2() {
     let full = get("/12", "");
     let etag = field(&full, "ETag").unwrap();

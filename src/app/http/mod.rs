@@ -59,7 +59,7 @@ use body::Discard;
 use connection::{Answer, Body, Phase, Waiting};
 use error::HttpError;
 use head::Search;
-use partial::Progress;
+use partial::{Delivery, Progress};
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -209,7 +209,7 @@ impl Http {
                 conn.phase = Phase::Head(search);
                 Step::Wait(Waiting::Head)
             }
-            Ok(Some(len)) => match self.handle_head(conn, &bytes[..len], true, reply) {
+            Ok(Some(len)) => match self.handle_head(conn, &bytes[..len], Delivery::Kept, reply) {
                 Progress::Complete => Step::Took(len),
                 Progress::Partial => Step::Wait(Waiting::Idle),
                 Progress::Pending => {
@@ -252,7 +252,7 @@ impl Http {
         let Ok(Some(len)) = head::find_end(bytes, &mut Search::default(), self.options.head) else {
             unreachable!("the whole head was delivered before");
         };
-        match self.handle_again(conn, &bytes[..len], true, reply) {
+        match self.handle_again(conn, &bytes[..len], Delivery::Again, reply) {
             Progress::Complete => Step::Took(len),
             Progress::Partial => Step::Wait(Waiting::Idle),
             Progress::Pending => {
@@ -270,22 +270,21 @@ impl Http {
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.handle_head(conn, head, false, reply);
+        self.handle_head(conn, head, Delivery::Once, reply);
     }
 
-    /// As [`Http::handle`]. `may_repeat`: whether the caller passes the same head again if the
-    /// answer is not complete.
+    /// As [`Http::handle`], for each way of delivery.
     #[inline]
     fn handle_head(
         &mut self,
         conn: &mut Connection,
         head: &[u8],
-        may_repeat: bool,
+        delivery: Delivery,
         reply: &mut Reply<'_, Blob>,
     ) -> Progress {
         self.counters.http_requests += 1;
         self.counters.http_head_bytes += head.len() as u64;
-        self.handle_again(conn, head, may_repeat, reply)
+        self.handle_again(conn, head, delivery, reply)
     }
 
     #[inline]
@@ -293,16 +292,14 @@ impl Http {
         &mut self,
         conn: &mut Connection,
         head: &[u8],
-        may_repeat: bool,
+        delivery: Delivery,
         reply: &mut Reply<'_, Blob>,
     ) -> Progress {
         if let Some(access) = &mut self.access {
             access.begin();
         }
-        let handled = match self.handle_parsed(conn, head, may_repeat, reply) {
-            Err(HttpError::UnknownVersion) => {
-                self.handle_later_minor(conn, head, may_repeat, reply)
-            }
+        let handled = match self.handle_parsed(conn, head, delivery, reply) {
+            Err(HttpError::UnknownVersion) => self.handle_later_minor(conn, head, delivery, reply),
             handled => handled,
         };
         handled.unwrap_or_else(|error| {
@@ -317,12 +314,12 @@ impl Http {
         &mut self,
         conn: &mut Connection,
         head: &[u8],
-        may_repeat: bool,
+        delivery: Delivery,
         reply: &mut Reply<'_, Blob>,
     ) -> Result<Progress, HttpError> {
         let mut buffer = [0; head::HEAD_MAX_BYTES];
         let head = request::as_minor_1(head, &mut buffer)?;
-        self.handle_parsed(conn, head, may_repeat, reply)
+        self.handle_parsed(conn, head, delivery, reply)
     }
 
     #[inline]
@@ -330,7 +327,7 @@ impl Http {
         &mut self,
         conn: &mut Connection,
         head: &[u8],
-        may_repeat: bool,
+        delivery: Delivery,
         reply: &mut Reply<'_, Blob>,
     ) -> Result<Progress, HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
@@ -343,8 +340,10 @@ impl Http {
         match (answer.body, discard) {
             // The connection cannot store a range while content arrives: the whole file is sent.
             (Body::File(index), None) if request.ranged => {
-                return Ok(self.answer_ranges(conn, &request, index, answer, may_repeat, reply));
+                return Ok(self.answer_ranges(conn, &request, index, answer, delivery, reply));
             }
+            (Body::Pending, _) if delivery != Delivery::Once => return Ok(Progress::Pending),
+            _ if delivery == Delivery::Again => self.cut(conn, reply),
             (Body::Redirect(index), _) if request.query().is_some() => {
                 let query = request.query().unwrap_or_default();
                 self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
@@ -353,7 +352,6 @@ impl Http {
                 let query = request.query().unwrap_or_default();
                 self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
             }
-            (Body::Pending, _) if may_repeat => return Ok(Progress::Pending),
             (_, None) => self.answer(conn, answer, reply),
             (_, Some(discard)) => self.begin_body(conn, &request, discard, answer, reply),
         }

@@ -31,9 +31,19 @@ pub(super) enum Progress {
     Pending,
 }
 
+/// How the caller delivers a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// It cannot deliver the head again: several ranges get the whole file.
+    Once,
+    /// It keeps the head, and delivers it again if the answer is not complete.
+    Kept,
+    /// It delivers the head again, for the missing parts of an answer.
+    Again,
+}
+
 impl Http {
-    /// Answers a GET of the file at `index` with the ranges that it asks for. `may_repeat`: whether
-    /// the caller can pass the same request again. If not, several ranges get the whole file.
+    /// Answers a GET of the file at `index` with the ranges that it asks for.
     #[cold]
     pub(super) fn answer_ranges(
         &mut self,
@@ -41,7 +51,7 @@ impl Http {
         request: &Request<'_, '_>,
         index: u32,
         answer: Answer,
-        may_repeat: bool,
+        delivery: Delivery,
         reply: &mut Reply<'_, Blob>,
     ) -> Progress {
         let content = self.content.clone();
@@ -52,20 +62,28 @@ impl Http {
             None => Selection::Whole,
         };
         match &selection {
+            Selection::Ranges(ranges) if delivery != Delivery::Once && ranges.are_several() => {
+                return self.answer_parts(conn, file, ranges.as_slice(), answer, reply);
+            }
+            _ if delivery == Delivery::Again => self.cut(conn, reply),
+            Selection::Ranges(ranges) if !ranges.are_several() => {
+                self.answer_range(conn, file, ranges.as_slice()[0], answer, reply);
+            }
+            Selection::Ranges(_) | Selection::Whole => self.answer(conn, answer, reply),
             Selection::Unsatisfiable => {
                 let body = Body::Unsatisfiable(index);
                 self.answer(conn, Answer { body, ..answer }, reply);
             }
-            Selection::Ranges(ranges) => match ranges.as_slice() {
-                [range] => self.answer_range(conn, file, *range, answer, reply),
-                ranges if may_repeat => {
-                    return self.answer_parts(conn, file, ranges, answer, reply);
-                }
-                _ => self.answer(conn, answer, reply),
-            },
-            Selection::Whole => self.answer(conn, answer, reply),
         }
         Progress::Complete
+    }
+
+    /// Resets a connection with a part of an answer, because the file was replaced. The client sees
+    /// that the answer is cut off.
+    #[cold]
+    pub(super) fn cut(&self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        conn.phase = Phase::Closing;
+        reply.abort();
     }
 
     fn answer_range(
@@ -94,10 +112,8 @@ impl Http {
         let version = boundary as u32;
         let mut queued = match conn.phase {
             Phase::Parts(parts) if parts.version == version => usize::from(parts.queued),
-            // The file was replaced. The client sees that the response is cut off.
             Phase::Parts(_) => {
-                conn.phase = Phase::Closing;
-                reply.abort();
+                self.cut(conn, reply);
                 return Progress::Complete;
             }
             _ => {
@@ -122,6 +138,7 @@ impl Http {
         Progress::Partial
     }
 }
+
 impl Answers {
     /// Sends one range with status 206.
     fn send_range(

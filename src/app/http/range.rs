@@ -54,6 +54,10 @@ impl Ranges {
         &self.ranges[..self.count]
     }
 
+    pub(super) fn are_several(&self) -> bool {
+        self.count > 1
+    }
+
     /// Appends a range, or extends the last range if the gap is short. Returns `false` if there is
     /// no space.
     fn push(&mut self, range: ByteRange) -> bool {

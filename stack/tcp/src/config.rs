@@ -2,6 +2,7 @@
 
 use crate::demux;
 use crate::neighbour::Route;
+use crate::prefix::PrefixLengths;
 use crate::reassembly;
 use crate::tcp::congestion::Congestion;
 use crate::wire::{Address, ChecksumPolicy, Mac};
@@ -119,9 +120,11 @@ pub struct Limits {
     pub connections: u32,
     /// Half-open connections: answered SYNs whose acknowledgement is outstanding.
     pub half_open: u32,
-    /// Concurrent connections from one source /24 of IPv4 or /64 of IPv6, without half-open ones; 0
-    /// for no limit. Prefixes with the same slot in the table of counts are counted together.
+    /// Concurrent connections from one source prefix, without half-open ones; 0 for no limit.
+    /// Prefixes with the same slot in the table of counts are counted together.
     pub connections_per_prefix: u32,
+    /// The length of the prefixes.
+    pub prefix_lengths: PrefixLengths,
     /// Concurrent connections to each port given to [`Stack::listen`](crate::Stack::listen),
     /// without half-open ones; 0 for no limit.
     pub connections_per_port: u32,
@@ -158,6 +161,7 @@ impl Limits {
             connections,
             half_open: active.min(16_384),
             connections_per_prefix: 0,
+            prefix_lengths: PrefixLengths::default(),
             connections_per_port: 0,
             time_wait: active,
             send_entries: send_chunks * 2,

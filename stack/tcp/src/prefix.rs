@@ -1,4 +1,5 @@
-//! Counts the connections of each source prefix: a /24 of IPv4, a /64 of IPv6, about one network.
+//! Counts the connections of each source prefix. By default that is a /24 of IPv4 or a /64 of IPv6,
+//! about one network.
 //!
 //! Half-open connections are not counted: anybody can forge their addresses. Counts lie in a table
 //! of fixed size, indexed by a keyed hash. Prefixes with the same slot are counted together, so one
@@ -12,6 +13,21 @@ use crate::wire::Address;
 /// Fewer slots would save little memory and cause collisions.
 const SLOTS_MIN: u32 = 1024;
 
+/// The length of the prefixes that are counted, in bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixLengths {
+    /// Of IPv4 addresses: 1 to 32.
+    pub v4: u8,
+    /// Of IPv6 addresses: 1 to 128.
+    pub v6: u8,
+}
+
+impl Default for PrefixLengths {
+    fn default() -> PrefixLengths {
+        PrefixLengths { v4: 24, v6: 64 }
+    }
+}
+
 /// The counts of one worker.
 #[derive(Debug)]
 pub struct Prefixes {
@@ -19,6 +35,7 @@ pub struct Prefixes {
     /// A power of two of slots, or none without a limit.
     counts: Vec<u32>,
     max: u32,
+    lengths: PrefixLengths,
 }
 
 impl Prefixes {
@@ -27,6 +44,7 @@ impl Prefixes {
             keyed,
             counts: vec![0; Prefixes::slots(limits) as usize],
             max: limits.connections_per_prefix,
+            lengths: limits.prefix_lengths,
         }
     }
 
@@ -101,16 +119,15 @@ impl Prefixes {
     /// The slot of the prefix of `remote`; `None` without a limit.
     pub fn slot(&self, remote: &Address) -> Option<u32> {
         let last = self.counts.len().checked_sub(1)?;
-        Some(self.keyed.prefix(&prefix(remote)) & last as u32)
+        Some(self.keyed.prefix(&prefix(remote, self.lengths)) & last as u32)
     }
 }
 
 /// The address with all bits beyond the prefix cleared.
-fn prefix(address: &Address) -> Address {
-    let kept_bytes = if address.is_v4() { 15 } else { 8 };
-    let mut octets = address.octets();
-    octets[kept_bytes..].fill(0);
-    Address::from_v6(octets)
+fn prefix(address: &Address, lengths: PrefixLengths) -> Address {
+    let kept_bits = if address.is_v4() { 96 + lengths.v4 } else { lengths.v6 };
+    let mask = u128::MAX.checked_shl(128 - u32::from(kept_bits)).unwrap_or(0);
+    Address::from_v6((u128::from_be_bytes(address.octets()) & mask).to_be_bytes())
 }
 
 #[cfg(test)]
@@ -145,6 +162,41 @@ mod tests {
             prefixes.remove(&one);
             assert!(prefixes.has_capacity(&neighbour));
             assert_eq!(prefixes.total(), 1);
+        }
+    }
+
+    #[test]
+    fn other_lengths_count_each_address_or_larger_networks() {
+        let addresses = [
+            (v6(1, 1), v6(1, 2), v6(2, 1)),
+            (
+                Address::from_v4([198, 18, 0, 1]),
+                Address::from_v4([198, 18, 0, 2]),
+                Address::from_v4([198, 18, 1, 1]),
+            ),
+        ];
+        for (one, neighbour, stranger) in addresses {
+            for (lengths, neighbour_is_counted, stranger_is_counted) in [
+                (PrefixLengths { v4: 32, v6: 128 }, false, false),
+                (PrefixLengths { v4: 31, v6: 126 }, false, false),
+                (PrefixLengths { v4: 22, v6: 62 }, true, true),
+                (PrefixLengths { v4: 1, v6: 1 }, true, true),
+            ] {
+                let limits = Limits {
+                    connections_per_prefix: 1,
+                    prefix_lengths: lengths,
+                    ..Limits::for_connections(64)
+                };
+                let mut prefixes = Prefixes::new(&limits, Keyed::new([1, 2, 3, 4]));
+                prefixes.add(&one);
+                assert!(!prefixes.has_capacity(&one));
+                let is_counted = |address| !prefixes.has_capacity(address);
+                // 1 and 2 differ in the second last bit: a /31 has 0 and 1, a /126 has 0 to 3.
+                let neighbour_is_counted =
+                    neighbour_is_counted || lengths.v6 == 126 && !one.is_v4();
+                assert_eq!(is_counted(&neighbour), neighbour_is_counted, "{lengths:?}");
+                assert_eq!(is_counted(&stranger), stranger_is_counted, "{lengths:?}");
+            }
         }
     }
 

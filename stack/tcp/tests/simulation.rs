@@ -361,6 +361,7 @@ fn tiny_pools() {
         connections: 6,
         half_open: 3,
         connections_per_prefix: u32::MAX,
+        prefix_lengths: Default::default(),
         connections_per_port: u32::MAX,
         time_wait: 2,
         send_entries: 14,

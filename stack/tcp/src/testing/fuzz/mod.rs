@@ -13,6 +13,7 @@ pub use frames::frames;
 pub use operations::operations;
 
 use crate::Limits;
+use crate::prefix::PrefixLengths;
 
 /// Bytes taken one by one; zero when there are none left.
 struct Script<'a>(&'a [u8]);
@@ -51,6 +52,7 @@ const LIMITS: Limits = Limits {
     half_open: 4,
     // Counted, and never reached.
     connections_per_prefix: u32::MAX,
+    prefix_lengths: PrefixLengths { v4: 24, v6: 64 },
     connections_per_port: u32::MAX,
     time_wait: 3,
     send_entries: 40,
