@@ -7,9 +7,9 @@
 //! segment is emptied, otherwise the oldest main segment. Items worth keeping, by uses and size,
 //! move to the end of a queue and lose one use: used items to the main queue, others to the young
 //! queue. The rest is evicted. At most three quarters of a segment are kept, so emptying a segment
-//! always frees memory. An item whose key was evicted recently ([`super::ghost`]) starts with one
-//! use, so that the main items follow the working set. This combines the two queues of S3-FIFO, the
-//! segment merging of Segcache and the sizes of GreedyDual.
+//! always frees memory. An item whose key was evicted lately from the young queue
+//! ([`super::ghost`]) starts with one use, so that the main items follow the working set. This
+//! combines the two queues of S3-FIFO, the segment merging of Segcache and the sizes of GreedyDual.
 
 use super::arena::Offset;
 use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
@@ -245,6 +245,7 @@ impl Store {
     /// Empties a segment: moves the items that `cutoff` keeps, evicts the rest, and frees it.
     pub(super) fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
+        let was_young = space.segments[head as usize].queue == Queue::Young;
         let items = self.sum(|stats| &stats.items);
         let mut linked = self.linked(space, head);
         let mut batch = [(0, 0, Layout::default()); PREFETCH_MAX];
@@ -261,7 +262,13 @@ impl Store {
                 break;
             }
             for (at, hash, layout) in batch[..len].iter().copied() {
-                self.remove_or_move(space, (at, hash, layout), &mut cutoff, items, now);
+                self.remove_or_move(
+                    space,
+                    (at, hash, layout),
+                    &mut cutoff,
+                    (was_young, items),
+                    now,
+                );
             }
         }
         if !self.free_if_empty(space, head) {
@@ -276,7 +283,7 @@ impl Store {
         space: &mut Space,
         (at, hash, layout): (Offset, u64, Layout),
         cutoff: &mut Cutoff,
-        items: u64,
+        (was_young, items): (bool, u64),
         now: u32,
     ) {
         work::add(ITEM_WORK_BYTES);
@@ -290,7 +297,9 @@ impl Store {
             && self.relocate(space, slot, hash, at, layout, now))
         {
             self.evict_item(slot, at);
-            self.ghost.remember(hash, items);
+            if was_young {
+                self.ghost.remember(hash, items);
+            }
         }
         self.table.shrink(chain);
     }

@@ -1,4 +1,4 @@
-//! The ghost queue of S3-FIFO: fingerprints of the keys of recently evicted items.
+//! The ghost queue of S3-FIFO: fingerprints of the keys of young items that were recently evicted.
 //!
 //! A key that is stored again soon after its eviction belongs to the working set. Its item starts
 //! with one use, so it moves to the main queue and displaces items of an earlier working set.

@@ -5,9 +5,9 @@
 //! Later requests stay behind them. The retries of the first request are the clock of the queue.
 //!
 //! Peers take turns (fair queueing): the queue holds the first request of each peer, then the
-//! second of each, and so on. The peers of the first [`FIRST`] requests share these equally, and at most
-//! that share of a peer overtakes a request. So a peer with many connections cannot delay a peer
-//! with few.
+//! second of each, and so on. The peers of the first [`FIRST`] requests share these equally, and at
+//! most that share of a peer overtakes a request. So a peer with many connections cannot delay a
+//! peer with few.
 
 use super::connection_table::TableSlot;
 use super::peers::Peer;
