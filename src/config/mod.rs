@@ -105,6 +105,10 @@ pub struct Serve {
     pub access_log: Option<PathBuf>,
     /// The format of the access log.
     pub access_log_format: AccessLogFormat,
+    /// Networks whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<http::Network>,
+    /// Networks whose X-Forwarded-For names the client in the access log.
+    pub trusted_proxies: Vec<http::Network>,
     /// The cores of the workers, ascending; at least one.
     pub cores: Vec<usize>,
     /// Limit of the open connections, over all workers.
@@ -227,6 +231,8 @@ impl Serve {
             addresses: options.address.unwrap_or_default(),
             watch: options.watch.unwrap_or(true),
             access_log: options.access_log,
+            proxy_protocol: options.proxy_protocol.unwrap_or_default(),
+            trusted_proxies: options.trusted_proxy.unwrap_or_default(),
             access_log_format: options.access_log_format.unwrap_or_default(),
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,

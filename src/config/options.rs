@@ -11,6 +11,7 @@ use super::values::{
     XdpMode,
 };
 use crate::app::content::Template;
+use crate::app::http::Network;
 use clap::Args;
 use simoom_tcp::Congestion;
 use std::net::IpAddr;
@@ -284,6 +285,21 @@ pub struct ServeOptions {
     /// reasons). Without an address, on 127.0.0.1.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "Operation")]
     pub admin: Option<Endpoint>,
+
+    /// Expect a header of the PROXY protocol on HTTP connections from this network
+    ///
+    /// Versions 1 and 2. The header names the client, whose address goes into the access log. A
+    /// connection from the network without a header is reset and counted (http_bad_proxy_header).
+    /// May be given several times.
+    #[arg(long, value_name = "NET", value_parser = values::network, help_heading = "Operation")]
+    pub proxy_protocol: Option<Vec<Network>>,
+
+    /// Take the client's address for the access log from X-Forwarded-For, if this network sends it
+    ///
+    /// The last address in the field that lies in none of these networks is the client's. May be
+    /// given several times.
+    #[arg(long, value_name = "NET", value_parser = values::network, help_heading = "Operation")]
+    pub trusted_proxy: Option<Vec<Network>>,
 
     /// Append a line for each HTTP answer to this file
     ///

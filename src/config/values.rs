@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cli")]
 use crate::app::content::Template;
+#[cfg(feature = "cli")]
+use crate::app::http::Network;
 use crate::steer::is_host_address;
 #[cfg(feature = "cli")]
 use clap::ValueEnum;
@@ -321,4 +323,10 @@ mod tests;
 #[cfg(feature = "cli")]
 pub(super) fn fallback(text: &str) -> Result<Template, String> {
     Template::path(text, 0)
+}
+
+/// A network.
+#[cfg(feature = "cli")]
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text)
 }

@@ -4,13 +4,14 @@
 //! A slow disk delays this thread alone. Then the buffers of the workers fill, and further records
 //! are lost and counted (`http_access_log_lost`).
 
-use crate::app::http::{Access, BUFFER_BYTES, Buffer, Record, records};
+use crate::app::http::{Access, BUFFER_BYTES, Buffer, Network, Record, records};
 use crate::config::AccessLogFormat;
 use crate::error::{Error, Result};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -28,7 +29,11 @@ pub(super) struct AccessLog {
 
 impl AccessLog {
     /// Opens the file, and starts to write records to it.
-    pub(super) fn start(path: &Path, format: AccessLogFormat) -> Result<Arc<AccessLog>> {
+    pub(super) fn start(
+        path: &Path,
+        format: AccessLogFormat,
+        trusted: &[Network],
+    ) -> Result<Arc<AccessLog>> {
         let path = path.to_owned();
         let cannot = |error: io::Error| {
             Error::usage(format!(
@@ -44,6 +49,7 @@ impl AccessLog {
             path,
             file,
             format,
+            trusted: trusted.to_vec(),
             spare: Vec::with_capacity(BUFFER_BYTES),
             lines: Vec::new(),
             has_failed: false,
@@ -76,6 +82,8 @@ struct Writer {
     path: PathBuf,
     file: File,
     format: AccessLogFormat,
+    /// Networks whose X-Forwarded-For is believed.
+    trusted: Vec<Network>,
     spare: Vec<u8>,
     lines: Vec<u8>,
     has_failed: bool,
@@ -109,7 +117,8 @@ impl Writer {
         for buffer in buffers {
             buffer.take(&mut self.spare);
             self.lines.clear();
-            for record in records(&self.spare) {
+            for mut record in records(&self.spare) {
+                record.address = client(&record, &self.trusted);
                 line(&record, self.format, &mut self.lines);
             }
             match self.file.write_all(&self.lines) {
@@ -122,6 +131,21 @@ impl Writer {
             }
         }
     }
+}
+
+/// The client that a trusted proxy speaks for: the last address of X-Forwarded-For that is not of
+/// another trusted proxy. Clients can write any address before it.
+fn client(record: &Record<'_>, trusted: &[Network]) -> Option<IpAddr> {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut client = record.address?;
+    for member in record.forwarded_for.rsplit(|&byte| byte == b',') {
+        let address = std::str::from_utf8(member).ok().and_then(|text| text.trim().parse().ok());
+        match address {
+            Some(address) if is_trusted(client) => client = address,
+            _ => break,
+        }
+    }
+    Some(client)
 }
 
 /// Appends the line of a record.
@@ -238,6 +262,26 @@ mod tests {
             (&json["took_us"], &json["forwarded_for"]),
             (&json!(42), &json!("198.51.100.7"))
         );
+    }
+
+    #[test]
+    fn only_trusted_proxies_name_the_client() {
+        let trusted: Vec<Network> =
+            ["192.0.2.0/24", "10.0.0.0/8"].map(|text| Network::parse(text).unwrap()).into();
+        for (forwarded_for, expected) in [
+            ("198.51.100.7", "198.51.100.7"),
+            ("1.1.1.1, 198.51.100.7", "198.51.100.7"),
+            ("198.51.100.7, 10.0.0.1", "198.51.100.7"),
+            ("x, 10.0.0.1", "10.0.0.1"),
+            ("unknown", "192.0.2.1"),
+            ("", "192.0.2.1"),
+        ] {
+            let forwarded_for = forwarded_for.as_bytes();
+            let record = Record { forwarded_for, ..record(b"/", b"") };
+            let address = |trusted: &[Network]| client(&record, trusted).unwrap().to_string();
+            assert_eq!(address(&trusted), expected);
+            assert_eq!(address(&[]), "192.0.2.1");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod reload;
 mod stored;
 
 use crate::app::content::{self, Content};
-use crate::app::http::{Access, Http};
+use crate::app::http::{self, Access, Http};
 use crate::app::memcached::{self, Memcached, Shared};
 use crate::clock;
 use crate::config;
@@ -73,7 +73,7 @@ fn open_access_log<L: Factories>(
     config: &config::Serve,
 ) -> Result<(Builder<L>, Option<Arc<AccessLog>>)> {
     let Some(path) = &config.access_log else { return Ok((builder, None)) };
-    let log = AccessLog::start(path, config.access_log_format)?;
+    let log = AccessLog::start(path, config.access_log_format, &config.trusted_proxies)?;
     let memory_bytes = Access::memory_bytes(config.connections as usize);
     let reopened = log.clone();
     let builder =
@@ -107,10 +107,11 @@ fn make_http(
     let mut options = config.http_options;
     options.timeouts.head = Duration::from(header);
     options.timeouts.idle = Duration::from(idle);
+    let proxies: Arc<[http::Network]> = config.proxy_protocol.clone().into();
     move |worker| {
         let access = access_log.as_ref().map(|log| log.worker(worker.connections));
         let http = Http::following(reloads.current(worker.later)?, options);
-        Ok(http.with_access_log(access))
+        Ok(http.with_access_log(access).with_proxies(proxies.clone()))
     }
 }
 

@@ -15,6 +15,7 @@ over_all!(
     curl_decodes_what_was_compressed_beforehand,
     the_access_log_has_each_answer,
     a_password_is_verified_while_others_are_served,
+    a_proxy_names_the_client,
 );
 
 /// Replaces a file in one step.
@@ -192,6 +193,34 @@ fn a_password_is_verified_while_others_are_served(transport: Transport) {
         assert_eq!(client.answer().status, 401);
         client.expect("/12", &site.content("/12"));
     }
+}
+
+fn a_proxy_names_the_client(transport: Transport) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let plan = Plan::new(transport);
+    let Some(network) = plan.network() else { return };
+    let proxy = network.address(2);
+    let flags = format!("--access-log {} --proxy-protocol {proxy}", log.display());
+    let site = plan.with(&flags).start_in(network);
+    let mut client = site.connect();
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\0\x50\0\x50";
+    client.send(&header[..20]);
+    client.send([&header[20..], client::get("/12").as_bytes()].concat());
+    client.answer().is(200, &site.content("/12"));
+    client.expect("/4k", &site.content("/4k"));
+    let mut client = site.connect();
+    client.send("PROXY TCP4 192.0.2.8 198.51.100.1 5 80\r\n");
+    client.expect("/12", &site.content("/12"));
+    let mut rude = site.connect();
+    rude.send(client::get("/12"));
+    site.wait_for("http_bad_proxy_header", 1);
+    wait_until("all lines are written", PATIENCE, || {
+        fs::read_to_string(&log).unwrap().lines().count() == 3
+    });
+    let text = fs::read_to_string(&log).unwrap();
+    let count = |address| text.lines().filter(|line| line.starts_with(address)).count();
+    assert_eq!((count("192.0.2.7 - - ["), count("192.0.2.8 - - [")), (2, 1), "{text}");
 }
 
 #[test]

@@ -109,6 +109,13 @@ impl Access {
         AddressIndex(index)
     }
 
+    /// Replaces the address by that of the client which a proxy speaks for.
+    pub(super) fn set_address(&mut self, AddressIndex(index): AddressIndex, client: IpAddr) {
+        if let Some(address) = self.addresses.get_mut(index as usize) {
+            *address = Some(client);
+        }
+    }
+
     pub(super) fn closed(&mut self, AddressIndex(index): AddressIndex) {
         if index != NONE {
             self.waiting.remove(&index);

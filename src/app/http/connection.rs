@@ -74,6 +74,8 @@ const PASSWORD_CHECK_PERIOD: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) enum Phase {
+    /// Before the header of the PROXY protocol.
+    Proxy,
     Head(Search),
     Body(Discard, Answer),
     /// Sending the parts of a multipart response. The head of the request remains in the input.
@@ -143,7 +145,7 @@ impl Connection {
     /// Whether no request is in progress: no byte of the next head has arrived, and no content is
     /// left to discard.
     pub(crate) fn is_between_requests(&self) -> bool {
-        matches!(self.phase, Phase::Head(_))
+        matches!(self.phase, Phase::Head(_) | Phase::Proxy)
     }
 }
 

@@ -72,6 +72,9 @@ simoom_io::counters! {
         http_pipeline_limits,
         /// Connections closed because no HTTP request arrived.
         http_idle_timeouts,
+        /// Connections reset because they came from a proxy and did not begin with a header of the
+        /// PROXY protocol.
+        http_bad_proxy_header,
         /// Records of the access log that were lost because its file was written too slowly.
         http_access_log_lost,
     }

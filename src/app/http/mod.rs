@@ -41,6 +41,7 @@ pub(super) mod head;
 mod options;
 mod partial;
 pub(super) mod path;
+mod proxy;
 mod range;
 pub(super) mod request;
 pub(crate) mod response;
@@ -52,6 +53,7 @@ pub use connection::Connection;
 pub use counters::Counters;
 pub(crate) use date::imf_fixdate;
 pub use options::{HeadLimits, Options, Timeouts};
+pub use proxy::Network;
 
 use super::Blob;
 use super::content::{Content, Current};
@@ -85,6 +87,8 @@ pub struct Http {
     whole: u64,
     draining: bool,
     access: Option<Access>,
+    /// Networks whose connections begin with a header of the PROXY protocol.
+    proxies: Arc<[Network]>,
     counters: Counters,
 }
 
@@ -122,6 +126,7 @@ impl Http {
             whole: 0,
             draining: false,
             access: None,
+            proxies: Arc::default(),
             counters: Counters::default(),
         }
     }
@@ -129,6 +134,11 @@ impl Http {
     /// Writes a record of each answer to this access log.
     pub fn with_access_log(self, access: Option<Access>) -> Http {
         Http { access, ..self }
+    }
+
+    /// Expects a header of the PROXY protocol on each connection from these networks.
+    pub fn with_proxies(self, proxies: Arc<[Network]>) -> Http {
+        Http { proxies, ..self }
     }
 
     /// Replaces the options.
@@ -185,6 +195,7 @@ impl Http {
     fn step(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match (conn.phase, bytes) {
             (Phase::Closing, _) => Step::Took(bytes.len()),
+            (Phase::Proxy, _) => self.read_proxy_header(conn, bytes, reply),
             (Phase::Body(discard, answer), _) => {
                 self.read_body(conn, discard, answer, bytes, reply)
             }
@@ -193,6 +204,32 @@ impl Http {
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
             (Phase::Head(search), _) => self.read_head(conn, search, bytes, reply),
+        }
+    }
+
+    /// Reads the header of the PROXY protocol, which comes once, before all requests.
+    #[cold]
+    fn read_proxy_header(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        match proxy::parse(bytes) {
+            Ok(None) => Step::Wait(Waiting::Head),
+            Ok(Some(header)) => {
+                if let (Some(access), Some(client)) = (&mut self.access, header.client) {
+                    access.set_address(conn.address, client);
+                }
+                conn.phase = Phase::default();
+                Step::Took(header.len)
+            }
+            Err(proxy::Invalid) => {
+                self.counters.http_bad_proxy_header += 1;
+                conn.phase = Phase::Closing;
+                reply.abort();
+                Step::Took(bytes.len())
+            }
         }
     }
 
@@ -577,7 +614,7 @@ impl Application for Http {
     type Conn = Connection;
 
     fn wants_ends(&self, _: u16) -> bool {
-        self.access.is_some()
+        self.access.is_some() || !self.proxies.is_empty()
     }
 
     fn closed(&mut self, conn: &mut Connection, _: Closed) {
@@ -589,6 +626,11 @@ impl Application for Http {
     fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
         if let Some(access) = &mut self.access {
             conn.address = access.opened(opened.ends);
+        }
+        if let Some(ends) = opened.ends
+            && self.proxies.iter().any(|network| network.contains(ends.remote.ip()))
+        {
+            conn.phase = Phase::Proxy;
         }
         self.counters.http_connections += 1;
         self.wait(conn, Waiting::Idle, reply);

@@ -438,7 +438,7 @@ impl<S> Router<S> {
     /// Updates the connection after the content handler has run.
     fn follow_files(&mut self, conn: &mut Connection<S>, file_conn: http::Connection) {
         conn.phase = match file_conn.phase {
-            http::connection::Phase::Head(_) => {
+            http::connection::Phase::Head(_) | http::connection::Phase::Proxy => {
                 conn.deadline.waiting = Waiting::Unset;
                 Phase::default()
             }
