@@ -2,10 +2,10 @@
 //! of LRU, S3-FIFO and W-TinyLFU as bounds.
 //!
 //! A client gets each key of a stream, and sets what it misses. Arguments: files with a request in
-//! each line, `time,object,bytes`, as libCacheSim's samples are. Without a file the streams are
-//! synthetic. `SIMOOM_MEMORY_MIB` sets the memory, 64 by default. memcached takes a page for each
-//! size of items even above its limit, and its hash table is not within the limit, so the pages
-//! that it took are printed.
+//! each line, `time,object,bytes`; public traces can be converted to it. Without a file the streams
+//! are synthetic. `SIMOOM_MEMORY_MIB` sets the memory, 64 by default. memcached takes a page for
+//! each size of items even above its limit, and its hash table is not within the limit, so the
+//! pages that it took are printed.
 //!
 //! The simulations know sizes, but no fragments: an item costs its key, its value and 50 bytes.
 
@@ -15,7 +15,7 @@ use simoom::store::{NewItem, Settings, Store};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::sync::Arc;
 
@@ -57,16 +57,23 @@ struct Memcached {
     value: Vec<u8>,
 }
 
+/// A port that nobody listens on now.
+fn free_port() -> Option<u16> {
+    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
+}
+
 impl Memcached {
     fn start(memory_mib: u64) -> Option<Memcached> {
-        const PORT: &str = "21299";
+        let port = free_port()?;
         let process = Command::new("memcached")
-            .args(["-u", "root", "-l", "127.0.0.1", "-p", PORT, "-t", "1", "-m"])
+            .args(["-u", "root", "-l", "127.0.0.1", "-t", "1", "-p"])
+            .arg(port.to_string())
+            .arg("-m")
             .arg(memory_mib.to_string())
             .spawn()
             .ok()?;
         let stream = loop {
-            match TcpStream::connect(format!("127.0.0.1:{PORT}")) {
+            match TcpStream::connect(("127.0.0.1", port)) {
                 Ok(stream) => break stream,
                 Err(_) => std::thread::yield_now(),
             }

@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group};
 use simoom::store::{NewItem, Outcome, Settings, Store};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,16 +51,23 @@ fn fit(value_bytes: usize) -> u64 {
     0
 }
 
+/// A port that nobody listens on now.
+fn free_port() -> Option<u16> {
+    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
+}
+
 /// As [`fit`], for the memcached that is installed.
 fn fit_memcached(value_bytes: usize) -> Option<u64> {
-    const PORT: &str = "21298";
+    let port = free_port()?;
     let mut process = Command::new("memcached")
-        .args(["-u", "root", "-l", "127.0.0.1", "-p", PORT, "-t", "1", "-m"])
+        .args(["-u", "root", "-l", "127.0.0.1", "-t", "1", "-p"])
+        .arg(port.to_string())
+        .arg("-m")
         .arg((FIT_BYTES >> 20).to_string())
         .spawn()
         .ok()?;
     let stream = loop {
-        match TcpStream::connect(format!("127.0.0.1:{PORT}")) {
+        match TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => break stream,
             Err(_) => std::thread::yield_now(),
         }
