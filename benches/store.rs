@@ -1,8 +1,14 @@
-//! The store alone: get and set of 100-byte values among 100,000 keys, on one thread and on two.
+//! The store alone: get and set of 100-byte values among 100,000 keys, on one thread and on two;
+//! the items that fit, beside memcached; and the times of single sets while the store evicts.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use simoom::store::{Commit, NewItem, Settings, Store};
+#![allow(clippy::print_stdout, reason = "criterion reports neither counts nor percentiles")]
+
+use criterion::{Criterion, Throughput, criterion_group};
+use simoom::store::{NewItem, Outcome, Settings, Store};
 use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +22,116 @@ fn keys(prefix: &str) -> Vec<Vec<u8>> {
 }
 
 fn set(store: &Store, key: &[u8]) {
-    let new = NewItem { key, flags: 0, exptime: 0, value_bytes: VALUE.len(), binary_key: false };
-    let mut reservation = store.reserve(&new, NOW).expect("nothing is pinned");
-    reservation.write(&VALUE);
-    black_box(store.commit(reservation, &Commit::default(), NOW));
+    set_value(store, key, &VALUE);
+}
+
+fn set_value(store: &Store, key: &[u8], value: &[u8]) {
+    let new = NewItem { key, flags: 0, exptime: 0, value_bytes: value.len(), binary_key: false };
+    let outcome = black_box(store.set(&new, value, NOW));
+    assert!(matches!(outcome, Ok(Outcome::Stored { .. })), "{outcome:?}");
+}
+
+fn store(memory_bytes: u64) -> Arc<Store> {
+    Store::new(&Settings { memory_bytes, ..Settings::default() }).expect("memory")
+}
+
+/// Memory of the stores whose items are counted.
+const FIT_BYTES: u64 = 64 << 20;
+
+/// Items of one size that are stored before the first is evicted.
+fn fit(value_bytes: usize) -> u64 {
+    let (store, value) = (store(FIT_BYTES), vec![b'v'; value_bytes]);
+    for n in 0.. {
+        set_value(&store, format!("k{n:08}").as_bytes(), &value);
+        // Statistics cost more than a set.
+        if (n % 64 == 0 || value_bytes > 10_000) && store.statistics().evictions > 0 {
+            return store.statistics().curr_items;
+        }
+    }
+    0
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> Option<u16> {
+    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
+}
+
+/// As [`fit`], for the memcached that is installed.
+fn fit_memcached(value_bytes: usize) -> Option<u64> {
+    let port = free_port()?;
+    let mut process = Command::new("memcached")
+        .args(["-u", "root", "-l", "127.0.0.1", "-t", "1", "-p"])
+        .arg(port.to_string())
+        .arg("-m")
+        .arg((FIT_BYTES >> 20).to_string())
+        .spawn()
+        .ok()?;
+    let stream = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    let mut stream = BufReader::new(stream);
+    let value = "v".repeat(value_bytes);
+    let items = (0..).step_by(64).find_map(|first| {
+        let sets: String = (first..first + 64)
+            .map(|n| format!("set k{n:08} 0 0 {value_bytes} noreply\r\n{value}\r\n"))
+            .collect();
+        stream.get_mut().write_all(format!("{sets}stats\r\n").as_bytes()).ok()?;
+        let number = |line: &str, name| line.strip_prefix(name)?.trim().parse::<u64>().ok();
+        let (mut items, mut evictions) = (0, 0);
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).ok()?;
+            items = number(&line, "STAT curr_items ").unwrap_or(items);
+            evictions = number(&line, "STAT evictions ").unwrap_or(evictions);
+            if line == "END\r\n" {
+                break;
+            }
+        }
+        (evictions > 0).then_some(items)
+    });
+    let _ = process.kill();
+    let _ = process.wait();
+    items
+}
+
+fn print_fit() {
+    println!("items that fit in {} MiB, with keys of 9 bytes", FIT_BYTES >> 20);
+    for bytes in [1, 10, 100, 1000, 100_000] {
+        let (simoom, memcached) = (fit(bytes), fit_memcached(bytes));
+        let overhead = FIT_BYTES as f64 / simoom as f64 - (bytes + 9) as f64;
+        let memcached = memcached.map_or("-".to_owned(), |items| items.to_string());
+        println!("{bytes:>7} B: {simoom:>7}, memcached {memcached:>7}; {overhead:.0} B more each");
+    }
+}
+
+/// Times of single sets of new keys in a full store: each evicts.
+fn print_times_of_sets() {
+    const SETS: usize = 500_000;
+    let store = store(FIT_BYTES);
+    let keys: Vec<_> = (0..2 * SETS).map(|n| format!("k{n:08}").into_bytes()).collect();
+    keys[..SETS].iter().for_each(|key| set(&store, key));
+    let evictions = store.statistics().evictions;
+    let mut times: Vec<Duration> = keys[SETS..]
+        .iter()
+        .map(|key| {
+            let began = Instant::now();
+            set(&store, key);
+            began.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let at = |part: f64| times[(part * SETS as f64) as usize];
+    let [median, p99, p999] = [at(0.5), at(0.99), at(0.999)];
+    let evictions = store.statistics().evictions - evictions;
+    println!(
+        "{SETS} sets of new keys, {evictions} evictions: median {median:?}, 99 % {p99:?}, \
+         99.9 % {p999:?}, {:.1} times the median, longest {:?}",
+        p999.as_secs_f64() / median.as_secs_f64(),
+        times[SETS - 1]
+    );
 }
 
 /// Time that `threads` threads take for `count` calls each. Each call gets another number, in
@@ -83,4 +195,10 @@ fn store_calls(c: &mut Criterion) {
 }
 
 criterion_group!(benches, store_calls);
-criterion_main!(benches);
+
+fn main() {
+    print_fit();
+    print_times_of_sets();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

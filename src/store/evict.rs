@@ -7,9 +7,9 @@
 //! segment is emptied, otherwise the oldest main segment. Items worth keeping, by uses and size,
 //! move to the end of a queue and lose one use: used items to the main queue, others to the young
 //! queue. The rest is evicted. At most three quarters of a segment are kept, so emptying a segment
-//! always frees memory. An item whose key was evicted recently ([`super::ghost`]) starts with one
-//! use, so that the main items follow the working set. This combines the two queues of S3-FIFO, the
-//! segment merging of Segcache and the sizes of GreedyDual.
+//! always frees memory. An item whose key was evicted lately from the young queue
+//! ([`super::ghost`]) starts with one use, so that the main items follow the working set. This
+//! combines the two queues of S3-FIFO, the segment merging of Segcache and the sizes of GreedyDual.
 
 use super::arena::Offset;
 use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
@@ -245,32 +245,63 @@ impl Store {
     /// Empties a segment: moves the items that `cutoff` keeps, evicts the rest, and frees it.
     pub(super) fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
+        let was_young = space.segments[head as usize].queue == Queue::Young;
         let items = self.sum(|stats| &stats.items);
-        for (at, layout) in self.linked(space, head) {
-            let key = layout::key(&self.memory.arena, at);
-            let hash = self.hash_key.hash(key);
-            work::add(ITEM_WORK_BYTES);
-            let held = self.table.lock(self.table.chain(hash));
-            let entry = Entry::new(hash, at);
-            let Some(slot) =
-                self.table.slots(self.table.chain(hash)).find(|slot| slot.load() == entry)
-            else {
-                continue;
-            };
-            if !self.is_alive(self.memory.arena.header(at), now) {
-                self.expire(slot, at);
-            } else if !(cutoff.keeps(self.uses(at), layout)
-                && self.relocate(space, slot, hash, at, layout, now))
-            {
-                self.evict_item(slot, at);
-                self.ghost.remember(hash, items);
+        let mut linked = self.linked(space, head);
+        let mut batch = [(0, 0, Layout::default()); PREFETCH_MAX];
+        loop {
+            let mut len = 0;
+            for (next, (at, layout)) in batch.iter_mut().zip(&mut linked) {
+                let hash = self.hash_key.hash(layout::key(&self.memory.arena, at));
+                self.table.prefetch(self.table.chain(hash));
+                self.ghost.prefetch(hash);
+                *next = (at, hash, layout);
+                len += 1;
             }
-            self.table.shrink(self.table.chain(hash));
-            drop(held);
+            if len == 0 {
+                break;
+            }
+            for (at, hash, layout) in batch[..len].iter().copied() {
+                self.remove_or_move(
+                    space,
+                    (at, hash, layout),
+                    &mut cutoff,
+                    (was_young, items),
+                    now,
+                );
+            }
         }
         if !self.free_if_empty(space, head) {
             space.requeue(head, Queue::Deferred);
         }
+    }
+
+    /// Moves an item of a segment that is emptied, or evicts it. Does nothing if it is no longer
+    /// linked. `items` is the number of items in the store.
+    fn remove_or_move(
+        &self,
+        space: &mut Space,
+        (at, hash, layout): (Offset, u64, Layout),
+        cutoff: &mut Cutoff,
+        (was_young, items): (bool, u64),
+        now: u32,
+    ) {
+        work::add(ITEM_WORK_BYTES);
+        let chain = self.table.chain(hash);
+        let _held = self.table.lock(chain);
+        let entry = Entry::new(hash, at);
+        let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry) else { return };
+        if !self.is_alive(self.memory.arena.header(at), now) {
+            self.expire(slot, at);
+        } else if !(cutoff.keeps(self.uses(at), layout)
+            && self.relocate(space, slot, hash, at, layout, now))
+        {
+            self.evict_item(slot, at);
+            if was_young {
+                self.ghost.remember(hash, items);
+            }
+        }
+        self.table.shrink(chain);
     }
 
     /// The worth above which items of a segment are kept: at least [`WORTH_KEPT`], and at most

@@ -1,4 +1,4 @@
-//! The ghost queue of S3-FIFO: fingerprints of the keys of recently evicted items.
+//! The ghost queue of S3-FIFO: fingerprints of the keys of young items that were recently evicted.
 //!
 //! A key that is stored again soon after its eviction belongs to the working set. Its item starts
 //! with one use, so it moves to the main queue and displaces items of an earlier working set.
@@ -45,6 +45,11 @@ impl Ghost {
     /// The word of a hash. It uses other bits than the chain and the fingerprint do.
     fn word(&self, hash: u64) -> &AtomicU64 {
         &self.words[(((hash >> 8 & 0xffff_ffff) * self.words.len() as u64) >> 32) as usize]
+    }
+
+    /// Prefetches the word of a hash.
+    pub(super) fn prefetch(&self, hash: u64) {
+        super::arena::prefetch(self.word(hash));
     }
 
     /// The fingerprint of a hash in an epoch; never 0.

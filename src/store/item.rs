@@ -8,6 +8,7 @@ use super::shard::Shard;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A handle on an item. Its bytes do not change until the last handle is dropped, even if the item
@@ -25,14 +26,15 @@ pub struct Item {
 pub struct ItemGuard<'a> {
     shard: &'a Arc<Shard>,
     at: Offset,
+    /// The pins of the item's frame.
+    pins: &'a AtomicU64,
 }
 
 impl<'a> ItemGuard<'a> {
     /// Pins the item at `at`.
     #[inline]
     pub(super) fn at(shard: &'a Arc<Shard>, at: Offset) -> ItemGuard<'a> {
-        shard.pin_guard(at);
-        ItemGuard { shard, at }
+        ItemGuard { shard, at, pins: shard.pin_guard(at) }
     }
 
     #[inline]
@@ -62,7 +64,7 @@ impl<'a> ItemGuard<'a> {
 impl Drop for ItemGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.shard.unpin_guard(self.at);
+        Shard::unpin_guard(self.pins);
     }
 }
 

@@ -46,6 +46,24 @@ fn large_values_do_not_evict_the_item_stored_before_them() {
     }
 }
 
+/// Only items evicted before they were used are remembered. If evicted main items were too, a loop
+/// over more keys than fit would move through the main queue and hit nothing.
+#[test]
+#[cfg_attr(miri, ignore = "megabytes take an hour")]
+fn a_loop_over_more_keys_than_fit_hits_a_part_of_them() {
+    let store = store(8 << 20);
+    let pass = |keys: usize| {
+        let misses = (0..keys).map(|n| format!("loop{n}")).filter(|key| !is_there(&store, key));
+        misses.map(|key| _ = set(&store, key.as_bytes(), &[b'v'; 200])).count()
+    };
+    pass(60_000);
+    let keys = store.statistics().curr_items as usize * 3 / 2;
+    store.flush(NOW, NOW);
+    let misses = [(); 4].map(|()| pass(keys));
+    assert!(misses[3] < keys * 7 / 10, "misses {misses:?} of {keys}, {:?}", store.statistics());
+    assert_nothing_leaks(&store, NOW);
+}
+
 /// A segment cannot be freed while a reader uses it. Then another run is cleared.
 #[test]
 #[cfg_attr(miri, ignore = "megabytes take an hour")]

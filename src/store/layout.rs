@@ -29,7 +29,7 @@ const KEY_AT: usize = b"VALUE ".len();
 pub(super) const END: &[u8] = b"\r\n";
 
 /// The lengths of the parts of an item's line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) key_bytes: usize,
     pub(super) overhead_bytes: usize,

@@ -103,16 +103,18 @@ impl Shard {
         }
     }
 
-    /// Pins the frame at `at` for an [`super::ItemGuard`].
+    /// Pins the frame at `at` for an [`super::ItemGuard`]. Returns the pins of the frame.
     #[inline]
-    pub(super) fn pin_guard(&self, at: Offset) {
-        self.pins[self.memory.frame(at)].fetch_add(GUARD, SeqCst);
+    pub(super) fn pin_guard(&self, at: Offset) -> &AtomicU64 {
+        let pins = &self.pins[self.memory.frame(at)];
+        pins.fetch_add(GUARD, SeqCst);
+        pins
     }
 
-    /// Undoes one [`Shard::pin_guard`].
+    /// Undoes one [`Shard::pin_guard`], which returned `pins`.
     #[inline]
-    pub(super) fn unpin_guard(&self, at: Offset) {
-        self.pins[self.memory.frame(at)].fetch_sub(GUARD, SeqCst);
+    pub(super) fn unpin_guard(pins: &AtomicU64) {
+        pins.fetch_sub(GUARD, SeqCst);
     }
 
     /// Frames of an item after its first.

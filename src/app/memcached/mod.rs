@@ -92,7 +92,7 @@ use super::Blob;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use crate::store::{Item, Store};
-use connection::{Activity, Phase, Protocol, Wide};
+use connection::{Activity, Phase, Protocol, State, Wide};
 use connection_table::TableWriter;
 use counters::{Count, Numbers};
 use out::Out;
@@ -315,6 +315,15 @@ impl Memcached {
         }
     }
 
+    /// Publishes the activity of a connection if it has changed.
+    #[inline(never)]
+    fn update_activity(&mut self, conn: &mut Connection) {
+        let activity = conn.activity(self.now);
+        if activity != conn.activity {
+            self.publish_activity(conn, activity);
+        }
+    }
+
     fn hang_up(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         self.count(Count::HungUp);
         close(conn, reply);
@@ -400,9 +409,9 @@ impl Application for Memcached {
         is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
         conn.share.settle(reply);
-        let activity = conn.activity(self.now);
-        if activity != conn.activity {
-            self.publish_activity(conn, activity);
+        let read = Activity { at: self.now, state: State::Read };
+        if conn.phase != Phase::Command || conn.activity != read {
+            self.update_activity(conn);
         }
         at
     }
