@@ -2,6 +2,7 @@
 
 use crate::common::{need_program, seed};
 use crate::site::{LARGE, Plan, Site, Transport};
+use simoom::Congestion;
 use std::collections::BTreeSet;
 
 /// Of each thousand packets, loses those that the seed chooses, in each direction others. The
@@ -62,4 +63,30 @@ fn a_large_file_arrives_whole_however_many_packets_are_lost() {
         needless <= again / 10 + timeouts + probes,
         "{needless} of {again} for nothing; {timeouts} timeouts, {probes} probes"
     );
+}
+
+/// `--congestion`: each of them brings a file, and BBR through a path without loss too.
+#[test]
+fn every_congestion_control_serves_over_a_lossy_link() {
+    if !need_program("curl") || !need_program("nft") {
+        return;
+    }
+    let mut random = seed().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for congestion in Congestion::ALL {
+        let plan = Plan::new(Transport::Xdp).with(&format!("--http-congestion {congestion}"));
+        let Some(site) = plan.start() else { return };
+        let url = format!("http://{}{LARGE}", site.address());
+        let to = tempfile::NamedTempFile::new().unwrap();
+        let path = to.path().to_str().unwrap();
+        for permille in [0, 20] {
+            if permille > 0 {
+                lose(&site, permille, &mut random);
+            }
+            site.run_client("curl", &["-sSf", "--max-time", "60", "-o", path, &url]);
+            assert!(
+                std::fs::read(path).unwrap() == site.content(LARGE),
+                "{congestion}, {permille} of a thousand lost: not what was sent"
+            );
+        }
+    }
 }

@@ -143,7 +143,7 @@ pub struct AckSample {
     pub latest: Option<(u32, Seq, bool)>,
     /// The stamp of the most recently sent of the delivered segments, if delivery rates are
     /// sampled.
-    pub latest_stamp: Option<Stamp>,
+    pub latest_stamp: Stamp,
     /// The highest sequence number delivered so far (RFC 8985 §6.2, RACK.fack).
     pub fack: Seq,
     /// Whether a segment sent only once was delivered after its successor (RFC 8985 §6.2 step 3).
@@ -151,7 +151,7 @@ pub struct AckSample {
 }
 
 impl AckSample {
-    #[inline]
+    #[inline(always)]
     fn note(&mut self, start: Seq, end: Seq, run: &Run, stamp: Option<&Stamp>) {
         let len = end.since(start);
         match run.status {
@@ -173,7 +173,9 @@ impl AckSample {
         self.fack = self.fack.max(end);
         if self.latest.is_none_or(|(at, last, _)| is_later((run.sent_at_us, end), (at, last))) {
             self.latest = Some((run.sent_at_us, end, run.retransmitted));
-            self.latest_stamp = stamp.copied();
+            if let Some(stamp) = stamp {
+                self.latest_stamp = *stamp;
+            }
         }
     }
 }

@@ -279,6 +279,11 @@ fn bbr_and_cubic_leave_each_other_a_share() {
         let quality = path(10, rtt_ms, queue);
         let mut scene = Scene::new(Congestion::BBR, Congestion::CUBIC, quality, 1);
         scene.open(OTHER_PORT).open(PORT).run(10.0).rates();
+        let of = |(local, remote): (u16, u16)| {
+            let found = scene.pair.server.stack.inspect(remote, local);
+            found.expect("it is open").congestion
+        };
+        assert_eq!([0, 1].map(|flow| of(scene.flows[flow])), [Congestion::CUBIC, Congestion::BBR]);
         let rates = scene.run(20.0).rates();
         let [cubic, bbr] = [rates[0], rates[1]].map(|rate| rate / (10 * MBIT) as f64);
         println!("{rtt_ms:6} {queue:6} {bbr:7.2} {cubic:7.2}");

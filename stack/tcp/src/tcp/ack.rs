@@ -63,15 +63,26 @@ fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
         "something is out of order after all"
     );
     if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
-        control::check_app_limited(tcb, shared);
+        return sampled_progress(tcb, segment, shared);
     }
     let mut sample = AckSample::default();
     advance(tcb, segment.ack, &mut sample, shared);
     measure(tcb, &sample, segment, shared);
-    if tcb.hot.flags.has_any(ConnFlags::CWND_LIMITED.with(ConnFlags::RATE_BASED)) {
+    if tcb.hot.flags.has(ConnFlags::CWND_LIMITED) {
         // A window that was not fully used says nothing about the path (RFC 7661 §4.3).
         recovery::grow(tcb, &sample, shared);
     }
+    timeout::rearm(tcb, shared);
+}
+
+/// The fast path with a congestion controller by rate, which gets a sample each time.
+#[cold]
+fn sampled_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
+    control::check_app_limited(tcb, shared);
+    let mut sample = AckSample::default();
+    advance(tcb, segment.ack, &mut sample, shared);
+    measure(tcb, &sample, segment, shared);
+    control::sampled(tcb, &sample, 0, shared);
     timeout::rearm(tcb, shared);
 }
 

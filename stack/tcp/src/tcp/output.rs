@@ -57,6 +57,7 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
     {
         control::restarted(tcb, shared);
     }
+    let is_paced = pace::is_due(tcb, shared);
     loop {
         let in_flight = tcb.in_flight();
         let unread = tcb.hot.queue.unread() as u32;
@@ -86,7 +87,7 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
             // No run is free to track a new segment. An acknowledgement will free one.
             return true;
         }
-        if (in_flight > 0 || is_rate_based) && pace::must_wait(tcb, len, shared) {
+        if is_paced && (in_flight > 0 || is_rate_based) && pace::must_wait(tcb, len, shared) {
             return true;
         }
         let fin = fin_due && len == unread;

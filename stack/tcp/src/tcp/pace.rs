@@ -20,14 +20,9 @@ pub(super) fn is_due<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
     tcb.warm.rtt.min_us() >= shared.config.paced_from_us || tcb.hot.flags.has(ConnFlags::RATE_BASED)
 }
 
-/// Whether a segment of `len` bytes has to wait. If not, its time is charged.
-#[inline]
-pub(super) fn must_wait<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> bool {
-    is_due(tcb, shared) && must_wait_if_paced(tcb, len, shared)
-}
-
+/// Whether a segment of `len` bytes of a paced connection has to wait. If not, its time is charged.
 #[inline(never)]
-fn must_wait_if_paced<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> bool {
+pub(super) fn must_wait<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> bool {
     if is_exempt(tcb, shared) {
         return false;
     }

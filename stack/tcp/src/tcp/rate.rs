@@ -86,9 +86,8 @@ impl Sampler {
         let is_past = |limit: u32| (self.delivered.wrapping_sub(limit) as i32) > 0;
         self.app_limited = self.app_limited.filter(|limit| !is_past(*limit));
         let mut rate = RateSample { total_delivered: self.delivered, ..RateSample::default() };
-        let (Some((sent_at_us, ..)), Some(stamp)) = (sample.latest, sample.latest_stamp) else {
-            return rate;
-        };
+        let Some((sent_at_us, ..)) = sample.latest else { return rate };
+        let stamp = sample.latest_stamp;
         let send_elapsed_us = sent_at_us.wrapping_sub(stamp.first_sent_at_us);
         let ack_elapsed_us = now_us.wrapping_sub(stamp.delivered_at_us);
         self.first_sent_at_us = sent_at_us;
@@ -126,7 +125,7 @@ mod tests {
         AckSample {
             bytes,
             latest: Some((sent_at_us, Seq(0), false)),
-            latest_stamp: Some(stamp),
+            latest_stamp: stamp,
             ..AckSample::default()
         }
     }

@@ -356,9 +356,6 @@ fn resize_by_rate<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, lost: u32, shared:
 
 /// Grows the window by delivered data, outside fast recovery.
 pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, shared: &mut Shared<B>) {
-    if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
-        return control::sampled(tcb, sample, 0, shared);
-    }
     if sample.bytes == 0 || (tcb.hot.phase != Phase::Loss && ecn::has_reduced(tcb)) {
         return;
     }

@@ -82,12 +82,6 @@ impl ConnFlags {
         self.0 & flag.0 != 0
     }
 
-    /// Whether any of `flags` is set.
-    #[inline]
-    pub(crate) const fn has_any(self, flags: ConnFlags) -> bool {
-        self.0 & flags.0 != 0
-    }
-
     #[inline]
     pub(crate) fn set(&mut self, flag: ConnFlags) {
         self.0 |= flag.0;

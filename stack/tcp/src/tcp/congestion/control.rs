@@ -68,10 +68,13 @@ fn on_ack<C, B>(
     rate: Option<&RateSample>,
     shared: &mut Shared<B>,
 ) {
+    let path = path(tcb, shared);
     let (una, nxt, is_paced) = (tcb.hot.snd.una, tcb.hot.snd.nxt, pace::is_due(tcb, shared));
-    consult(tcb, shared, |controller, path, window| {
-        controller.on_ack(&Ack { path: *path, acked, rtt_us, una, nxt, is_paced, rate }, window);
-    });
+    let ack = Ack { path: &path, acked, rtt_us, una, nxt, is_paced, rate };
+    let mut window = Window { cwnd: tcb.hot.snd.cwnd, ssthresh: tcb.control.ssthresh };
+    shared.controllers.on_ack(&mut tcb.control, &ack, &mut window);
+    tcb.hot.snd.cwnd = window.cwnd.min(MAX_BYTES);
+    tcb.control.ssthresh = window.ssthresh;
 }
 
 /// An acknowledgement for a controller by rate: takes a sample of the delivery rate.

@@ -219,7 +219,7 @@ impl Path {
 #[derive(Clone, Copy, Debug)]
 pub struct Ack<'a> {
     /// The connection after the acknowledgement.
-    pub path: Path,
+    pub path: &'a Path,
     /// Bytes acknowledged or SACKed for the first time.
     pub acked: u32,
     /// The round trip of the last segment acknowledged, if it was sent only once.

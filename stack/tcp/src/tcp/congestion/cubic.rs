@@ -69,7 +69,7 @@ impl Cubic {
     fn avoid(&mut self, cwnd_bytes: u32, ack: &Ack<'_>) -> u32 {
         let mss = f64::from(ack.path.mss);
         let (cwnd, acked) = (f64::from(cwnd_bytes) / mss, f64::from(ack.acked) / mss);
-        self.follow_clock(cwnd, &ack.path);
+        self.follow_clock(cwnd, ack.path);
         let elapsed = f64::from(self.epoch.until(ack.path.now).max(0)) / 1000.0;
         // §4.3: beyond the window before the reduction, NewReno's own slope is fair.
         let alpha = if self.w_est >= f64::from(self.cwnd_prior) { 1.0 } else { ALPHA };
@@ -127,6 +127,7 @@ mod tests {
     fn ack(now_ms: u64, acked: u32, srtt_ms: u32) -> Ack<'static> {
         let now = Tick::from_millis(now_ms);
         let path = Path { now, mss: MSS, srtt_us: srtt_ms * 1000, ..Path::default() };
+        let path = Box::leak(Box::new(path));
         let (una, nxt) = (Seq(0), Seq(0));
         Ack { path, acked, rtt_us: None, una, nxt, is_paced: false, rate: None }
     }

@@ -81,7 +81,7 @@ mod tests {
     const MSS: u32 = 1000;
 
     fn ack(acked: u32) -> Ack<'static> {
-        let path = Path { mss: MSS, ..Path::default() };
+        let path = Box::leak(Box::new(Path { mss: MSS, ..Path::default() }));
         let (una, nxt) = (Seq(0), Seq(0));
         Ack { path, acked, rtt_us: None, una, nxt, is_paced: false, rate: None }
     }

@@ -65,7 +65,8 @@ mod tests {
             let mut window = Window { cwnd, ssthresh };
             let path = Path { mss: 1460, ..Path::default() };
             let (una, nxt) = (Seq(1), Seq(2));
-            let ack = Ack { path, acked, rtt_us: None, una, nxt, is_paced: false, rate: None };
+            let ack =
+                Ack { path: &path, acked, rtt_us: None, una, nxt, is_paced: false, rate: None };
             NewReno::default().on_ack(&ack, &mut window);
             window.cwnd
         };

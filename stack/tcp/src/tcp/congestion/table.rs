@@ -4,7 +4,7 @@
 //! connection. So an algorithm that is not used takes no memory, and a new one does not change the
 //! size of a control block. An entry is written when its connection first needs it.
 
-use super::{Control, Controller};
+use super::{Ack, Control, Controller, Window};
 use crate::config::Config;
 use crate::tcp::rate;
 use std::fmt;
@@ -100,6 +100,8 @@ fn distinct(algorithms: impl Iterator<Item = Congestion>) -> Vec<Congestion> {
 
 /// The controllers of one algorithm, one for each connection.
 trait Table: Send {
+    /// [`Controller::on_ack`], without a second virtual call.
+    fn on_ack(&mut self, slot: usize, ack: &Ack<'_>, window: &mut Window);
     fn get(&mut self, slot: usize) -> &mut dyn Controller;
     fn reset(&mut self, slot: usize);
     #[cfg(any(test, feature = "testing"))]
@@ -107,6 +109,10 @@ trait Table: Send {
 }
 
 impl<C: Controller + Default> Table for Vec<C> {
+    fn on_ack(&mut self, slot: usize, ack: &Ack<'_>, window: &mut Window) {
+        self[slot].on_ack(ack, window);
+    }
+
     #[inline]
     fn get(&mut self, slot: usize) -> &mut dyn Controller {
         &mut self[slot]
@@ -193,14 +199,23 @@ impl Controllers {
     }
 
     /// The controller of a connection.
-    #[inline]
     pub(crate) fn of(&mut self, control: &mut Control) -> &mut dyn Controller {
-        let table = &mut self.tables[usize::from(control.table)].controllers;
-        let slot = control.slot as usize;
+        self.table(control).get(control.slot as usize)
+    }
+
+    /// Calls the controller of a connection for an acknowledgement.
+    #[inline]
+    pub(crate) fn on_ack(&mut self, control: &mut Control, ack: &Ack<'_>, window: &mut Window) {
+        self.table(control).on_ack(control.slot as usize, ack, window);
+    }
+
+    #[inline]
+    fn table(&mut self, control: &mut Control) -> &mut dyn Table {
+        let table = &mut *self.tables[usize::from(control.table)].controllers;
         if !control.has_begun {
             control.has_begun = true;
-            table.reset(slot);
+            table.reset(control.slot as usize);
         }
-        table.get(slot)
+        table
     }
 }

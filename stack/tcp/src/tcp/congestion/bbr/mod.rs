@@ -216,10 +216,10 @@ impl<const LOSS_PERCENT: u32> Controller for Bbr<LOSS_PERCENT> {
     /// §5.2.3.
     fn on_ack(&mut self, ack: &Ack<'_>, window: &mut Window) {
         let Some(rs) = ack.rate else { return };
-        self.begin(&ack.path);
+        self.begin(ack.path);
         self.delivered = rs.total_delivered;
         let (acked, rtt_us, cwnd) = (ack.acked, ack.rtt_us, window.cwnd);
-        let event = Event { path: &ack.path, rs, acked, rtt_us, cwnd };
+        let event = Event { path: ack.path, rs, acked, rtt_us, cwnd };
         self.update_model_and_state(&event, window);
         self.update_control_parameters(&event, window);
     }

@@ -46,7 +46,7 @@ impl Flow {
     fn ack(&mut self, acked: u32, rtt_ms: u32) {
         self.rs.total_delivered += acked;
         let ack = Ack {
-            path: self.path,
+            path: &self.path,
             acked,
             rtt_us: Some(rtt_ms * 1000),
             una: Seq(0),
