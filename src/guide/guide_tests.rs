@@ -92,6 +92,14 @@ fn files_that_documents_name_exist() {
 }
 
 #[test]
+fn an_example_of_each_kind_of_handler_has_at_most_80_lines() {
+    for name in ["echo", "router", "resp", "kv_rest"] {
+        let lines = file(&format!("src/guide/examples/{name}.rs")).lines().count();
+        assert!(lines <= 80, "{name}: {lines} lines");
+    }
+}
+
+#[test]
 fn the_readme_is_short_and_its_links_lead_to_files_and_headings() {
     let readme = file("README.md");
     assert!(readme.lines().count() <= 200);

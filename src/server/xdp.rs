@@ -99,7 +99,7 @@ pub(super) struct Opened {
 /// The result of `--transport auto`.
 pub(super) enum Choice {
     /// The interface is open.
-    Xdp(Opened),
+    Xdp(Box<Opened>),
     /// AF_XDP does not work on it, for this reason.
     KernelSockets(String),
 }
@@ -117,7 +117,7 @@ pub(super) fn open_if_possible<L: Factories>(
     }
     match open(common, interface) {
         Err(Error::Failed(reason)) => Ok(Choice::KernelSockets(reason)),
-        outcome => outcome.map(Choice::Xdp),
+        outcome => outcome.map(|opened| Choice::Xdp(Box::new(opened))),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A case is a rule, requests, the expected responses, and what becomes of the connection. A case
 //! with a line `nginx` is one that nginx 1.22 answers otherwise: with these statuses (up to the
-//! first that differs), with other fields, or with another end. A difference without such a line, or
-//! a line without a difference, fails.
+//! first that differs), with other fields, or with another end. A difference without such a line,
+//! or a line without a difference, fails.
 
 use crate::PATIENCE;
 use crate::client::Client;

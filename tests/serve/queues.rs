@@ -18,7 +18,7 @@ pub fn two_workers() -> Option<Site> {
     }
     // Where the machine is busy, a client may have to wait for its turn longer than a server would
     // for it.
-    let flags = "--cores 0-1 --idle-timeout 10m --send-timeout 10m";
+    let flags = "--cores 0-1 --idle-timeout 10m --send-timeout 10m --drain-timeout 10m";
     Plan { queues: QUEUES, ..Plan::new(Transport::Xdp) }.with(flags).start()
 }
 

@@ -92,15 +92,19 @@ pub(super) fn load(
     if !is_forced && known_fingerprint == Some(fingerprint) {
         return Ok(None);
     }
-    let too_large = |needed_bytes| too_large(&walked, needed_bytes, settings.limit_bytes as u64);
+    walked.iter().for_each(|walked| walked.tree.skipped.log());
+    // The built-in page always fits: the check of the memory plan names what does not.
+    let has_files = walked.iter().any(|walked| walked.root.is_some());
+    let limit_bytes = if has_files { settings.limit_bytes as u64 } else { u64::MAX };
+    let too_large = |needed_bytes| too_large(&walked, needed_bytes, limit_bytes);
     let needed_bytes = walked.iter().map(|walked| walked.tree.needed_bytes).sum();
-    if needed_bytes > settings.limit_bytes as u64 {
+    if needed_bytes > limit_bytes {
         return Err(too_large(needed_bytes));
     }
     let no_files = Known::new();
     let known = previous.map_or(&no_files, |previous| &previous.known);
     let held_bytes = previous.map_or(0, Content::memory_bytes) as u64;
-    let left_bytes = (settings.limit_bytes as u64).saturating_sub(held_bytes);
+    let left_bytes = limit_bytes.saturating_sub(held_bytes);
     let sources: Vec<read::Source<'_>> = walked
         .iter()
         .filter_map(|Walked { root, tree, .. }| {
@@ -113,7 +117,7 @@ pub(super) fn load(
     let is_certain = !content.known.keys().any(Identity::is_of_no_version);
     content.fingerprint = is_certain.then_some(fingerprint);
     match content.memory_bytes() as u64 {
-        needed_bytes if needed_bytes > settings.limit_bytes as u64 => Err(too_large(needed_bytes)),
+        needed_bytes if needed_bytes > limit_bytes => Err(too_large(needed_bytes)),
         _ => Ok(Some(content)),
     }
 }
@@ -136,9 +140,7 @@ fn find<'a>(
             info!(directories, paths, "looking for the files under --root");
         }
     });
-    let tree = tree.map_err(error)?;
-    tree.skipped.log();
-    Ok(Walked { site, root: Some(root), tree })
+    Ok(Walked { site, root: Some(root), tree: tree.map_err(error)? })
 }
 
 /// Identifies the paths and the versions of all files.

@@ -4,8 +4,8 @@
 //! items if the store permits, so requests served at the same time need not wait for each other.
 //! Later requests stay behind them. The retries of the first request are the clock of the queue.
 //!
-//! Peers take turns (fair queueing): the queue holds the first request of each peer, then the second
-//! of each, and so on. The peers of the first [`FIRST`] requests share these equally, and at most
+//! Peers take turns (fair queueing): the queue holds the first request of each peer, then the
+//! second of each, and so on. The peers of the first [`FIRST`] requests share these equally, and at most
 //! that share of a peer overtakes a request. So a peer with many connections cannot delay a peer
 //! with few.
 

@@ -24,11 +24,10 @@ fn list(_: &Request<'_>, state: &State) -> Response {
 }
 
 fn add(request: &Request<'_>, state: &State) -> Result<Response, Response> {
-    let note = request.json()?;
     let mut notes = state.notes.lock().unwrap();
-    notes.push(note);
-    let number = notes.len();
-    Ok(Response::new(201).header("Location", format!("/notes/{number}")).json(&number))
+    notes.push(request.json()?);
+    let location = format!("/notes/{}", notes.len());
+    Ok(Response::new(201).header("Location", location).json(&notes.len()))
 }
 
 fn show(request: &Request<'_>, state: &State) -> Result<Option<Json<String>>, Response> {
@@ -65,8 +64,7 @@ pub fn server() -> Builder<impl Factories> {
         .get("/peer", |request, _| Json(request.peer().map(|peer| peer.ip())))
         .stream("POST", "/lines", |_, _| Ok(Lines(0)))
         .counters(|state, sink| sink(&LISTED, state.listed.get()));
-    let (routes, notes) = (Arc::new(routes), Arc::default());
-    let files = Arc::new(Content::built_in());
+    let (routes, notes, files) = (Arc::new(routes), Arc::default(), Arc::new(Content::built_in()));
     Server::builder().handler("web", 8080, move |_worker| {
         let state = State { notes: Arc::clone(&notes), listed: Cell::new(0) };
         Ok(Router::new(Arc::clone(&routes), state).with_files(Arc::clone(&files)))

@@ -299,7 +299,8 @@ impl Queue {
     ///
     /// With SO_PREFER_BUSY_POLL the kernel polls one NAPI instead of waking the driver, that of the
     /// receive queue. A driver with another NAPI for the transmit queue (igb with up to 4 queues,
-    /// virtio-net) then sends nothing.
+    /// virtio-net) then sends nothing. A stall is also reported for ixgbe on Linux 6.14
+    /// (github.com/xdp-project/bpf-examples issue 138).
     fn prove_busy_polling(&mut self, pending: u32) {
         self.stalled_kicks =
             if self.rings.tx.pending() < pending { 0 } else { self.stalled_kicks + 1 };

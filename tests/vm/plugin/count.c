@@ -1,8 +1,8 @@
 /* Counts the instructions that a guest executes, those of its kernel and of user space apart: a
  * plugin for QEMU's TCG.
  *
- * In: fifo=PATH, whose lines are commands, and out=PATH. A line "slow=N" makes each instruction take
- * about N cycles of the host more; under -icount the guest does not notice, and its client is
+ * In: fifo=PATH, whose lines are commands, and out=PATH. A line "slow=N" makes each instruction
+ * take about N cycles of the host more; under -icount the guest does not notice, and its client is
  * faster. Any other line is a label: a line "LABEL KERNEL USER" is appended to the file `out`. With
  * profile=1, the times that each translated block was executed also go to the file `out`.LABEL, as
  * lines "ADDRESS INSTRUCTIONS TIMES".
