@@ -182,7 +182,7 @@ fn build(
                 builder.add_site(site, tree, &files);
             }
             None if index == 0 => {
-                builder.add_built_in(site, &[("/index.html", BUILT_IN_PAGE, None)])
+                builder.add_built_in(site, &[("/index.html", BUILT_IN_PAGE, None)]);
             }
             None => builder.add_built_in(site, &[]),
         }
