@@ -1,5 +1,5 @@
-//! Downloads over a bottleneck with a queue: Simoom over AF_XDP, and nginx over Linux TCP, each with
-//! BBR and with CUBIC, to a client over Linux TCP.
+//! Downloads over a bottleneck with a queue: Simoom over AF_XDP, and nginx over Linux TCP, each
+//! with BBR and with CUBIC, to a client over Linux TCP.
 //!
 //!     cargo bench --bench congestion [-- ROUNDS [MEGABYTES [MBIT]]]
 //!

@@ -1,7 +1,41 @@
 //! Simoom: servers that take packets from a NIC's receive queues, or from kernel sockets.
 //!
 //! HTTP and memcached are built in, as the program `simoom serve`. A [`Server`] runs handlers of
-//! your own beside them, or instead: [`Server::builder`] has an example.
+//! your own beside them, or instead. This one echoes:
+//!
+//! ```
+//! use simoom::app::Blob;
+//! use simoom::io::{Application, Reply};
+//! use simoom::{Handler, Server, Signals};
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//! use std::time::Duration;
+//!
+//! struct Echo;
+//!
+//! impl Application for Echo {
+//!     type Blob = Blob;
+//!     type Conn = ();
+//!
+//!     fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+//!         reply.write(bytes)
+//!     }
+//! }
+//!
+//! impl Handler for Echo {}
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let builder = Server::builder().connections(100).signals(Signals::Ignore);
+//! let server = builder.handler("echo", "127.0.0.1:0", |_worker| Ok(Echo)).start()?;
+//! let mut client = TcpStream::connect(server.addresses()[0])?;
+//! client.write_all(b"hello")?;
+//! let mut answer = [0; 5];
+//! client.read_exact(&mut answer)?;
+//! assert_eq!(&answer, b"hello");
+//! server.drain(Duration::ZERO)?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! The [`guide`] is for those who run it (set-up, operation, limits), who write
 //! [handlers](guide::handlers), and who read the code ([architecture](guide::architecture)).
@@ -46,6 +80,7 @@ pub mod load;
 pub mod log;
 pub mod metrics;
 pub mod netns;
+mod open_files;
 pub mod panics;
 mod print;
 pub mod probe;

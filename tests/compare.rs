@@ -375,17 +375,22 @@ fn pid(process: u32) -> Pid {
     Pid::from_raw(i32::try_from(process).unwrap()).unwrap()
 }
 
-/// The README's table stands between two comments. The first names the recorded run of the table.
+/// A table of a recorded run stands between two comments. The first names the run.
 #[test]
-fn the_readmes_table_is_what_its_recorded_run_makes() {
+fn tables_in_documents_are_what_their_recorded_runs_make() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let (_, rest) =
-        readme.split_once("<!-- simoom compare --table ").expect("the README has such a comment");
-    let (run, rest) = rest.split_once(" -->\n").unwrap();
-    let (table, _) = rest.split_once("<!-- end -->").unwrap();
-    let (output, stdout, stderr) = compare(&["--table", root.join(run).to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert_eq!(table.trim(), stdout.trim(), "write between the comments what --table prints");
-    assert!(stdout.lines().count() > 3);
+    for (document, tables) in [("README.md", 1), ("src/guide/results.md", 2)] {
+        let text = std::fs::read_to_string(root.join(document)).unwrap();
+        let parts: Vec<&str> = text.split("<!-- simoom compare --table ").skip(1).collect();
+        assert_eq!(parts.len(), tables, "{document}");
+        for part in parts {
+            let (run, rest) = part.split_once(" -->\n").unwrap();
+            let (table, _) = rest.split_once("<!-- end -->").unwrap();
+            let (output, stdout, stderr) = compare(&["--table", root.join(run).to_str().unwrap()]);
+            assert_eq!(output.status.code(), Some(0), "{stderr}");
+            let told = "write between the comments what --table prints";
+            assert_eq!(table.trim(), stdout.trim(), "{document}, {run}: {told}");
+            assert!(stdout.lines().count() > 3);
+        }
+    }
 }

@@ -3,11 +3,14 @@
 mod common;
 #[path = "kernel/contract.rs"]
 mod contract;
+#[path = "kernel/long.rs"]
+mod long;
 #[path = "kernel/service.rs"]
 mod service;
 
 use common::skip;
 use contract::the_contract_is_kept_with_every_handler;
+use long::a_long_answer_is_written_in_parts;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
@@ -45,6 +48,7 @@ over_both! {
     the_contract_is_kept_with_every_handler,
     a_line_beyond_the_bound_is_answered_as_overfull,
     a_slow_reader_gets_all_of_it_while_others_are_served,
+    a_long_answer_is_written_in_parts,
     after_a_half_close_the_answers_are_still_sent_whole,
     an_abort_is_a_reset,
     the_last_answer_survives_input_that_nobody_reads,
@@ -420,7 +424,7 @@ fn a_peer_that_never_stops_does_not_starve_others(poller: Poller) {
             });
             scope.spawn(move || while reader.read(&mut [0; 65_536]).unwrap() > 0 {});
         }
-        service.wait_until("a used up turn", |service| service.count("turns_used_up") > 0);
+        service.wait_until("a used up turn", |service| service.count("shares_used_up") > 0);
         let mut other = service.connect();
         (0..50).for_each(|i| other.ask(&i.to_string()));
         stop.store(true, Ordering::Relaxed);
@@ -450,6 +454,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
         other.send("echo a\n".repeat(PIPELINED));
     }
     client.send("echoes\n");
+    service.wait_for_requests();
     drop(gate);
     let mut answer = String::new();
     BufReader::new(&client.0).read_line(&mut answer).unwrap();
@@ -460,7 +465,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     for other in &mut others {
         other.expect("a\n".repeat(PIPELINED));
     }
-    service.wait_until("others stood in line", |service| service.count("turns_used_up") > 0);
+    service.wait_until("others stood in line", |service| service.count("shares_used_up") > 0);
 }
 
 /// Counts what is done for connections that yield before a client that comes last is answered.
@@ -485,6 +490,7 @@ fn whoever_yields_goes_on_behind_others(poller: Poller) {
         other.0.shutdown(Shutdown::Write).unwrap();
     }
     client.send("echoes\n");
+    service.wait_for_requests();
     drop(gate);
     let mut answer = String::new();
     BufReader::new(&client.0).read_line(&mut answer).unwrap();
@@ -496,7 +502,7 @@ fn whoever_yields_goes_on_behind_others(poller: Poller) {
         other.expect_end();
     }
     service.wait_until("each share ended a visit", |service| {
-        service.count("turns_used_up") >= (BUSY * SHARES) as u64
+        service.count("shares_used_up") >= (BUSY * SHARES) as u64
     });
 }
 

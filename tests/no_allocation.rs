@@ -1,13 +1,15 @@
 //! Handlers allocate nothing for a request once they are made. memcached and its store do not for a
 //! value that comes whole or in pieces, nor for an answer that is copied or shared. HTTP does not
-//! for any answer. The router does not for a static answer, the codec helper not for a short one. A
-//! counting allocator holds them to that.
+//! for any answer, with codings, ranges, rules and the access log. The router does not for a static
+//! answer, the codec helper not for a short one. A counting allocator holds them to that.
 
 #[path = "../stack/tcp/tests/counting/mod.rs"]
 mod counting;
 
 use counting::ALLOCATIONS;
 use simoom::app::codec::{Call, Framed, Lines};
+use simoom::app::content;
+use simoom::app::http::{Access, Buffer, Http, Options};
 use simoom::app::router::{Request, Response, Router, Routes};
 use simoom::app::testing::{http, memcached};
 use simoom::app::{Blob, resp};
@@ -111,6 +113,40 @@ fn assert_none<A: Application<Blob = Blob>>(handler: &mut A, conversations: &[&[
         assert!(round() > answered / 2);
     }
     assert_eq!(ALLOCATIONS.get() - before, 0, "allocations in 2000 rounds");
+}
+
+#[test]
+fn no_request_for_a_file_allocates() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, len) in [("small.css", 10), ("a.js", 5000), ("a.js.br", 900), ("a.js.gz", 100)] {
+        std::fs::write(root.path().join(name), vec![b'x'; len]).unwrap();
+    }
+    let from = content::Pattern::parse("/old/*").unwrap();
+    let to = content::Template::location("/new/$1", 1).unwrap();
+    let site = content::Site {
+        root: Some(root.path().into()),
+        redirects: vec![content::RedirectRule { from, to, status: 308 }],
+        try_files: vec![content::Template::path("$0.css", 0).unwrap()],
+        ..content::Site::default()
+    };
+    let settings = content::Settings { limit_bytes: 1 << 20, site, ..Default::default() };
+    let content = Arc::new(content::Content::load(&settings).unwrap());
+    let get = |path: &str, fields: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let requests = [
+        get("/small.css", ""),
+        get("/a.js", "Accept-Encoding: gzip, br;q=0.9\r\n"),
+        get("/a.js", "Accept-Encoding: br\r\nRange: bytes=5-800\r\n"),
+        get("/a.js", "Accept-Encoding: *;q=0\r\n"),
+        get("/small", ""),
+        get("/old/a?b", ""),
+        get("/none", "User-Agent: b\r\n"),
+    ];
+    let conversations: Vec<[&[u8]; 1]> = requests.iter().map(|text| [text.as_bytes()]).collect();
+    let conversations: Vec<&[&[u8]]> = conversations.iter().map(|pieces| &pieces[..]).collect();
+    assert_none(&mut Http::new(content.clone(), Options::default()), &conversations);
+    let access = Access::new(Buffer::new(), 4);
+    let logging = Http::new(content, Options::default()).with_access_log(Some(access));
+    assert_none(&mut { logging }, &conversations);
 }
 
 #[test]

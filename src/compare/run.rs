@@ -10,8 +10,8 @@ use super::targets::{NEVER_COMPARED, NGINX, Target};
 use super::temp_dir::TempDir;
 use super::{machine, print};
 use crate::error::{Error, Result};
+use crate::open_files;
 use crossbeam_channel::Receiver;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -73,7 +73,8 @@ impl<'a> Comparison<'a> {
                 server_core: cores.server,
                 client_core: cores.client,
                 quick: choice.quick,
-                open_files_limit: raise_files(),
+                // The targets inherit it.
+                open_files_limit: open_files::raise_hard_limit(OPEN_FILES_WANTED),
             },
             targets: present.iter().map(|(target, program)| target_info(target, program)).collect(),
             left_out,
@@ -252,19 +253,6 @@ fn plan_info(plan: &Plan) -> PlanInfo {
         figure: plan.figure,
         points: plan.points.iter().map(point).collect(),
     }
-}
-
-/// Raises the limit of open files, which targets inherit, as far as possible. Returns the limit.
-fn raise_files() -> u64 {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let max = maximum.unwrap_or(u64::MAX);
-    if max < OPEN_FILES_WANTED {
-        let wanted = Rlimit { current: Some(OPEN_FILES_WANTED), maximum: Some(OPEN_FILES_WANTED) };
-        if setrlimit(Resource::Nofile, wanted).is_ok() {
-            return OPEN_FILES_WANTED;
-        }
-    }
-    max
 }
 
 /// Upper estimate of the duration, for the user.

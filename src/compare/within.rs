@@ -5,11 +5,9 @@
 //! exec only unsafe code may run, so it takes a process of its own.
 
 use crate::error::{Error, Result};
-use crate::thread;
+use crate::{open_files, thread};
 use clap::Args;
-use rustix::process::{
-    Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
-};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::ffi::OsString;
 use std::fs::File;
@@ -45,9 +43,7 @@ pub fn run(options: &WithinOptions) -> Result<()> {
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| cannot("entering the namespace", error.into()))?;
     thread::pin(*core).map_err(|error| cannot("keeping to a core", error))?;
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-        .map_err(|error| cannot("raising the limit of open files", error.into()))?;
+    open_files::allow_all().map_err(|error| cannot("raising the limit of open files", error))?;
     let (name, arguments) = program.split_first().expect("clap requires one");
     Err(cannot(&format!("starting {}", name.display()), Command::new(name).args(arguments).exec()))
 }

@@ -50,6 +50,7 @@ fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
          --compress --autoindex --fallback /index.html --watch=false \
+         --access-log a.log --access-log-format json \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
          --connections-per-prefix 50 --prefix-length-v4 32 --prefix-length-v6 56 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
@@ -85,6 +86,8 @@ fn every_flag_arrives() {
             ..content::Settings::default()
         },
         watch: false,
+        access_log: Some("a.log".into()),
+        access_log_format: AccessLogFormat::Json,
         cores: vec![0, 2],
         connections: 100_000,
         http_connections: Some(60_000),

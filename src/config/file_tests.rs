@@ -183,6 +183,11 @@ fn errors_in_sites_name_line_value_and_bound() {
         ("[error-pages]\n500 = \"/a\"", "simoom.toml:2: error-pages: status 500: one of 404, "),
         ("[types]\nts = \"a\"", "simoom.toml:2: types: media type \"a\""),
         ("try-files = [\"/a\",\n\"b\"]", "simoom.toml:2: try-files: path \"b\": begin with /"),
+        (
+            "[[auth]]\npath = \"*\"\nusers = \"/none\"",
+            "simoom.toml:3: auth: users /none: No such file",
+        ),
+        ("[[auth]]\npath = \"*\"", "simoom.toml:1: auth: without users"),
         ("try-files = 1", "simoom.toml:1: try-files: a list is expected, not integer"),
         ("[[host]]\nroot = \"/\"", "simoom.toml:1: host: without a name"),
         ("[[host]]\nnames = [\"a:80\"]", "simoom.toml:2: host name \"a:80\""),

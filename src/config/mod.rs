@@ -26,13 +26,12 @@ pub use options::{LogOptions, ServeOptions};
 #[cfg(feature = "cli")]
 pub use sites::Sites;
 pub use values::{
-    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
-    MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
+    AccessLogFormat, CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat,
+    LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
 };
 
 #[cfg(feature = "cli")]
-use crate::app::content;
-use crate::app::http;
+use crate::app::{content, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
@@ -47,6 +46,8 @@ use simoom_tcp::Congestion;
 #[cfg(feature = "cli")]
 use simoom_tcp::prefix::PrefixLengths;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+#[cfg(feature = "cli")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 pub(crate) use values::{endpoint, interface as interface_name};
@@ -100,6 +101,10 @@ pub struct Serve {
     pub content: content::Settings,
     /// Whether to reload files that change.
     pub watch: bool,
+    /// The file of the access log; `None` for no access log.
+    pub access_log: Option<PathBuf>,
+    /// The format of the access log.
+    pub access_log_format: AccessLogFormat,
     /// The cores of the workers, ascending; at least one.
     pub cores: Vec<usize>,
     /// Limit of the open connections, over all workers.
@@ -221,6 +226,8 @@ impl Serve {
             }),
             addresses: options.address.unwrap_or_default(),
             watch: options.watch.unwrap_or(true),
+            access_log: options.access_log,
+            access_log_format: options.access_log_format.unwrap_or_default(),
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),

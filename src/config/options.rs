@@ -7,7 +7,8 @@
 use super::http_limits::HttpLimitOptions;
 use super::sites::Sites;
 use super::values::{
-    self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
+    self, AccessLogFormat, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport,
+    XdpMode,
 };
 use crate::app::content::Template;
 use clap::Args;
@@ -283,6 +284,17 @@ pub struct ServeOptions {
     /// reasons). Without an address, on 127.0.0.1.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "Operation")]
     pub admin: Option<Endpoint>,
+
+    /// Append a line for each HTTP answer to this file
+    ///
+    /// SIGUSR1 opens the file again, for the rotation of logs. No worker waits for the disk: lines
+    /// that it takes too slowly are lost and counted (http_access_log_lost).
+    #[arg(long, value_name = "FILE", help_heading = "Operation")]
+    pub access_log: Option<PathBuf>,
+
+    /// Format of the access log [default: combined]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Operation")]
+    pub access_log_format: Option<AccessLogFormat>,
 
     /// Read flags from this TOML file; flags on the command line win
     ///

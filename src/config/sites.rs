@@ -4,11 +4,12 @@
 //! file, the value and its bound.
 
 use crate::app::content::{
-    ERROR_PAGE_STATUSES, HeaderRule, Pattern, REDIRECT_STATUSES, RedirectRule, RewriteRule, Site,
-    Template, check_field, check_host_name,
+    AuthRule, ERROR_PAGE_STATUSES, HeaderRule, Pattern, REDIRECT_STATUSES, RedirectRule,
+    RewriteRule, Site, Template, Users, check_field, check_host_name, check_realm,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -18,7 +19,8 @@ const RULES_MAX: usize = 256;
 const HOSTS_MAX: usize = 1024;
 
 /// The keys of the default site that are no flags.
-const SITE_KEYS: [&str; 6] = ["error-pages", "header", "redirect", "rewrite", "try-files", "types"];
+const SITE_KEYS: [&str; 7] =
+    ["auth", "error-pages", "header", "redirect", "rewrite", "try-files", "types"];
 /// Further keys of a host, which are flags for the default site.
 const HOST_KEYS: [&str; 5] = ["autoindex", "dotfiles", "fallback", "names", "root"];
 /// The key of the hosts.
@@ -125,6 +127,11 @@ fn set_rules(site: &mut Site, key: &str, value: Value<'_, '_>) -> Result<(), Pro
             let tried = tried.collect::<Result<Vec<_>, _>>()?;
             site.try_files.splice(0..0, tried);
         }
+        "auth" => {
+            for rule in list(key, value, RULES_MAX)? {
+                site.auth.push(auth(rule)?);
+            }
+        }
         "header" => {
             for rule in list(key, value, RULES_MAX)? {
                 header(site, rule)?;
@@ -147,6 +154,28 @@ fn set_rules(site: &mut Site, key: &str, value: Value<'_, '_>) -> Result<(), Pro
         }
     }
     Ok(())
+}
+
+fn auth(rule: Value<'_, '_>) -> Result<AuthRule, Problem> {
+    let [path, realm, users] = members("auth", rule, ["path", "realm", "users"])?;
+    let path = pattern("auth", rule, path)?;
+    let at = |value: Value<'_, '_>, what: String| (value.span().start, format!("auth: {what}"));
+    let realm = match realm {
+        None => "Restricted",
+        Some(value) => {
+            let realm = text("realm", value)?;
+            check_realm(realm).map_err(|what| at(value, what))?;
+            realm
+        }
+    };
+    let value = required("auth", "users", rule, users)?;
+    let file = text("users", value)?;
+    let content = std::fs::read_to_string(file);
+    let users =
+        content.map_err(|error| at(value, format!("users {file}: {error}"))).and_then(|text| {
+            Users::parse(&text).map_err(|what| at(value, format!("users {file}: {what}")))
+        })?;
+    Ok(AuthRule { path, realm: realm.to_owned(), users: Arc::new(users) })
 }
 
 fn header(site: &mut Site, rule: Value<'_, '_>) -> Result<(), Problem> {

@@ -114,6 +114,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Format of the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum AccessLogFormat {
+    /// The common log format, and the fields Referer and User-Agent
+    #[default]
+    Combined,
+    /// The common log format: address, time, request, status, bytes
+    Common,
+    /// JSON, one object a line, with the time taken and X-Forwarded-For
+    Json,
+}
+
 /// Least severe level that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(ValueEnum))]

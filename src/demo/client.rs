@@ -1,5 +1,5 @@
-//! The load of the demonstration: the client of [`crate::load`] over kernel sockets, for a short time
-//! and with every answer compared.
+//! The load of the demonstration: the client of [`crate::load`] over kernel sockets, for a short
+//! time and with every answer compared.
 
 use crate::error::Result;
 use crate::load::client::Plan;

@@ -66,7 +66,7 @@ fn list() -> String {
     format!("Topics of simoom guide:\n{}", lines.collect::<String>())
 }
 
-/// The page of a topic, without the definitions of its links.
+/// The page of a topic, without the definitions of its links and without comments.
 fn page(topic: &str) -> Result<String> {
     let Some(page) = PAGES.iter().find(|page| page.topic == topic) else {
         let topics: Vec<&str> = PAGES.iter().map(|page| page.topic).collect();
@@ -76,7 +76,8 @@ fn page(topic: &str) -> Result<String> {
         )));
     };
     let is_definition = |line: &str| line.starts_with('[') && line.contains("]: ");
-    let lines = page.text.lines().filter(|line| !is_definition(line));
+    let is_comment = |line: &str| line.starts_with("<!--");
+    let lines = page.text.lines().filter(|line| !is_definition(line) && !is_comment(line));
     let text = lines.map(|line| format!("{line}\n")).collect::<String>();
     Ok(text.trim_end().to_owned() + "\n")
 }

@@ -46,7 +46,7 @@ simoom_io::counters! {
         /// Times io_uring found no free receive buffer.
         receive_buffers_exhausted,
         /// Times a connection used its share of an iteration and was queued again.
-        turns_used_up,
+        shares_used_up,
         /// Connections reset at the end of the drain.
         drain_cut_off,
     }

@@ -13,12 +13,12 @@
 //! 4. A peer that does not close its side has [`DRAIN_LINGER_MS`] if it has acknowledged every
 //!    answer, and the linger timeout otherwise.
 
-use super::server::{Driver, Server};
+use super::server::{Driver, Server, arm};
 use super::session::{AppDriver, Phase, Session};
 use super::socket::Socket;
 use super::sys::has_unacknowledged_bytes;
 use super::table::Key;
-use crate::clock::{look_at, millis};
+use crate::clock::millis;
 use crate::control::Command;
 use crate::handler::Handler;
 use simoom_io::Closed;
@@ -122,8 +122,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.phase() == Phase::Lingering {
             self.app_driver.shorten_linger(session, DRAIN_LINGER_MS);
-            let look_ms = look_at(session.next_deadline_ms(), self.app_driver.now_ms);
-            self.wheel.bring_forward(key.index, look_ms);
+            arm(&mut self.wheel, key, session, self.app_driver.now_ms);
         }
     }
 
@@ -138,8 +137,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             return self.end(key, Closed::TimedOut);
         }
         self.app_driver.resume_linger(session, DRAIN_LINGER_MS);
-        let look_ms = look_at(session.next_deadline_ms(), self.app_driver.now_ms);
-        self.wheel.bring_forward(key.index, look_ms);
+        arm(&mut self.wheel, key, session, self.app_driver.now_ms);
     }
 
     /// Accepts all completed connections and closes the listeners.

@@ -129,6 +129,19 @@ pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> us
         + D::memory_bytes(settings)
 }
 
+/// Sets the timer for the next deadline of a connection, if it has one and no earlier timer.
+pub(super) fn arm<A: Application, S>(
+    wheel: &mut Wheel,
+    key: Key,
+    session: &Session<A, S>,
+    now_ms: u64,
+) {
+    let deadline_ms = session.next_deadline_ms();
+    if deadline_ms != NEVER {
+        wheel.bring_forward(key.index, look_at(deadline_ms, now_ms));
+    }
+}
+
 impl<A: Handler, D: Driver> Server<A, D> {
     /// Allocates all memory and registers the listeners and the command receiver.
     pub(super) fn new(
@@ -283,6 +296,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
     /// Visits a connection, then arranges what it waits for.
     pub(super) fn visit(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
+        // Not only events lead here: a connection that yielded goes on without one.
+        self.exporter.touch();
         let is_crowded = self.run_queue.len() + self.pending_events > CROWD;
         let shared = self.driver.shared();
         let mut context = VisitContext::new(&mut self.scratch, shared, is_crowded);
@@ -309,10 +324,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         if !self.driver.arrange(key, session) {
             return self.end(key, Closed::Aborted);
         }
-        let deadline_ms = session.next_deadline_ms();
-        if deadline_ms != NEVER {
-            self.wheel.bring_forward(key.index, look_at(deadline_ms, self.app_driver.now_ms));
-        }
+        arm(&mut self.wheel, key, session, self.app_driver.now_ms);
         match next {
             Next::Iteration => self.run_queue.push_again(key.index),
             Next::SendSpace => self.starved.push(key.index),

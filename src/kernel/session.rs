@@ -37,15 +37,13 @@ pub(super) struct Session<A: Application, S> {
     /// State of the transport for this connection.
     pub(super) io: S,
     pub(super) connection: Connection<A>,
-    /// Whether the FIN is sent.
-    lingers: bool,
     /// Bytes discarded since the FIN was sent.
     pub(super) lingered_bytes: u32,
     /// Bytes that the socket accepted since the send timeout started.
     pub(super) taken_bytes: u32,
     application_ms: u64,
     transport_ms: u64,
-    /// End of the linger timeout. A drain may check the connection earlier.
+    /// End of the linger timeout, once the FIN is sent. A drain may check the connection earlier.
     lingers_until_ms: u64,
 }
 
@@ -54,7 +52,6 @@ impl<A: Application, S> Session<A, S> {
         Session {
             io,
             connection: Connection::default(),
-            lingers: false,
             lingered_bytes: 0,
             taken_bytes: 0,
             application_ms: NEVER,
@@ -68,7 +65,7 @@ impl<A: Application, S> Session<A, S> {
         let flow = self.connection.flow;
         if flow.is_aborted() {
             Phase::Aborted
-        } else if self.lingers {
+        } else if self.lingers_until_ms != NEVER {
             Phase::Lingering
         } else if flow.is_closing() {
             Phase::Closing
@@ -83,9 +80,9 @@ impl<A: Application, S> Session<A, S> {
         self.application_ms.min(self.transport_ms)
     }
 
-    /// Whether the queued bytes are the last to be sent.
-    pub(super) fn sends_last(&self) -> bool {
-        self.phase() == Phase::Closing
+    /// Whether the next `bytes` of the queue are the last to be sent.
+    pub(super) fn sends_last_with(&self, bytes: u64) -> bool {
+        self.phase() == Phase::Closing && bytes == self.connection.queue.len()
     }
 
     /// Whether the transport holds no part of a request or an answer.
@@ -249,8 +246,8 @@ impl<A: Handler> AppDriver<A> {
 
     /// Starts the linger timeout after the FIN was sent.
     pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
-        session.lingers = true;
-        session.lingers_until_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
+        session.lingers_until_ms =
+            self.now_ms.saturating_add(millis(self.linger_timeout)).min(NEVER - 1);
         session.transport_ms = session.lingers_until_ms;
     }
 

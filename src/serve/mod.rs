@@ -1,11 +1,12 @@
 //! `simoom serve`: a [`Server`] for HTTP with content and memcached with a store, from command-line
 //! flags.
 
+mod access_log;
 mod reload;
 mod stored;
 
 use crate::app::content::{self, Content};
-use crate::app::http::Http;
+use crate::app::http::{Access, Http};
 use crate::app::memcached::{self, Memcached, Shared};
 use crate::clock;
 use crate::config;
@@ -16,6 +17,7 @@ use crate::metrics::{Registry, Snapshot};
 use crate::server::setup::Setup;
 use crate::server::{Builder, Factories, Server, Signals, UdpFactory, WorkerInfo};
 use crate::store::Store;
+use access_log::AccessLog;
 use reload::Reloads;
 use simoom_io::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,8 +48,9 @@ fn builder(config: &config::Serve) -> Result<Builder<impl Factories>> {
         .prepare("content", load_content(config, reloads.clone()))
         .memory("log queue", log::MEMORY_BYTES)
         .metrics(reloads.snapshot.clone())
-        .on_signal("SIGHUP", move || hangups.request())
-        .serve(http, make_http(config, reloads));
+        .on_signal("SIGHUP", move || hangups.request());
+    let (builder, access_log) = open_access_log(builder, config)?;
+    let builder = builder.serve(http, make_http(config, reloads, access_log));
     let builder = add_memory(builder, config.memcached)
         .serve(memcached, make_memcached(items.clone()))
         .udp(datagrams, make_udp(items.clone()));
@@ -62,6 +65,20 @@ fn builder(config: &config::Serve) -> Result<Builder<impl Factories>> {
         })
         .every_second(move |registry| items.maintain(registry));
     Ok(builder)
+}
+
+/// Opens the access log, if one is configured.
+fn open_access_log<L: Factories>(
+    builder: Builder<L>,
+    config: &config::Serve,
+) -> Result<(Builder<L>, Option<Arc<AccessLog>>)> {
+    let Some(path) = &config.access_log else { return Ok((builder, None)) };
+    let log = AccessLog::start(path, config.access_log_format)?;
+    let memory_bytes = Access::memory_bytes(config.connections as usize);
+    let reopened = log.clone();
+    let builder =
+        builder.memory("access log", memory_bytes).on_signal("SIGUSR1", move || reopened.reopen());
+    Ok((builder, Some(log)))
 }
 
 /// Loads the content while the server starts.
@@ -84,12 +101,17 @@ fn load_content(
 fn make_http(
     config: &config::Serve,
     reloads: Arc<Reloads>,
+    access_log: Option<Arc<AccessLog>>,
 ) -> impl Fn(WorkerInfo) -> Result<Http> + use<> {
     let config::Timeouts { header, idle, .. } = config.timeouts;
     let mut options = config.http_options;
     options.timeouts.head = Duration::from(header);
     options.timeouts.idle = Duration::from(idle);
-    move |worker| Ok(Http::following(reloads.current(worker.later)?, options))
+    move |worker| {
+        let access = access_log.as_ref().map(|log| log.worker(worker.connections));
+        let http = Http::following(reloads.current(worker.later)?, options);
+        Ok(http.with_access_log(access))
+    }
 }
 
 /// The store of memcached and the state that its handlers share. Created with the first handler,

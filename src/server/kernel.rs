@@ -10,9 +10,8 @@ use crate::kernel::listener::ListenError;
 use crate::kernel::{self, Listener, Poller, Reserved};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
-use crate::thread;
+use crate::{open_files, thread};
 use crossbeam_channel::bounded;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -172,14 +171,8 @@ pub(super) fn poller(transport: Transport) -> Result<Poller> {
 /// Raises the soft limit of open files for `connections`, up to the hard limit. Each connection
 /// takes a file descriptor. With a lower limit the server accepts as many connections as it can.
 fn allow_files(connections: u32, listeners: usize) {
-    let limit = getrlimit(Resource::Nofile);
     let wanted = u64::from(connections) + listeners as u64 + OTHER_FILES;
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let allowed = limit.maximum.map_or(wanted, |max| max.min(wanted));
-    // Cannot fail for values up to the hard limit.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
+    let allowed = open_files::allow(wanted);
     if allowed < wanted {
         tracing::warn!(
             "{connections} connections take up to {wanted} open files, and {allowed} are allowed: raise the limit \

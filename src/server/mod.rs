@@ -336,8 +336,8 @@ impl Server {
             Transport::Epoll | Transport::IoUring => return self.start_kernel(common),
             Transport::Xdp => xdp::open(common, interface)?,
             Transport::Auto => match xdp::open_if_possible(common, interface)? {
-                Ok(opened) => opened,
-                Err(reason) => {
+                xdp::Choice::Xdp(opened) => opened,
+                xdp::Choice::KernelSockets(reason) => {
                     tracing::warn!(interface, reason, "serving through kernel sockets, not AF_XDP");
                     return self.start_kernel(common);
                 }

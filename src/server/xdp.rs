@@ -96,21 +96,28 @@ pub(super) struct Opened {
     had_carrier: bool,
 }
 
-/// Opens an interface if this machine supports it. Otherwise returns the reason, and `--transport
-/// auto` uses kernel sockets. Invalid configuration is an error.
+/// The result of `--transport auto`.
+pub(super) enum Choice {
+    /// The interface is open.
+    Xdp(Opened),
+    /// AF_XDP does not work on it, for this reason.
+    KernelSockets(String),
+}
+
+/// Opens an interface if this machine supports it. Invalid configuration is an error.
 pub(super) fn open_if_possible<L: Factories>(
     common: &Common<'_, L>,
     interface: &str,
-) -> Result<Result<Opened, String>> {
+) -> Result<Choice> {
     let facts = probe::facts(Some(interface))
         .map_err(|error| Error::failed(format!("--interface {interface}: {error}")))?;
     let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
     if let Some(choice) = choice.filter(|choice| choice.transport != Transport::Xdp) {
-        return Ok(Err(choice.reason));
+        return Ok(Choice::KernelSockets(choice.reason));
     }
     match open(common, interface) {
-        Err(Error::Failed(reason)) => Ok(Err(reason)),
-        outcome => outcome.map(Ok),
+        Err(Error::Failed(reason)) => Ok(Choice::KernelSockets(reason)),
+        outcome => outcome.map(Choice::Xdp),
     }
 }
 
@@ -119,14 +126,16 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let setup = common.setup;
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
     let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
-    let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
-    let workers = (queues as usize).min(setup.cores.len());
-    check_sleepable(queues as usize, workers)?;
-    let options = OpenOptions {
+    let mut options = OpenOptions {
         mode: mode(setup.xdp_mode),
         busy_poll: setup.busy_poll,
         ..OpenOptions::new(interface)
     };
+    let queues = options.queue_count().map_err(|error| Error::failed(error.to_string()))?;
+    // The memory plan, the program and the sockets are for the same number of queues.
+    options.queues = Some(queues);
+    let workers = (queues as usize).min(setup.cores.len());
+    check_sleepable(queues as usize, workers)?;
     plan::check_xdp(common, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
     let had_carrier = host.interface().carrier;
     let (device, queues) =
@@ -341,14 +350,14 @@ pub(super) fn secret() -> Result<[u64; 4]> {
 
 /// Sets the options that depend on the device: the MTU and checksum offloads.
 pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
-    stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), stack);
+    stack.mtu = stack_mtu(facts.mtu_bytes, device.frame_bytes(), stack);
     if drivers::leaves_checksums_partial(device.driver()) {
         stack.checksums = ChecksumPolicy::AcceptPartial;
     }
 }
 
-/// The MTU of the interface, limited to a frame that fits in one chunk.
-fn stack_mtu(mtu_bytes: u32, chunk_bytes: usize, stack: &Config) -> u16 {
+/// The MTU of the interface, limited to the longest frame of the device.
+fn stack_mtu(mtu_bytes: u32, frame_bytes: usize, stack: &Config) -> u16 {
     let overhead = stack.frame_bytes() - usize::from(stack.mtu);
-    (mtu_bytes as usize).clamp(576, chunk_bytes - overhead) as u16
+    (mtu_bytes as usize).clamp(576, frame_bytes - overhead) as u16
 }

@@ -22,7 +22,9 @@ impl Device {
     /// Returns the device, each bound queue, and for each a pool with the frames left over by its
     /// fill ring.
     pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
-        let (program, steering) = Steering::load(options.queue_count()?)?;
+        let count = options.queue_count()?;
+        let options = &OpenOptions { queues: Some(count), ..options.clone() };
+        let (program, steering) = Steering::load(count)?;
         let ifindex = features::interface_index(&options.interface)?;
         let groups = Groups::new(ifindex).map_err(af_xdp::Error::Socket)?;
         let (device, queues) = af_xdp::Device::open(options, program)?;
@@ -47,6 +49,13 @@ impl Device {
     /// The memory of all its frames.
     pub fn umem(&self) -> &Arc<Umem> {
         self.device.umem()
+    }
+
+    /// The longest frame that the queues carry in both directions, in bytes. Without multi-buffer a
+    /// received frame must fit into the chunk behind the headroom of the kernel.
+    pub fn frame_bytes(&self) -> usize {
+        let umem = self.device.umem();
+        if self.device.multi_buffer() { umem.chunk_bytes() } else { umem.receive_bytes() }
     }
 
     /// Steers claimed traffic to the queues from now on.

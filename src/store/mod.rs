@@ -217,6 +217,9 @@ impl Store {
 }
 
 #[cfg(test)]
+#[path = "interleaving_tests.rs"]
+mod interleaving_tests;
+#[cfg(test)]
 #[path = "keep_tests.rs"]
 mod keep_tests;
 #[cfg(test)]

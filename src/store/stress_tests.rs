@@ -104,6 +104,41 @@ fn values_are_whole_and_nothing_leaks_while_threads_store_fetch_evict_and_expire
 }
 
 #[test]
+fn a_reader_that_panics_leaves_no_pin() {
+    let store = store(1 << 20, 64 << 10);
+    for bytes in [10, 60_000] {
+        super::tests::set(&store, b"k", &vec![b'v'; bytes]);
+        let crash = |hold: &(dyn Fn() + Sync)| {
+            let panicked = std::thread::scope(|scope| scope.spawn(hold).join().is_err());
+            assert!(panicked);
+            assert_eq!(store.statistics().frames_pinned, 0, "{bytes} bytes");
+        };
+        crash(&|| {
+            let _guard = store.guard(b"k", NOW).unwrap();
+            panic!("injected while a guard is held");
+        });
+        crash(&|| {
+            let item = store.get(b"k", NOW).unwrap();
+            let _another = item.clone();
+            panic!("injected while an item is held");
+        });
+        crash(&|| {
+            let _fetched = store.fetch(b"k", &Fetch::default(), NOW).unwrap();
+            let _reservation = store.reserve(&new(b"k", 10, 0), NOW).unwrap();
+            panic!("injected while an item and a reservation are held");
+        });
+        crash(&|| {
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                cursor = store.dump(at, 10, NOW, &mut |_| panic!("injected in a visitor"));
+            }
+        });
+    }
+    assert!(store.is_sound());
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
 fn no_increment_is_lost() {
     let store = store(1 << 20, 64 << 10);
     let up = Count { delta: 1, create: Some((1, 0)), ..Count::default() };
@@ -202,8 +237,14 @@ fn histories(store: &Store, keys: usize, rounds: usize) -> Vec<Vec<Vec<Timed>>> 
             };
             let start = clock.fetch_add(1, SeqCst);
             let event = match random.below(10) {
-                0 | 1 => {
-                    assert!(matches!(store_it(Commit::default()), Outcome::Stored { .. }));
+                choice @ (0 | 1) => {
+                    let text = fresh.to_string();
+                    let new = new(&name, text.len(), 0);
+                    let outcome = match choice {
+                        0 => store_it(Commit::default()),
+                        _ => store.set(&new, text.as_bytes(), NOW).unwrap(),
+                    };
+                    assert!(matches!(outcome, Outcome::Stored { .. }));
                     Event::Set(fresh)
                 }
                 2 => {

@@ -7,7 +7,7 @@
 use super::Worker;
 use super::handover::Passed;
 use crate::handler::Handler;
-use af_xdp::{BURST, Frame, FrameIo, Umem};
+use af_xdp::{BURST, Frame, FrameIo};
 use simoom_tcp::Packet;
 
 /// Maximum of buffers in one burst. The longest packet, 64 KiB, has at most 35. A packet of more
@@ -57,12 +57,11 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if frames.is_empty() {
             return;
         }
-        let umem = self.outbound.umem();
         while !frames.is_empty() {
             // A short burst does not clear long lists.
             let (taken, strays) = match frames.len() {
-                ..=FEW => self.burst::<FEW, FEW>(&umem, frames, passed),
-                _ => self.burst::<PARTS, BURST>(&umem, frames, passed),
+                ..=FEW => self.burst::<FEW, FEW>(frames, passed),
+                _ => self.burst::<PARTS, BURST>(frames, passed),
             };
             self.put_away(frames.drain(..taken), strays, passed);
         }
@@ -72,13 +71,12 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     /// their number of frames, and a bit mask of the packets for another worker.
     fn burst<const P: usize, const N: usize>(
         &mut self,
-        umem: &Umem,
         frames: &[Frame],
         passed: Passed,
     ) -> (usize, u64) {
         let mut parts: [&[u8]; P] = [&[]; P];
         for (part, frame) in parts.iter_mut().zip(frames) {
-            *part = umem.bytes(frame);
+            *part = self.umem.bytes(frame);
         }
         let last = frames.len().min(P) - 1;
         let mut packets = [Packet(&[]); N];

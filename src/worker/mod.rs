@@ -24,7 +24,7 @@ use crate::clock::{Clock, NEVER};
 use crate::control::{Command, CommandReceiver};
 use crate::handler::{Handler, count_port};
 use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
-use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue};
+use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue, Umem};
 use conflicts::Conflicts;
 use handover::Handover;
 use idle::Idle;
@@ -81,6 +81,8 @@ pub struct Worker<A: Handler, Q = Queue> {
     stack: Stack<A>,
     app: A,
     outbound: Outbound<Q>,
+    /// That of `outbound`: received packets are read while the stack transmits.
+    umem: Arc<Umem>,
     frames: Vec<Frame>,
     handover: Handover,
     commands: CommandReceiver,
@@ -178,10 +180,13 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         for (port, limit) in ports {
             stack.listen_with_limit(port, limit);
         }
+        let outbound = Outbound::new(queues);
+        let umem = outbound.umem().clone();
         Worker {
             stack,
             app,
-            outbound: Outbound::new(queues),
+            outbound,
+            umem,
             frames: Vec::with_capacity(4 * BURST),
             handover,
             commands,

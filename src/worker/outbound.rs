@@ -43,8 +43,8 @@ impl<Q: FrameIo> Outbound<Q> {
         &self.queues
     }
 
-    pub(crate) fn umem(&self) -> Arc<Umem> {
-        self.umem.clone()
+    pub(crate) fn umem(&self) -> &Arc<Umem> {
+        &self.umem
     }
 
     /// Appends about `max` frames that queue `index` received to `frames`.

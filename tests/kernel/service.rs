@@ -201,8 +201,8 @@ pub(crate) fn need_io_uring() -> bool {
     simoom::kernel::io_uring().inspect_err(|reason| crate::common::skip(reason)).is_ok()
 }
 
-/// Workers that serve [`Lines`], or another handler, on one port of the loopback address, until this
-/// is dropped.
+/// Workers that serve [`Lines`], or another handler, on one port of the loopback address, until
+/// this is dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) registry: Registry,
@@ -312,6 +312,20 @@ impl Service {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Waits until all that clients have sent lies in the sockets of the workers. Loopback delivers
+    /// at once, unless the machine is busy.
+    pub(crate) fn wait_for_requests(&self) {
+        let port = format!(":{:04X}", self.address.port());
+        let is_delivered = |line: &str| {
+            // Number, local and remote address, state, bytes to send and to read.
+            let words: Vec<&str> = line.split_whitespace().collect();
+            !words[2].ends_with(&port) || words[4].starts_with("00000000:")
+        };
+        self.wait_until("all requests", |_| {
+            std::fs::read_to_string("/proc/net/tcp").unwrap().lines().skip(1).all(is_delivered)
+        });
     }
 
     pub(crate) fn wait_for(&self, name: &str, value: u64) {

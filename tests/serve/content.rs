@@ -13,6 +13,8 @@ over_all!(
     a_changed_file_is_served_without_a_signal,
     content_switched_under_load_is_never_mixed,
     curl_decodes_what_was_compressed_beforehand,
+    the_access_log_has_each_answer,
+    a_password_is_verified_while_others_are_served,
 );
 
 /// Replaces a file in one step.
@@ -121,6 +123,75 @@ fn curl_decodes_what_was_compressed_beforehand(transport: Transport) {
     client.send("GET /b.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
     client.answer().is(200, &zipped);
     client.expect("/none", &site.content("/12"));
+}
+
+fn the_access_log_has_each_answer(transport: Transport) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let plan = Plan::new(transport).with(&format!("--access-log {}", log.display()));
+    let Some(site) = plan.start() else { return };
+    let client_address = site.network.address(2).to_string();
+    let mut client = site.connect();
+    client.send("GET /12?a HTTP/1.1\r\nHost: a\r\nUser-Agent: \"me\r\nReferer: /r\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    client.send("POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
+    // The content comes after the head was handled.
+    site.serves_others();
+    client.send("abc");
+    assert_eq!(client.answer().status, 405);
+    client.send("BAD\r\n\r\n");
+    assert_eq!(client.answer().status, 400);
+    let mut lines = Vec::new();
+    wait_until("all lines are written", PATIENCE, || {
+        let text = fs::read_to_string(&log).unwrap();
+        lines =
+            text.lines().filter(|line| !line.ends_with(" \"-\" \"-\"")).map(String::from).collect();
+        text.lines().count() == 6
+    });
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(
+        text.lines().all(|line| line.starts_with(&format!("{client_address} - - ["))),
+        "{text}"
+    );
+    assert!(lines[0].contains("\"GET /12?a HTTP/1.1\" 200 "), "{text}");
+    assert!(lines[0].ends_with(" \"/r\" \"\\x22me\""), "{text}");
+    assert!(text.contains("\"POST /none HTTP/1.1\" 405 "), "{text}");
+    assert!(text.contains("\"-\" 400 "), "{text}");
+    fs::rename(&log, log.with_extension("old")).unwrap();
+    site.process.signal(rustix::process::Signal::USR1);
+    wait_until("the log is opened again", PATIENCE, || log.exists());
+    site.connect().expect("/12", &site.content("/12"));
+    wait_until("the new file has the line", PATIENCE, || {
+        fs::read_to_string(&log).unwrap().lines().count() == 1
+    });
+    assert_eq!(site.counter("http_access_log_lost"), 0);
+}
+
+fn a_password_is_verified_while_others_are_served(transport: Transport) {
+    // "secret" with a cost of 10: some 100 ms.
+    const USER: &str = "me:$2b$10$KIXxPfEtk4LsYiJAm7JwTuQHkAS6Rvi1bSPtYy0TwvR8F6oTqjwbK\n";
+    let directory = tempfile::tempdir().unwrap();
+    let (users, config) = (directory.path().join("users"), directory.path().join("simoom.toml"));
+    fs::write(&users, USER).unwrap();
+    fs::write(&config, format!("[[auth]]\npath = \"/4k\"\nusers = {users:?}\n")).unwrap();
+    let plan = Plan::new(transport).with(&format!("--config {}", config.display()));
+    let Some(site) = plan.start() else { return };
+    let mut client = site.connect();
+    client.request("/4k");
+    assert_eq!(client.answer().status, 401);
+    // Each password is new, so each is verified. Other connections are served meanwhile.
+    let mut waiting: Vec<Client> = (0..4).map(|_| site.connect()).collect();
+    for (number, client) in waiting.iter_mut().enumerate() {
+        let credentials = ["bWU6YQ==", "bWU6Yg==", "bWU6Yw==", "bWU6ZA=="][number];
+        client.send(format!(
+            "GET /4k HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n"
+        ));
+    }
+    site.serves_others();
+    for client in &mut waiting {
+        assert_eq!(client.answer().status, 401);
+        client.expect("/12", &site.content("/12"));
+    }
 }
 
 #[test]

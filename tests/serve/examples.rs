@@ -24,6 +24,7 @@ crate::over_all! {
     another_server_is_asked_and_its_answers_come_in_order,
     a_client_that_is_gone_before_its_answer_disturbs_nobody,
     a_drain_waits_for_answers_that_come_later,
+    no_client_gets_more_or_less_than_its_own_answer,
 }
 
 /// A server between two namespaces.
@@ -262,6 +263,35 @@ fn a_client_that_is_gone_before_its_answer_disturbs_nobody(transport: Transport)
     assert_eq!(&got, b"re: b\n");
     let totals = bed.server.stop().unwrap();
     assert_eq!(value_of(&totals, "completions"), Some(2), "{totals:?}");
+}
+
+/// The asked server answers twice, then half, then restarts its connection.
+fn no_client_gets_more_or_less_than_its_own_answer(transport: Transport) {
+    let Some(network) = need_root().then(|| Network::new(1).unwrap()) else { return };
+    let listener = network.server.run(|| TcpListener::bind("127.0.0.1:0")).unwrap();
+    let at = listener.local_addr().unwrap();
+    let bed = Bed::start_in(network, transport, move || forward::server(at, 1));
+    let mut client = bed.connect();
+    let mut expect = |line: &str, answer: &str, end: fn(&TcpStream), expected: &str| {
+        client.write_all(line.as_bytes()).unwrap();
+        let mut asked = BufReader::new(listener.accept().unwrap().0);
+        let mut got = String::new();
+        asked.read_line(&mut got).unwrap();
+        assert_eq!(got, line);
+        asked.get_mut().write_all(answer.as_bytes()).unwrap();
+        end(asked.get_ref());
+        let mut got = vec![0; expected.len()];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(String::from_utf8(got).unwrap(), expected, "{line}");
+        asked
+    };
+    let close = |stream: &TcpStream| stream.shutdown(Shutdown::Both).unwrap();
+    // Each line comes on a new connection: the one before is out of step, half closed, or closed.
+    let mut kept = expect("a\n", "1\n2\n", |_| {}, "1\n");
+    drop(expect("b\n", "half", close, "ERROR\n"));
+    assert_eq!(kept.read_line(&mut String::new()).unwrap_or(0), 0, "nothing more was asked there");
+    drop(expect("c\n", "3\n", close, "3\n"));
+    drop(expect("d\n", "4\n", |_| {}, "4\n"));
 }
 
 fn a_drain_waits_for_answers_that_come_later(transport: Transport) {

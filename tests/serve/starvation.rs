@@ -225,7 +225,7 @@ fn a_burst_of_appends_lets_others_be_served(transport: Transport) {
         len.parse::<usize>().unwrap() - LEN
     });
     assert!(seen.len() >= SEEN_MIN, "the burst was seen at {seen:?} of {APPENDS}");
-    site.wait_for("turns_used_up", SEEN_MIN as u64);
+    site.wait_for("shares_used_up", SEEN_MIN as u64);
 }
 
 fn a_burst_of_dumps_lets_others_be_served(transport: Transport) {

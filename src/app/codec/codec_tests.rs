@@ -244,3 +244,38 @@ fn frames_without_answers_go_on_in_the_next_iterations() {
     assert!(frames.windows(2).all(|pair| pair[1] - pair[0] <= 512), "{frames:?}");
     assert!(frames[0] <= 512 && frames.last() == Some(&3000), "{frames:?}");
 }
+
+#[test]
+fn many_frames_are_answered_before_the_client_reads() {
+    let frames = 30_000;
+    let text: String = (0..frames).map(|number| format!("{number}\n")).collect();
+    let expected: String = (0..frames).map(|number| format!("{number}\r\n")).collect();
+    let echo = |line: &[u8], call: &mut Call<'_, Lines>| call.answer(line);
+    for answers_max_bytes in [64 << 20, 4 << 10] {
+        let options = Options { answers_max_bytes, ..Options::default() };
+        let app = Framed::new(Lines::default(), echo).with_options(options);
+        let mut line = Line::open_with(app, 7, Pool::new(5, 3));
+        for piece in text.as_bytes().chunks(1400) {
+            line.offer(piece);
+            while line.iterate() {}
+            let waiting = line.app.waiting_bytes();
+            assert!(waiting <= answers_max_bytes.max(text.len() * 2), "{waiting}");
+        }
+        let is_ahead = answers_max_bytes > expected.len() * 4;
+        assert_eq!(line.buffered() == 0, is_ahead, "{answers_max_bytes}");
+        assert_eq!(String::from_utf8(line.take()).unwrap(), expected);
+        assert_eq!((line.app.waiting_bytes(), line.buffered()), (0, 0));
+    }
+}
+
+#[test]
+fn answers_that_wait_are_freed_with_their_connection() {
+    let shared: std::sync::Arc<[u8]> = vec![b's'; 30_000].into();
+    let share = move |_: &[u8], call: &mut Call<'_, Lines>| call.output().share(shared.clone());
+    let mut line = Line::open_with(Framed::new(Lines::default(), share), 7, Pool::new(5, 3));
+    line.offer(&b"x\n".repeat(100));
+    assert!(line.buffered() > 0, "shared bytes may be pinned: few of them wait");
+    assert!(line.app.waiting_bytes() > 30_000, "{}", line.app.waiting_bytes());
+    line.close();
+    assert_eq!(line.app.waiting_bytes(), 0);
+}

@@ -18,6 +18,9 @@ const KEPT_MAX_BYTES: usize = OVERFULL_BYTES / 2;
 /// Allocation step if a codec does not know how many bytes are missing.
 const GATHER_BYTES: usize = 4 << 10;
 
+/// Shared bytes in the answers of a connection that answers ahead. A store may have pinned them.
+const SHARED_AHEAD_MAX_BYTES: usize = 64 << 10;
+
 /// The error for a frame that exceeds the codec's limit.
 const TOO_LONG: &str = "frame too long";
 
@@ -34,6 +37,11 @@ pub struct Options {
     /// malformed. The default is 64 MiB. The memory plan does not include it: add it with
     /// [`Builder::memory`](crate::Builder::memory), for each worker.
     pub gathered_max_bytes: usize,
+    /// Limit of all answers of one worker that wait for clients to read, in bytes. One connection
+    /// may hold a quarter. A client may so send many frames before it reads an answer. Above the
+    /// limit, frames wait until their client reads. The default is 64 MiB. The memory plan does not
+    /// include it.
+    pub answers_max_bytes: usize,
 }
 
 impl Default for Options {
@@ -42,6 +50,7 @@ impl Default for Options {
             frame_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(3600),
             gathered_max_bytes: 64 << 20,
+            answers_max_bytes: 64 << 20,
         }
     }
 }
@@ -105,6 +114,8 @@ pub struct Framed<C, S> {
     options: Options,
     /// Bytes in gathered frames.
     held: usize,
+    /// Bytes in answers that wait for capacity.
+    waiting: usize,
     draining: bool,
     counters: Counters,
 }
@@ -154,6 +165,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             service,
             options: Options::default(),
             held: 0,
+            waiting: 0,
             draining: false,
             counters: Counters::default(),
         }
@@ -175,6 +187,11 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         &self.counters
     }
 
+    /// Bytes of waiting answers in memory.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting
+    }
+
     /// Bytes of incomplete frames in memory.
     pub fn gathered_bytes(&self) -> usize {
         self.held
@@ -186,16 +203,18 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
-        let mut at = 0;
+        let (mut at, mut is_full) = (0, false);
         let waiting = loop {
-            if !self.send_rest(conn, reply) {
-                break Waiting::Idle;
-            }
+            let is_sent = self.send_rest(conn, reply);
             if conn.closing {
-                at = bytes.len();
+                at = if is_sent { bytes.len() } else { at };
                 break Waiting::Idle;
             }
-            if conn.share.is_used_up() || !reply.has_capacity() {
+            if conn.share.is_used_up() {
+                break Waiting::Idle;
+            }
+            is_full = !is_sent || !reply.has_capacity();
+            if is_full && !self.answers_ahead(conn) {
                 break Waiting::Idle;
             }
             match self.step(conn, &bytes[at..], reply) {
@@ -204,7 +223,12 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             }
             conn.share.count();
         };
+        if is_full && self.answers_ahead(conn) {
+            reply.read_on();
+        }
         conn.share.settle(reply);
+        // The end of a frame is awaited once the client has read the answers before it.
+        let waiting = if conn.rest.is_some() { Waiting::Idle } else { waiting };
         self.wait(conn, waiting, reply);
         at
     }
@@ -312,16 +336,30 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         }
     }
 
+    /// Whether frames may be answered though answers wait for capacity. Some clients send all their
+    /// requests before they read.
+    fn answers_ahead(&self, conn: &ConnectionOf<C, S>) -> bool {
+        let max = self.options.answers_max_bytes;
+        let fits =
+            |rest: &Output| rest.held() < max / 4 && rest.unshared_bytes() < SHARED_AHEAD_MAX_BYTES;
+        self.waiting < max && conn.rest.as_deref().is_none_or(fits)
+    }
+
     /// Queues the service's answers. Stores the part without capacity.
     fn deliver(&mut self, conn: &mut ConnectionOf<C, S>, reply: &mut Reply<'_, Blob>) {
         let output = &mut self.encoder.output;
-        if output.send(reply) {
+        if let Some(rest) = &mut conn.rest {
+            self.waiting -= rest.held();
+            rest.append(output);
+            self.waiting += rest.held();
+        } else if output.send(reply) {
             output.clear();
             if conn.closing {
                 reply.close();
             }
         } else {
             self.counters.framed_held_answers += 1;
+            self.waiting += output.held();
             conn.rest = Some(Box::new(std::mem::take(output)));
         }
     }
@@ -330,6 +368,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
     fn send_rest(&mut self, conn: &mut ConnectionOf<C, S>, reply: &mut Reply<'_, Blob>) -> bool {
         let Some(rest) = &mut conn.rest else { return true };
         let queued = reply.queued();
+        self.waiting -= rest.held();
         let is_sent = rest.send(reply);
         if reply.queued() > queued {
             // The client has read some bytes, so restart its timeout.
@@ -340,6 +379,8 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             if conn.closing {
                 reply.close();
             }
+        } else {
+            self.waiting += rest.held();
         }
         is_sent
     }
@@ -432,7 +473,7 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
 
     fn closed(&mut self, conn: &mut Self::Conn, _: Closed) {
         self.release(conn);
-        conn.rest = None;
+        self.waiting -= conn.rest.take().map_or(0, |rest| rest.held());
     }
 }
 

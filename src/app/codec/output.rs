@@ -15,6 +15,8 @@ pub struct Output {
     sent: usize,
     /// Shares already queued.
     shared: usize,
+    /// Bytes of the shares that are not queued.
+    unshared_bytes: usize,
 }
 
 /// A range of shared bytes.
@@ -39,6 +41,7 @@ impl Output {
             return self.copy(bytes.as_slice());
         }
         let (blob, range) = bytes.into_blob();
+        self.unshared_bytes += range.len();
         self.shares.push(Share { at: self.bytes.len(), blob, range });
     }
 
@@ -51,6 +54,36 @@ impl Output {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.shares.clear();
+        (self.sent, self.shared, self.unshared_bytes) = (0, 0, 0);
+    }
+
+    /// Bytes in memory, with shared ones.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len() + self.unshared_bytes
+    }
+
+    /// Bytes of the shares that are not queued. A store may have pinned them.
+    pub(super) fn unshared_bytes(&self) -> usize {
+        self.unshared_bytes
+    }
+
+    /// Moves all of `other`, of which nothing is queued, behind these answers.
+    pub(super) fn append(&mut self, other: &mut Output) {
+        if self.sent > self.bytes.len() / 2 {
+            self.forget_sent();
+        }
+        let base = self.bytes.len();
+        self.bytes.append(&mut other.bytes);
+        let behind = |share: Share| Share { at: base + share.at, ..share };
+        self.shares.extend(other.shares.drain(..).map(behind));
+        self.unshared_bytes += other.unshared_bytes;
+        other.clear();
+    }
+
+    fn forget_sent(&mut self) {
+        self.bytes.drain(..self.sent);
+        self.shares.drain(..self.shared);
+        self.shares.iter_mut().for_each(|share| share.at -= self.sent);
         (self.sent, self.shared) = (0, 0);
     }
 
@@ -66,6 +99,7 @@ impl Output {
             let copied = self.copy_to_share(CAPACITY_COPY_BYTES, reply);
             let Some(share) = self.shares.get(self.shared) else { continue };
             if share.at == self.sent {
+                self.unshared_bytes -= share.range.len();
                 reply.share(share.blob.clone(), share.range.clone());
                 self.shared += 1;
                 self.copy_to_share(CAPACITY_COPY_BYTES - copied, reply);

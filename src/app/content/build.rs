@@ -257,6 +257,14 @@ impl Builder {
             let redirect = self.redirect(status, "", &fields);
             rules.redirects.push((rule.from.clone(), rule.to.clone(), redirect));
         }
+        for rule in &site.auth {
+            // RFC 9110 §11.6.1, RFC 7617 §2.1.
+            let realm =
+                format!("WWW-Authenticate: Basic realm=\"{}\", charset=\"UTF-8\"\r\n", rule.realm);
+            let rendered = Rendered::status_body(Status::Unauthorized, &(realm + &fields));
+            let page = self.page(Status::Unauthorized, rendered);
+            rules.auth.push((rule.path.clone(), rule.users.clone(), page));
+        }
         for code in ERROR_PAGE_STATUSES {
             let Some(status) = Status::of_code(code) else { continue };
             let own = site.error_pages.iter().find(|(of, _)| *of == code);

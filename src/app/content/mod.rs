@@ -10,6 +10,7 @@
 //! them, [`build`] applies the rules of [`site`] and renders the responses. [`rules`] remains for
 //! requests whose path has no file.
 
+mod auth;
 mod build;
 mod charset;
 mod coding;
@@ -32,6 +33,7 @@ mod table;
 mod walk;
 mod watch;
 
+pub use auth::{AuthRule, Users, check_realm};
 pub(crate) use coding::{Choice, choose};
 pub use current::{ContentCounters, Current};
 pub(crate) use file::File;

@@ -3,11 +3,13 @@
 //! A request comes here only if the lookup of its path found nothing or [`Entry::Ruled`]. No rule
 //! allocates.
 
+use super::auth::{self, Access, Users};
 use super::pattern::{Captures, Insert, Pattern, Template};
 use super::site::Site;
 use super::table::Table;
 use super::{Content, Entry};
 use crate::app::http::response::Status;
+use std::sync::Arc;
 
 /// Rewrites that one request may follow, so that a loop ends.
 const REWRITES_MAX: usize = 8;
@@ -17,6 +19,8 @@ const PATH_MAX_BYTES: usize = 2048;
 /// The rules of one site.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
+    /// Pattern, users, and the page that asks for a password.
+    pub(super) auth: Vec<(Pattern, Arc<Users>, u32)>,
     /// Pattern, location, and the index of the redirect without a location.
     pub(super) redirects: Vec<(Pattern, Template, u32)>,
     rewrites: Vec<(Pattern, Template)>,
@@ -34,6 +38,10 @@ pub(crate) enum Outcome {
     /// A redirect to the location that was written, with its length.
     Moved(u32, usize),
     NotFound,
+    /// The page that asks for a password.
+    Denied(u32),
+    /// The password is not verified yet.
+    Pending,
     /// The location does not fit.
     TooLong,
 }
@@ -54,7 +62,7 @@ impl Rules {
 
     /// Whether any rule may apply to a path that has a file.
     pub(super) fn apply_to_files(&self) -> bool {
-        !self.redirects.is_empty() || !self.rewrites.is_empty()
+        !(self.redirects.is_empty() && self.rewrites.is_empty() && self.auth.is_empty())
     }
 
     /// Whether a rule applies to the path, even if it has a file.
@@ -62,15 +70,31 @@ impl Rules {
         let mut patterns = self.redirects.iter().map(|(pattern, ..)| pattern);
         patterns.any(|pattern| pattern.matches(path))
             || self.rewrites.iter().any(|(pattern, _)| pattern.matches(path))
+            || self.auth.iter().any(|(pattern, ..)| pattern.matches(path))
     }
 }
 
 impl Content {
-    /// Applies the rules of a site to a path without a plain entry. Writes a location to
-    /// `location`.
+    /// Applies the rules of a site to a path without a plain entry. `authorization` is the value of
+    /// that field. Writes a location to `location`.
     #[cold]
-    pub(crate) fn resolve(&self, site: u32, path: &[u8], location: &mut [u8]) -> Outcome {
+    pub(crate) fn resolve(
+        &self,
+        site: u32,
+        path: &[u8],
+        authorization: Option<&[u8]>,
+        location: &mut [u8],
+    ) -> Outcome {
         let table = &self.sites[site as usize];
+        // The first rule that matches decides, so that a part may have other users than the whole.
+        let mut auth = table.rules().auth.iter();
+        if let Some((_, users, page)) = auth.find(|(pattern, ..)| pattern.matches(path)) {
+            match auth::check(users, authorization) {
+                Access::Granted => {}
+                Access::Denied => return Outcome::Denied(*page),
+                Access::Pending => return Outcome::Pending,
+            }
+        }
         for (pattern, to, redirect) in &table.rules().redirects {
             if let Some(captures) = pattern.captures(path) {
                 let filled = to.fill(&captures, Insert::Encoded, location);

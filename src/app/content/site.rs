@@ -2,6 +2,7 @@
 //!
 //! The configuration creates them. [`super::load`] compiles them with the files of the site.
 
+use super::auth::AuthRule;
 use super::media_type::Types;
 use super::pattern::{Pattern, Template};
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub struct Site {
     pub redirects: Vec<RedirectRule>,
     /// Paths that are answered with the file of another path.
     pub rewrites: Vec<RewriteRule>,
+    /// Paths that need a password.
+    pub auth: Vec<AuthRule>,
     /// Paths to look for if the path of a request has no file. `$0` is that path.
     pub try_files: Vec<Template>,
     /// Files that replace the short pages of errors, by status.
@@ -71,7 +74,7 @@ pub const ERROR_PAGE_STATUSES: [u16; 5] = [404, 405, 406, 412, 416];
 /// Limit of the length of a field, name and value, in bytes.
 const FIELD_MAX_BYTES: usize = 2048;
 /// Fields that the server sets itself, because they describe the message or the file.
-const OWN_FIELDS: [&str; 14] = [
+const OWN_FIELDS: [&str; 15] = [
     "accept-ranges",
     "connection",
     "content-encoding",
@@ -86,6 +89,7 @@ const OWN_FIELDS: [&str; 14] = [
     "server",
     "transfer-encoding",
     "upgrade",
+    "www-authenticate",
 ];
 
 /// Checks a field for responses. An error says what is wrong.

@@ -1,5 +1,5 @@
-//! Watches the directories of the content (inotify(7)). Input: directories. Output: whether anything
-//! in them changed.
+//! Watches the directories of the content (inotify(7)). Input: directories. Output: whether
+//! anything in them changed.
 
 use super::Content;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,18 +1,21 @@
 //! The state of a connection and its deadline.
 
 use super::Http;
+use super::access::AddressIndex;
 use super::body::Discard;
 use super::head::Search;
 use super::options::Timeouts;
 use super::response::{Persistence, Status};
 use crate::app::Blob;
-use simoom_io::Reply;
+use simoom_io::{Duration, Reply};
 
 /// The state of one connection.
 #[derive(Debug, Default)]
 pub struct Connection {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
+    /// The peer's address, for the access log.
+    pub(super) address: AddressIndex,
     /// The number of answered requests.
     pub(super) requests: u32,
 }
@@ -49,6 +52,7 @@ impl Deadline {
             reply.set_timeout(Some(match waiting {
                 Waiting::Head => timeouts.head,
                 Waiting::Body => timeouts.body,
+                Waiting::Password => PASSWORD_CHECK_PERIOD,
                 Waiting::Idle | Waiting::Unset => timeouts.idle,
             }));
         }
@@ -64,7 +68,10 @@ impl Deadline {
 /// the answer is queued.
 const LONG_BYTES: u64 = 16 << 10;
 
-const _: () = assert!(size_of::<Connection>() <= 36);
+const _: () = assert!(size_of::<Connection>() <= 40);
+/// Interval at which a request looks whether its password is verified.
+const PASSWORD_CHECK_PERIOD: Duration = Duration::from_millis(20);
+
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) enum Phase {
     Head(Search),
@@ -92,6 +99,8 @@ pub(in crate::app) enum Waiting {
     Head,
     /// The rest of a request's content.
     Body,
+    /// The verification of a password. The head of the request remains in the input.
+    Password,
 }
 
 /// A selected answer, small enough to store in the connection.
@@ -123,6 +132,8 @@ pub(in crate::app) enum Body {
     Moved(u32, u16),
     /// The site's own page for an error, or its answer to OPTIONS.
     Page(u32),
+    /// None yet: the password is being verified.
+    Pending,
     /// 416 for a file.
     Unsatisfiable(u32),
     Status(Status),

@@ -72,6 +72,8 @@ simoom_io::counters! {
         http_pipeline_limits,
         /// Connections closed because no HTTP request arrived.
         http_idle_timeouts,
+        /// Records of the access log that were lost because its file was written too slowly.
+        http_access_log_lost,
     }
 }
 

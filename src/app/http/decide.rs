@@ -43,7 +43,10 @@ impl Http {
             Some(Entry::File(index)) => index,
             Some(Entry::Redirect(index)) => return Ok(Body::Redirect(index)),
             Some(Entry::Ruled(_)) | None => {
-                match self.content.resolve(site, path, &mut self.location) {
+                let authorization = request.values("Authorization").next();
+                match self.content.resolve(site, path, authorization, &mut self.location) {
+                    Outcome::Denied(page) => return Ok(Body::Page(page)),
+                    Outcome::Pending => return Ok(Body::Pending),
                     Outcome::File(index) => index,
                     Outcome::Redirect(index) => return Ok(Body::Redirect(index)),
                     Outcome::Moved(index, len) => return Ok(Body::Moved(index, len as u16)),

@@ -27,6 +27,7 @@
 //! clock. The transport passes the time of day to [`Http::clock`], and calls `timeout` when a
 //! deadline fires.
 
+mod access;
 pub(super) mod body;
 pub(super) mod conditional;
 pub(super) mod connection;
@@ -45,6 +46,7 @@ pub(super) mod request;
 pub(crate) mod response;
 mod target;
 
+pub use access::{Access, BUFFER_BYTES, Buffer, Record, records};
 pub(crate) use conditional::Validators;
 pub use connection::Connection;
 pub use counters::Counters;
@@ -60,7 +62,7 @@ use head::Search;
 use partial::{Delivery, Progress};
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
-use simoom_io::{Application, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -82,6 +84,7 @@ pub struct Http {
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
+    access: Option<Access>,
     counters: Counters,
 }
 
@@ -118,8 +121,14 @@ impl Http {
             location: vec![0; response::INSERTED_MAX_BYTES].into(),
             whole: 0,
             draining: false,
+            access: None,
             counters: Counters::default(),
         }
+    }
+
+    /// Writes a record of each answer to this access log.
+    pub fn with_access_log(self, access: Option<Access>) -> Http {
+        Http { access, ..self }
     }
 
     /// Replaces the options.
@@ -203,6 +212,14 @@ impl Http {
             Ok(Some(len)) => match self.handle_head(conn, &bytes[..len], Delivery::Kept, reply) {
                 Progress::Complete => Step::Took(len),
                 Progress::Partial => Step::Wait(Waiting::Idle),
+                Progress::Pending => {
+                    // The request is counted when it comes again.
+                    self.counters.http_requests -= 1;
+                    self.counters.http_head_bytes -= len as u64;
+                    conn.phase = Phase::default();
+                    reply.read_later();
+                    Step::Wait(Waiting::Password)
+                }
             },
             Err(error) => {
                 self.refuse(conn, error, bytes, reply);
@@ -238,6 +255,10 @@ impl Http {
         match self.handle_again(conn, &bytes[..len], Delivery::Again, reply) {
             Progress::Complete => Step::Took(len),
             Progress::Partial => Step::Wait(Waiting::Idle),
+            Progress::Pending => {
+                reply.read_later();
+                Step::Wait(Waiting::Password)
+            }
         }
     }
 
@@ -274,6 +295,9 @@ impl Http {
         delivery: Delivery,
         reply: &mut Reply<'_, Blob>,
     ) -> Progress {
+        if let Some(access) = &mut self.access {
+            access.begin();
+        }
         let handled = match self.handle_parsed(conn, head, delivery, reply) {
             Err(HttpError::UnknownVersion) => self.handle_later_minor(conn, head, delivery, reply),
             handled => handled,
@@ -308,6 +332,9 @@ impl Http {
     ) -> Result<Progress, HttpError> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let request = Request::parse(head, &mut space)?;
+        if let Some(access) = &mut self.access {
+            access.request(&request);
+        }
         let answer = self.decide(&request)?;
         let discard = self.discard(request.framing)?;
         match (answer.body, discard) {
@@ -315,6 +342,7 @@ impl Http {
             (Body::File(index), None) if request.ranged => {
                 return Ok(self.answer_ranges(conn, &request, index, answer, delivery, reply));
             }
+            (Body::Pending, _) if delivery != Delivery::Once => return Ok(Progress::Pending),
             _ if delivery == Delivery::Again => self.cut(conn, reply),
             (Body::Redirect(index), _) if request.query().is_some() => {
                 let query = request.query().unwrap_or_default();
@@ -388,6 +416,9 @@ impl Http {
             (false, _) => {}
         }
         conn.phase = Phase::Body(discard, answer);
+        if let Some(access) = &mut self.access {
+            access.wait(conn.address);
+        }
     }
 
     fn read_body(
@@ -402,6 +433,9 @@ impl Http {
             Ok(n) => {
                 self.counters.http_request_content_bytes += n as u64;
                 if discard.is_over() {
+                    if let Some(access) = &mut self.access {
+                        access.resume(conn.address);
+                    }
                     self.answer(conn, self.still_valid(answer), reply);
                 } else {
                     conn.phase = Phase::Body(discard, answer);
@@ -450,6 +484,11 @@ impl Http {
                 self.counters.note_status_body(status);
                 (status, self.answers.status_body(status))
             }
+            // For a caller that cannot pass the request again.
+            Body::Pending => {
+                let status = Status::ServiceUnavailable;
+                (status, self.answers.status_body(status))
+            }
         };
         self.answers.send(status, persistence, tail, answer.with_content, reply);
         self.answered(conn, status, persistence, reply);
@@ -470,6 +509,9 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::default();
         conn.requests += 1;
@@ -477,6 +519,18 @@ impl Http {
         if persistence == Persistence::Close {
             conn.phase = Phase::Closing;
             reply.close();
+        }
+    }
+
+    /// Writes the record of an answer to the access log.
+    #[cold]
+    fn record(&mut self, conn: &Connection, status: Status, reply: &Reply<'_, Blob>) {
+        let bytes = reply.queued().saturating_sub(self.whole);
+        let now = self.answers.date();
+        if let Some(access) = &mut self.access
+            && !access.answered(conn.address, status, bytes, now)
+        {
+            self.counters.http_access_log_lost += 1;
         }
     }
 
@@ -509,6 +563,9 @@ impl Http {
             reply,
         );
         self.counters.note_answer(status);
+        if self.access.is_some() {
+            self.record(conn, status, reply);
+        }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
         reply.close();
@@ -519,7 +576,20 @@ impl Application for Http {
     type Blob = Blob;
     type Conn = Connection;
 
-    fn opened(&mut self, conn: &mut Connection, _: Opened, reply: &mut Reply<'_, Blob>) {
+    fn wants_ends(&self, _: u16) -> bool {
+        self.access.is_some()
+    }
+
+    fn closed(&mut self, conn: &mut Connection, _: Closed) {
+        if let Some(access) = &mut self.access {
+            access.closed(conn.address);
+        }
+    }
+
+    fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        if let Some(access) = &mut self.access {
+            conn.address = access.opened(opened.ends);
+        }
         self.counters.http_connections += 1;
         self.wait(conn, Waiting::Idle, reply);
     }
@@ -579,6 +649,8 @@ impl Application for Http {
             (Waiting::Body, Phase::Body(_, answer)) => {
                 self.refuse_with(conn, HttpError::BodyTimeout, answer.with_content, reply);
             }
+            // The request comes again with the next input, which follows at once.
+            (Waiting::Password, _) => return conn.deadline.waiting = Waiting::Unset,
             _ => return self.idle(conn, reply),
         }
         self.wait(conn, Waiting::Idle, reply);

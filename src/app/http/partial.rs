@@ -27,6 +27,8 @@ pub(super) enum Progress {
     Complete,
     /// Parts are missing: pass the same request again when there is capacity.
     Partial,
+    /// The password is being verified: pass the same request again later.
+    Pending,
 }
 
 /// How the caller delivers a head.

@@ -65,6 +65,8 @@ pub(in crate::app) struct Request<'h, 'b> {
     pub(in crate::app) accepts_codings: bool,
     /// The value of Host; empty if it is missing.
     host: &'b [u8],
+    /// The target, as sent.
+    raw_target: &'b [u8],
     /// Whether the request is a GET with a Range. RFC 9110 §14.2: ignore Range in other requests.
     pub(in crate::app) ranged: bool,
     pub(in crate::app) fields: &'h [Header<'b>],
@@ -81,6 +83,11 @@ impl<'h, 'b> Request<'h, 'b> {
     /// The authority that the request is for: of the target, or else of Host.
     pub(in crate::app) fn host(&self) -> &'b [u8] {
         self.host
+    }
+
+    /// The target, as sent.
+    pub(in crate::app) fn raw_target(&self) -> &'b [u8] {
+        self.raw_target
     }
 
     /// The values of the fields with this name.
@@ -130,6 +137,7 @@ impl<'h, 'b> Request<'h, 'b> {
             expects_continue: noted.expects_continue && minor == 1,
             conditional: noted.conditional,
             accepts_codings: noted.accepts_codings,
+            raw_target: target.as_bytes(),
             host: authority_of(target.as_bytes()).unwrap_or(noted.host),
             ranged: noted.ranged && method == Method::Get,
             fields,

@@ -46,6 +46,7 @@ pub(crate) enum Status {
     TemporaryRedirect,
     PermanentRedirect,
     BadRequest,
+    Unauthorized,
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
@@ -64,7 +65,7 @@ pub(crate) enum Status {
 
 /// The statuses in the order of the enum: code, reason phrase (RFC 9110 §15, RFC 6585 §5), and the
 /// text of the error page.
-const STATUSES: [(Status, &str, &str); 24] = [
+const STATUSES: [(Status, &str, &str); 25] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
     (Status::PartialContent, "206 Partial Content", ""),
@@ -79,6 +80,7 @@ const STATUSES: [(Status, &str, &str); 24] = [
     ),
     (Status::PermanentRedirect, "308 Permanent Redirect", "The resource has another address."),
     (Status::BadRequest, "400 Bad Request", "The request is malformed."),
+    (Status::Unauthorized, "401 Unauthorized", "The page needs a name and a password."),
     (Status::NotFound, "404 Not Found", "The requested file was not found."),
     (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed."),
     (
@@ -126,7 +128,7 @@ const STATUSES: [(Status, &str, &str); 24] = [
     (
         Status::ServiceUnavailable,
         "503 Service Unavailable",
-        "The files changed while the request arrived. Send it again.",
+        "The request cannot be answered at the moment. Send it again.",
     ),
     (
         Status::VersionNotSupported,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::app::content::{
-    HeaderRule, Pattern, RedirectRule, RewriteRule, Settings, Site, Template,
+    AuthRule, HeaderRule, Pattern, RedirectRule, RewriteRule, Settings, Site, Template, Users,
 };
 use crate::app::testing::Line;
 use std::path::Path;
@@ -266,6 +266,40 @@ fn a_directory_without_an_index_is_listed_if_asked() {
     assert_eq!((code(&head), field(&head, "Location")), (301, Some("/d/")));
     let mut line = of(at(root.path()));
     assert_eq!(code(&get(&mut line, "/d/", "").0), 404);
+}
+
+#[test]
+fn a_path_with_a_password_waits_for_its_verification() {
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let users = Arc::new(Users::parse(&format!("me:{hash}\n")).unwrap());
+    let root = tree(&[("open", b"o"), ("private/a", b"private")]);
+    let auth = vec![AuthRule { path: pattern("/private/*"), realm: "Staff".into(), users }];
+    let mut line = of(Site { auth, ..at(root.path()) });
+    assert_eq!(get(&mut line, "/open", "").1, b"o");
+    for path in ["/private/a", "/private/none"] {
+        let (head, _) = get(&mut line, path, "");
+        let challenge = "Basic realm=\"Staff\", charset=\"UTF-8\"";
+        assert_eq!((code(&head), field(&head, "WWW-Authenticate")), (401, Some(challenge)));
+    }
+    let mut with = |credentials: &str| {
+        use base64::Engine;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(credentials);
+        let request =
+            format!("GET /private/a HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {encoded}\r\n\r\n");
+        line.offer((request + "GET /open HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let mut answers = line.take();
+        while !answers.ends_with(b"\r\n\r\no") {
+            // The deadline passes, and the request is looked at again.
+            line.expire();
+            answers.extend(line.take());
+        }
+        String::from_utf8(answers).unwrap()
+    };
+    for _ in 0..2 {
+        assert!(with("me:secret").contains("\r\n\r\nprivateHTTP/1.1 200 OK\r\n"));
+        assert!(with("me:wrong").starts_with("HTTP/1.1 401 Unauthorized\r\n"));
+    }
+    assert_eq!(line.app.counters().http_requests, 3 + 8);
 }
 
 #[test]

@@ -156,3 +156,15 @@ fn a_body_that_does_not_end_stores_nothing() {
     line.close();
     assert_eq!(body(&ask(&mut line, "GET /kv/a", "", "")), "old");
 }
+
+#[test]
+fn a_body_that_cannot_be_given_back_is_refused() {
+    let mut line = open();
+    assert_eq!(code(&ask(&mut line, "PUT /kv/a", "", "whole")), 201);
+    for (field, expected) in
+        [("Content-Range: bytes 0-0/5\r\n", 400), ("Content-Encoding: gzip\r\n", 415)]
+    {
+        assert_eq!(code(&ask(&mut line, "PUT /kv/a", field, "p")), expected, "{field}");
+    }
+    assert_eq!(body(&ask(&mut line, "GET /kv/a", "", "")), "whole");
+}

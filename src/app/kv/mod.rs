@@ -20,6 +20,7 @@
 //!   if there was no value, else 204, each with the new ETag. A body without Content-Length is
 //!   refused with 411: the store must know the size before the first byte. It is written to the
 //!   store as it arrives.
+//! - A part of a value (Content-Range) cannot be stored: 400. Nor is Content-Encoding kept: 415.
 //! - GET answers with the value, its ETag and, if it expires, Cache-Control.
 //! - DELETE answers 204, or 404.
 //! - If-Match and If-None-Match hold for all three, also against changes that happen while a body
@@ -106,6 +107,7 @@ impl KeyValue {
 
     fn begin_put(&self, request: &Request<'_>) -> Result<Put, Response> {
         let (key, now) = (key(request)?, now(request.seconds()));
+        refuse_unkept(request)?;
         let media_type = request.header("Content-Type").unwrap_or("application/octet-stream");
         if media_type.len() > MEDIA_TYPE_MAX_BYTES {
             return Err(Response::error(415));
@@ -218,6 +220,18 @@ fn key<'a>(request: &Request<'a>) -> Result<&'a [u8], Response> {
         let text = format!("key of {} bytes: must have 1 to {KEY_MAX_BYTES} bytes\n", key.len());
         Err(Response::error(400).text(text))
     }
+}
+
+/// Refuses a body that GET could not give back as it was meant. RFC 9110 §14.5: a part of a value
+/// must not replace it.
+fn refuse_unkept(request: &Request<'_>) -> Result<(), Response> {
+    if request.header_bytes("Content-Range").is_some() {
+        return Err(Response::error(400).text("Content-Range: store whole values only\n"));
+    }
+    if request.header_bytes("Content-Encoding").is_some() {
+        return Err(Response::error(415).text("Content-Encoding is not kept: omit it\n"));
+    }
+    Ok(())
 }
 
 /// The length of the body, which the router has checked.

@@ -43,6 +43,8 @@ pub enum Value<'a> {
     Shared(Bytes),
     /// The null answer: nothing is stored there.
     Null,
+    /// The null answer of RESP3.
+    Null3,
 }
 
 /// The position within an array.
@@ -162,6 +164,7 @@ impl Codec for Resp {
             Value::Error(text) => write!(output, "-{text}\r\n"),
             Value::Integer(number) => write!(output, ":{number}\r\n"),
             Value::Null => write!(output, "$-1\r\n"),
+            Value::Null3 => write!(output, "_\r\n"),
             Value::Bulk(bytes) => {
                 let _ = write!(output, "${}\r\n", bytes.len());
                 output.copy(bytes);

@@ -1,6 +1,7 @@
 //! Executes the commands.
 
 use super::codec::{Command, Resp, Value};
+use super::hello::{self, Protocol};
 use super::{count, set};
 use crate::app::Bytes;
 use crate::app::codec::{Call, Service};
@@ -15,6 +16,8 @@ const REPEATED_MAX_BYTES: usize = 128;
 #[derive(Debug)]
 pub struct Commands {
     store: Arc<Store>,
+    /// The version that the client of the current command speaks.
+    protocol: Protocol,
 }
 
 /// A command: its name, its number of words with the name, and its function.
@@ -49,11 +52,15 @@ static COMMANDS: [Entry; 12] = [
 impl Commands {
     /// The commands over `store`.
     pub fn new(store: Arc<Store>) -> Commands {
-        Commands { store }
+        Commands { store, protocol: Protocol::default() }
     }
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    pub(super) fn null(&self) -> Value<'static> {
+        self.protocol.null()
     }
 
     fn get(&self, words: &mut Arguments<'_>, call: &mut Call<'_, Resp>) {
@@ -62,7 +69,7 @@ impl Commands {
         call.answer(match item.map(|item| Bytes::of_item(&self.store, item)) {
             Some(Some(value)) => Value::Shared(value),
             Some(None) => Value::Error(set::OUT_OF_MEMORY),
-            None => Value::Null,
+            None => self.null(),
         });
     }
 
@@ -98,7 +105,7 @@ impl Commands {
     }
 
     fn echo(&self, words: &mut Arguments<'_>, call: &mut Call<'_, Resp>) {
-        call.answer(words.next().map_or(Value::Null, Value::Bulk));
+        call.answer(words.next().map_or(self.null(), Value::Bulk));
     }
 
     fn quit(&self, _: &mut Arguments<'_>, call: &mut Call<'_, Resp>) {
@@ -108,12 +115,17 @@ impl Commands {
 }
 
 impl Service<Resp> for Commands {
-    type Session = ();
+    type Session = Protocol;
 
-    fn call(&mut self, (): &mut (), command: Command<'_>, call: &mut Call<'_, Resp>) {
+    fn call(&mut self, protocol: &mut Protocol, command: Command<'_>, call: &mut Call<'_, Resp>) {
         let count = command.len();
         let mut words = command.words();
         let Some(name) = words.next() else { return };
+        if name.eq_ignore_ascii_case(b"hello") {
+            *protocol = hello::run(*protocol, &mut words, call);
+            return;
+        }
+        self.protocol = *protocol;
         let entry = COMMANDS.iter().find(|entry| name.eq_ignore_ascii_case(entry.name.as_bytes()));
         let Some(Entry { name, words: (least, most), run }) = entry else {
             return call.answer(Value::Error(&unknown(name, words)));
@@ -125,7 +137,7 @@ impl Service<Resp> for Commands {
         run(self, &mut words, call);
     }
 
-    fn malformed(&mut self, (): &mut (), reason: &str, call: &mut Call<'_, Resp>) {
+    fn malformed(&mut self, _: &mut Protocol, reason: &str, call: &mut Call<'_, Resp>) {
         call.answer(Value::Error(&format!("ERR {reason}")));
     }
 

@@ -1,8 +1,8 @@
-//! A subset of the Redis protocol (RESP2) over the store.
+//! A subset of the Redis protocol (RESP2, and RESP3 after `HELLO 3`) over the store.
 //!
 //! Commands: PING, ECHO, GET, SET (with EX, PX, NX, XX), DEL, EXISTS, INCR, DECR, INCRBY, DECRBY,
-//! TTL and QUIT. They come as arrays of bulk strings or as inline commands. Errors have the words
-//! of Redis.
+//! TTL, HELLO and QUIT. They come as arrays of bulk strings or as inline commands. Errors have the
+//! words of Redis.
 //!
 //! ```
 //! use simoom::app::resp;
@@ -26,10 +26,12 @@
 mod codec;
 mod commands;
 mod count;
+mod hello;
 mod set;
 
 pub use codec::{Command, Resp, Value};
 pub use commands::Commands;
+pub use hello::Protocol;
 
 use super::codec::Framed;
 use crate::store::Store;

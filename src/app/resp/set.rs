@@ -69,7 +69,7 @@ fn set(
             Value::Error("ERR string exceeds maximum allowed size")
         }
         Ok(Outcome::OutOfMemory) | Err(ReserveError::OutOfMemory) => Value::Error(OUT_OF_MEMORY),
-        Ok(Outcome::NotStored | Outcome::Exists | Outcome::NotFound) => Value::Null,
+        Ok(Outcome::NotStored | Outcome::Exists | Outcome::NotFound) => commands.null(),
     }
 }
 

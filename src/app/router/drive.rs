@@ -455,7 +455,7 @@ impl<S> Router<S> {
     fn go_on_sending(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) -> bool {
         let Phase::Sending(sending) = &mut conn.phase else { return true };
         let queued = reply.queued();
-        let is_complete = sending.send(reply);
+        let is_complete = sending.send(&mut conn.share, reply);
         if reply.queued() > queued {
             // The client has read some bytes, so restart its timeout.
             conn.deadline.waiting = Waiting::Unset;

@@ -83,12 +83,14 @@ impl Path {
         &self.bytes[usize::from(start)..usize::from(end)]
     }
 
-    /// The decoded path from the segment at `index` on. `None` if it is empty, or if a segment
-    /// contains an encoded slash: `..%2f..` would lead above the directory.
+    /// The decoded path from the segment at `index` on. `None` if it would lead out of a directory
+    /// that a handler joins it to: if it is empty, if it begins with a slash (`//etc`), or if a
+    /// segment contains an encoded slash (`..%2f..`).
     pub(super) fn rest(&self, index: usize) -> Option<&[u8]> {
         let rest = &self.bytes[usize::from(self.segments.get(index)?.0)..];
         let has_slash = |at| memchr::memchr(b'/', self.segment(at)).is_some();
-        (!rest.is_empty() && !(index..self.len()).any(has_slash)).then_some(rest)
+        let is_relative = !matches!(rest, [] | [b'/', ..]);
+        (is_relative && !(index..self.len()).any(has_slash)).then_some(rest)
     }
 }
 
@@ -160,7 +162,10 @@ mod tests {
             ("/f/a", Some("a")),
             ("/f/", None),
             ("/f", None),
-            ("/f//", Some("/")),
+            ("/f//", None),
+            ("/f//etc/passwd", None),
+            ("/f/./", None),
+            ("/f/a//b", Some("a//b")),
             ("/f/a%2fb", None),
             ("/f/..%2f..%2fetc", None),
             ("/x%2fy/../f/a", Some("a")),

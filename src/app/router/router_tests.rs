@@ -59,6 +59,7 @@ fn routes() -> Routes<State> {
         .get("/large", |_, _| {
             Response::ok().pieces("text/plain", (0..40).map(|_| vec![b'x'; 3000]))
         })
+        .get("/empty", |_, _| Response::ok().pieces("text/plain", (0..2000).map(|_| "")))
         .get("/wide", |_, _| Response::ok().header("X-Wide", "w".repeat(3000)).text("wide\n"))
         .get("/static", |_, _| Response::ok().bytes("text/plain", &[b's'; 5000][..]))
         .get("/owned", |_, _| Response::ok().bytes("text/plain", vec![b'o'; 5000]))
@@ -288,6 +289,7 @@ fn parameters_queries_and_bodies_reach_the_handler() {
         ("/users/%ff", "GET not UTF-8 0\n"),
         ("/tree/a/b/", "a/b/\n"),
         ("/tree/x/../y", "y\n"),
+        ("/tree//etc", "404 Not Found\n"),
         ("/sum?a=2&b=40", "42"),
         ("/sum?b=%2D1&a", "malformed query parameter: a\n"),
         ("/peer", "\"127.0.0.1\""),
@@ -326,6 +328,18 @@ fn head_is_get_without_the_body_rfc_9110_section_9_3_2() {
         assert_eq!(head, got[..end], "{target}");
         assert!(!closed);
     }
+}
+
+#[test]
+fn pieces_yield_even_if_they_are_empty() {
+    let mut line = Line::open(router(), 80);
+    line.offer(format!("GET /empty {TAIL}\r\n").as_bytes());
+    let mut iterations = 0;
+    while line.iterate() {
+        iterations += 1;
+    }
+    assert_eq!(iterations, 3, "2000 pieces, 512 in one iteration");
+    assert!(line.take().ends_with(b"\r\n\r\n0\r\n\r\n"));
 }
 
 #[test]

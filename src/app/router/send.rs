@@ -2,7 +2,7 @@
 //!
 //! A response of known length needs at most the capacity that [`Reply::has_capacity`] guarantees:
 //! its head and a short body are copied, a long body is shared. A body of unknown length is sent
-//! piece by piece, while there is capacity.
+//! piece by piece, while there is capacity and the connection has work left in this iteration.
 
 use super::response::{Body, Pieces, Response};
 use super::status::ResponseHeads;
@@ -10,6 +10,7 @@ use crate::app::http::request::Request as Head;
 use crate::app::http::response::{CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, Persistence};
 use crate::app::{Blob, Bytes};
 use crate::digits::Digits;
+use crate::work::{self, Share};
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 
@@ -135,9 +136,10 @@ fn send_bytes(bytes: Bytes, copied: usize, reply: &mut Reply<'_, Blob>) {
 }
 
 impl Sending {
-    /// Queues pieces while there is capacity. Returns whether all are queued.
-    pub(super) fn send(&mut self, reply: &mut Reply<'_, Blob>) -> bool {
-        while reply.has_capacity() {
+    /// Queues pieces while there is capacity, and until `share` is used up. Returns whether all are
+    /// queued.
+    pub(super) fn send(&mut self, share: &mut Share, reply: &mut Reply<'_, Blob>) -> bool {
+        while !share.is_used_up() && reply.has_capacity() {
             let Some(piece) = self.pieces.next() else {
                 if self.chunked {
                     reply.copy(b"0\r\n\r\n");
@@ -145,6 +147,9 @@ impl Sending {
                 return true;
             };
             let len = piece.as_slice().len();
+            // An empty piece is work too: a stream of them must not hold the worker.
+            work::add(len);
+            share.count();
             if len == 0 {
                 continue;
             }

@@ -100,7 +100,7 @@ fn answer(mut responder: Responder, queues: Vec<(Queue, FramePool)>) -> io::Resu
     let count = queues.len();
     let mut outbound = Outbound::new(queues);
     let mut frames: Vec<Frame> = Vec::with_capacity(4 * BURST);
-    let umem = outbound.umem();
+    let umem = outbound.umem().clone();
     let mut empty_turns = 0;
     loop {
         let mut received = 0;

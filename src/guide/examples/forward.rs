@@ -5,18 +5,30 @@
 use simoom::app::Blob;
 use simoom::io::{self, Application, ConnectionId, Duration, Opened, Reply};
 use simoom::{Builder, Completed, Factories, Handler, Later, Result, Server, Token, log};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 const IDLE: Duration = Duration::from_secs(60);
 /// A line that has no answer after this time is answered with an error.
 const PATIENCE: Duration = Duration::from_secs(5);
 const FAILED: Blob = Blob::Static(b"ERROR\n");
+/// Lines that wait for a thread. One more is answered with an error.
+const JOBS_MAX: usize = 4096;
+/// The longest answer of the other server.
+const ANSWER_MAX_BYTES: u64 = 64 << 10;
+
+/// A line to ask for.
+struct Job {
+    line: Vec<u8>,
+    token: Token,
+    since: Instant,
+}
 
 struct Forward {
-    jobs: Sender<(Vec<u8>, Token)>,
+    jobs: SyncSender<Job>,
     later: Later,
     is_draining: bool,
 }
@@ -62,8 +74,9 @@ impl Application for Forward {
         client.number += 1;
         client.waits = true;
         let token = self.later.token(client.id, client.number);
-        // Without threads the token is dropped, which completes the line without an answer.
-        let _ = self.jobs.send((bytes[..=end].to_vec(), token));
+        let job = Job { line: bytes[..=end].to_vec(), token, since: Instant::now() };
+        // If too many wait, the token is dropped, which completes the line without an answer.
+        let _ = self.jobs.try_send(job);
         reply.read_later();
         reply.set_timeout(Some(PATIENCE));
         end + 1
@@ -103,11 +116,14 @@ impl Handler for Forward {
 }
 
 /// A thread of the pool: asks on a connection of its own, a new one after an error.
-fn work(server: SocketAddr, jobs: &Mutex<Receiver<(Vec<u8>, Token)>>) {
+fn work(server: SocketAddr, jobs: &Mutex<Receiver<Job>>) {
     let mut connection = None;
     loop {
         let job = jobs.lock().expect("no thread panics with it").recv();
-        let Ok((line, token)) = job else { return };
+        let Ok(Job { line, token, since }) = job else { return };
+        if since.elapsed() >= PATIENCE.into() {
+            continue; // The token is dropped: the client has its error already.
+        }
         match ask(server, &mut connection, &line) {
             Ok(answer) => drop(token.complete(answer)),
             Err(_) => connection = None, // The token is dropped.
@@ -115,24 +131,43 @@ fn work(server: SocketAddr, jobs: &Mutex<Receiver<(Vec<u8>, Token)>>) {
     }
 }
 
+/// Whether the next bytes can only be the answer to the next line. If not, the server has closed,
+/// or has sent more than it was asked for, which must not become the answer of another client.
+fn is_in_step(connection: &BufReader<TcpStream>) -> std::io::Result<bool> {
+    connection.get_ref().set_nonblocking(true)?;
+    let peeked = connection.get_ref().peek(&mut [0]);
+    connection.get_ref().set_nonblocking(false)?;
+    let has_nothing = peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    Ok(has_nothing && connection.buffer().is_empty())
+}
+
+fn connect(server: SocketAddr) -> std::io::Result<BufReader<TcpStream>> {
+    let stream = TcpStream::connect_timeout(&server, PATIENCE.into())?;
+    stream.set_read_timeout(Some(PATIENCE.into()))?;
+    stream.set_write_timeout(Some(PATIENCE.into()))?;
+    Ok(BufReader::new(stream))
+}
+
 fn ask(
     server: SocketAddr,
     connection: &mut Option<BufReader<TcpStream>>,
     line: &[u8],
 ) -> std::io::Result<Vec<u8>> {
+    connection.take_if(|kept| !is_in_step(kept).unwrap_or(false));
     let connection = match connection {
         Some(connection) => connection,
-        None => connection.insert(BufReader::new(TcpStream::connect(server)?)),
+        None => connection.insert(connect(server)?),
     };
     connection.get_mut().write_all(line)?;
     let mut answer = Vec::new();
-    connection.read_until(b'\n', &mut answer)?;
-    if answer.is_empty() { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
+    connection.take(ANSWER_MAX_BYTES).read_until(b'\n', &mut answer)?;
+    // Half an answer is none.
+    if answer.ends_with(b"\n") { Ok(answer) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Forwards to `server`, in so many threads.
 pub fn server(server: SocketAddr, threads: usize) -> Builder<impl Factories> {
-    let (jobs, taken) = channel();
+    let (jobs, taken) = sync_channel(JOBS_MAX);
     let taken = Arc::new(Mutex::new(taken));
     for _ in 0..threads {
         let taken = taken.clone();

@@ -37,7 +37,7 @@ pub(super) fn received<A: Handler>(
                 return server.end(key, Closed::Aborted);
             }
             if session.connection.flow.has_yielded() {
-                server.app_driver.counters.turns_used_up +=
+                server.app_driver.counters.shares_used_up +=
                     u64::from(!server.run_queue.contains(key.index));
                 return server.leave(key, Next::Iteration);
             }
@@ -67,7 +67,7 @@ pub(super) fn received<A: Handler>(
 /// Whether the session needs more than a send of its queue.
 pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Operations>>) -> bool {
     session.connection.queue.is_empty()
-        && (session.connection.flow.wants_capacity() || session.sends_last())
+        && (session.connection.flow.wants_capacity() || session.phase() == Phase::Closing)
 }
 
 /// Delivers the bytes in `buffer`, or holds them.

@@ -6,6 +6,7 @@ use super::held::List;
 use crate::kernel::session::{Phase, Session};
 use crate::kernel::socket::{Part, Socket};
 use crate::kernel::table::Key;
+use crate::kernel::visit::WRITE_MAX_BYTES;
 use rustix::event::PollFlags;
 use simoom_io::Application;
 
@@ -124,6 +125,11 @@ impl Operations {
         self.hangup = Hangup::Told;
     }
 
+    /// The length of the send in progress.
+    pub(super) fn sent_bytes(&self) -> u32 {
+        self.sending.unwrap_or(0)
+    }
+
     /// Ends the send in progress. Returns its length.
     pub(super) fn send_ended(&mut self) -> u64 {
         u64::from(self.sending.take().unwrap_or(0))
@@ -221,7 +227,7 @@ pub(super) fn change<A: Application>(
     };
     let poll = part.watch(watch, key, shared);
     if send {
-        part.sending = Some(session.connection.queue.len() as u32);
+        part.sending = Some(session.connection.queue.len().min(WRITE_MAX_BYTES as u64) as u32);
         io.writable = false;
     }
     let hangup = part.watch_hangup();

@@ -8,6 +8,7 @@ use super::operations::{Receiving, Start, change};
 use crate::handler::Handler;
 use crate::kernel::server::Server;
 use crate::kernel::table::Key;
+use crate::kernel::visit::{WRITE_MAX_BYTES, within};
 use rustix::io::Errno;
 use simoom_io::Closed;
 use std::io;
@@ -74,11 +75,10 @@ fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Re
             let Some(session) = table.get(*key) else { continue };
             let socket = session.io.fd.as_fd();
             if start.send {
-                let (len, slices) = (
-                    session.connection.queue.len() as usize,
-                    session.connection.queue.slices(pool),
-                );
-                batch.send(socket, *key, session.sends_last(), len, slices);
+                let len = session.io.part.sent_bytes() as usize;
+                let slices = within(session.connection.queue.slices(pool), len);
+                let is_last = session.sends_last_with(len as u64);
+                batch.send(socket, *key, is_last, len, slices);
             }
             match start.receive {
                 Some(Receiving::Once) => batch.receive_once(socket, *key),
@@ -113,6 +113,10 @@ pub(super) fn sent<A: Handler>(
     server.app_driver.counters.socket_full += u64::from(!session.io.writable);
     server.app_driver.sent(session, taken);
     let io = &session.io;
+    if io.writable && given == WRITE_MAX_BYTES as u64 && !session.connection.queue.is_empty() {
+        // The rest of a long answer: in turn with others like it.
+        return server.run_queue.push_again(key.index);
+    }
     let is_through =
         io.writable && session.connection.queue.is_empty() && !io.readable && !io.part.is_careful();
     if !is_through || needs_visit(session) || server.drain.is_some() {

@@ -5,10 +5,10 @@ use super::super::protocol::Protocol;
 use super::Kernel;
 use crate::clock::NEVER;
 use crate::error::{Error, Result};
+use crate::open_files;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use simoom_io::{Closed, Connection};
 
 /// The smallest receive buffer that is asked for, of which the kernel makes twice as much. In one
@@ -21,18 +21,15 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// Raises the limit of open files as far as needed.
 pub(super) fn allow_descriptors(connections: u32) -> Result<()> {
     let needed = u64::from(connections) + OTHER_DESCRIPTORS;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
+    let allowed = open_files::allow(needed);
+    if allowed >= needed {
         return Ok(());
     }
-    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).map_err(|_| {
-        let most = limit.maximum.unwrap_or(0).saturating_sub(OTHER_DESCRIPTORS);
-        Error::usage(format!(
-            "--connections {connections}: at most {most} with this process's limit of open files; raise that \
-             (`ulimit -Hn`), or send with --interface, which needs none"
-        ))
-    })
+    let most = allowed.saturating_sub(OTHER_DESCRIPTORS);
+    Err(Error::usage(format!(
+        "--connections {connections}: at most {most} with this process's limit of open files; raise that \
+         (`ulimit -Hn`), or send with --interface, which needs none"
+    )))
 }
 
 impl<P: Protocol> Kernel<P> {

@@ -243,6 +243,14 @@ impl Device {
             program.set_socket(queue.id(), queue)?;
         }
         let Attempt { mode, multi_buffer } = attempt;
+        if mode == Mode::Generic && !multi_buffer {
+            let max_bytes = umem.receive_bytes();
+            tracing::warn!(
+                interface,
+                "longer packets than {max_bytes} bytes are dropped (multi-buffer: Linux 6.6); \
+                 `ethtool -K {interface} gro off` avoids them"
+            );
+        }
         if options.busy_poll && mode != Mode::Generic {
             defer_interrupts(interface, ifindex, &mut queues);
         }

@@ -201,6 +201,7 @@ fn an_empty_pool_leaves_the_fill_ring_short_and_is_counted() {
 
 /// The kernel polls the NAPI of the receive queue alone, and the driver sends from another.
 #[test]
+#[cfg_attr(miri, ignore = "it calls send(2)")]
 fn busy_polling_that_does_not_send_is_given_up() {
     let (mut queue, mut kernel, mut pool) = queue(0);
     queue.capabilities = Capabilities { zero_copy: true, multi_buffer: false, busy_poll: true };

@@ -10,6 +10,43 @@
 //! Nothing here makes a system call or reads a clock: the caller passes the time. The TCP stack
 //! over AF_XDP, kernel sockets and the load generator are transports; HTTP and memcached are
 //! applications.
+//!
+//! # Example
+//!
+//! A handler that answers each line with the same line, and a transport for one connection. The
+//! first half of the line is delivered again with the second.
+//!
+//! ```
+//! use simoom_io::{Application, Connection, Reply, input, send};
+//!
+//! struct Echo;
+//!
+//! impl Application for Echo {
+//!     type Blob = &'static [u8];
+//!     type Conn = ();
+//!
+//!     fn received(
+//!         &mut self,
+//!         (): &mut (),
+//!         bytes: &[u8],
+//!         reply: &mut Reply<'_, Self::Blob>,
+//!     ) -> usize {
+//!         let line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+//!         reply.write(&bytes[..line])
+//!     }
+//! }
+//!
+//! let (mut echo, mut connection) = (Echo, Connection::<Echo>::default());
+//! let (mut sends, mut inputs) = (send::Pool::new(64, 64), input::Pool::new(1, 1));
+//! for bytes in [&b"hel"[..], b"lo\n"] {
+//!     let mut exchange = connection.exchange(&mut sends, &mut inputs);
+//!     assert_eq!(exchange.receive(&mut echo, bytes), bytes.len());
+//!     assert_eq!(exchange.requests(), simoom_io::Requests::default());
+//! }
+//! let answer: Vec<u8> = connection.queue.slices(&sends).flatten().copied().collect();
+//! assert_eq!(answer, b"hello\n");
+//! connection.release(&mut sends, &mut inputs);
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod application;

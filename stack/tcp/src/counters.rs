@@ -121,9 +121,9 @@ simoom_io::counters! {
         /// Connections reset because an answer exceeded the send queue.
         answer_overflow,
         /// Times a handler waited for space in the send queue.
-        waits_for_room,
+        waits_for_capacity,
         /// Times a connection used its share of an iteration and was queued again.
-        turns_used_up,
+        shares_used_up,
         /// ARP requests answered.
         arp_replies,
         /// ARP requests sent for the address of a next hop.

@@ -4,6 +4,86 @@
 //! frames and a secret, so every run can be repeated exactly. It has no threads: one [`Stack`]
 //! belongs to one worker.
 //!
+//! # Example
+//!
+//! Two stacks and a wire between them: one side opens a connection, sends a word and closes.
+//!
+//! ```
+//! use simoom_io::{Application, Instant, Opened, Reply};
+//! use simoom_tcp::{Address, Config, Connect, Limits, Link, LocalAddress, Packet, Stack, Transmit};
+//! use std::collections::VecDeque;
+//! use std::net::Ipv4Addr;
+//!
+//! #[derive(Default)]
+//! struct App {
+//!     received: Vec<u8>,
+//! }
+//!
+//! impl Application for App {
+//!     type Blob = &'static [u8];
+//!     type Conn = ();
+//!
+//!     fn opened(&mut self, (): &mut (), opened: Opened, reply: &mut Reply<'_, Self::Blob>) {
+//!         if opened.active {
+//!             reply.copy(b"hello");
+//!             reply.close();
+//!         }
+//!     }
+//!
+//!     fn received(&mut self, (): &mut (), bytes: &[u8], _: &mut Reply<'_, Self::Blob>) -> usize {
+//!         self.received.extend_from_slice(bytes);
+//!         bytes.len()
+//!     }
+//! }
+//!
+//! #[derive(Default)]
+//! struct Wire(VecDeque<Vec<u8>>);
+//!
+//! impl Transmit for Wire {
+//!     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+//!         let mut frame = vec![0; 2048];
+//!         let len = write(&mut frame);
+//!         frame.truncate(len);
+//!         self.0.push_back(frame);
+//!         true
+//!     }
+//! }
+//!
+//! let now = Instant::from_millis(0);
+//! let mac = |host| [2, 0, 0, 0, 0, host];
+//! let address = |host| Address::from(Ipv4Addr::new(198, 18, 0, host));
+//! let stack = |host| {
+//!     let own = LocalAddress { address: address(host), dedicated: true };
+//!     let secret = [u64::from(host); 4];
+//!     Stack::new(Config::new(mac(host), vec![own], secret, Limits::for_connections(4)), now)
+//! };
+//! let (mut client, mut server) = (stack(1), stack(2));
+//! let (mut app, mut served) = (App::default(), App::default());
+//! let (mut to_server, mut to_client) = (Wire::default(), Wire::default());
+//! server.listen(80);
+//! let to = Connect {
+//!     local: address(1),
+//!     local_port: 40_000,
+//!     remote: address(2),
+//!     remote_port: 80,
+//!     link: Some(Link { mac: mac(2), vlan: 0 }),
+//!     token: 0,
+//! };
+//! client.connect(now, &to, &mut to_server).unwrap();
+//! loop {
+//!     client.flush(now, &mut app, &mut to_server);
+//!     server.flush(now, &mut served, &mut to_client);
+//!     if let Some(frame) = to_server.0.pop_front() {
+//!         server.receive(now, &[Packet(&[&frame])], &mut served, &mut to_client);
+//!     } else if let Some(frame) = to_client.0.pop_front() {
+//!         client.receive(now, &[Packet(&[&frame])], &mut app, &mut to_server);
+//!     } else {
+//!         break;
+//!     }
+//! }
+//! assert_eq!(served.received, b"hello");
+//! ```
+//!
 //! # The life of a segment
 //!
 //! A worker takes a burst of packets from its queue and calls [`Stack::receive`]. [`wire`] parses

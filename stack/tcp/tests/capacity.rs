@@ -116,7 +116,7 @@ fn serve(clients: usize, server: Limits) -> (u64, bool) {
     assert!(pair.client.app.most < 2 * ANSWERS, "one had {} answers", pair.client.app.most);
     let (served, asked) = (pair.server.stack.counters().0, pair.client.stack.counters().0);
     assert_eq!(served.retransmissions, 0);
-    (asked.pure_acks_sent, served.waits_for_room > 0)
+    (asked.pure_acks_sent, served.waits_for_capacity > 0)
 }
 
 #[test]

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 
 const TABLES: &str = include_str!("../rfcs.md");
 
-/// The last columns of the rows whose first line of all begins with `heading`.
-fn shown_by(heading: &str) -> impl Iterator<Item = &'static str> {
+/// The rows of the table whose first line begins with `heading`.
+fn rows(heading: &str) -> impl Iterator<Item = &'static str> {
     let rows = TABLES.lines().skip_while(move |line| !line.starts_with(heading)).skip(2);
     rows.take_while(|line| line.starts_with('|'))
-        .map(|row| row.trim_end_matches(" |").rsplit("| ").next().unwrap())
+}
+
+/// The last columns of that table.
+fn shown_by(heading: &str) -> impl Iterator<Item = &'static str> {
+    rows(heading).map(|row| row.trim_end_matches(" |").rsplit("| ").next().unwrap())
 }
 
 fn in_backquotes(cell: &'static str) -> impl Iterator<Item = &'static str> {
@@ -49,6 +53,16 @@ fn every_row_names_scripts_and_files_that_exist() {
         }
     }
     assert!(rows > 30, "{rows} rows");
+}
+
+#[test]
+fn every_row_names_code_that_exists() {
+    for row in rows("| RFC ") {
+        let code = row.trim_end_matches(" |").rsplit("| ").nth(1).unwrap();
+        for file in code.trim_end().split(", ") {
+            assert!(root().join("stack/tcp/src").join(file).is_file(), "there is no {file}");
+        }
+    }
 }
 
 #[test]

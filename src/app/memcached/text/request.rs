@@ -144,9 +144,9 @@ pub(crate) fn single_get(bytes: &[u8]) -> Option<(&[u8], usize)> {
     (1..=KEY_MAX_BYTES).contains(&key.len()).then_some((key, end + line_end))
 }
 
-/// A plain `set` at the start of `bytes`, and the length of its line with the line's end. `None` for
-/// any other request, for a key with control characters, and for a number with a sign or with more
-/// than nine digits.
+/// A plain `set` at the start of `bytes`, and the length of its line with the line's end. `None`
+/// for any other request, for a key with control characters, and for a number with a sign or with
+/// more than nine digits.
 #[inline]
 pub(crate) fn plain_set(bytes: &[u8]) -> Option<(Store<'_>, usize)> {
     const START: usize = b"set ".len();

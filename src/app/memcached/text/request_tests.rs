@@ -177,9 +177,10 @@ proptest! {
         behind in prop_oneof![Just(""), Just("get b\r\n"), Just("1\r\n")],
     ) {
         let command = if is_set { "set" } else { "get" };
-        let line = format!("{command} {}", words.join(" "));
-        let input = format!("{line}{line_end}{behind}");
-        let wire_len = line.len() + line_end.len();
+        let input = format!("{command} {}{line_end}{behind}", words.join(" "));
+        let wire_len = input.find('\n').map_or(input.len(), |at| at + 1);
+        let line = input[..wire_len].trim_end_matches('\n');
+        let line = line.strip_suffix('\r').unwrap_or(line);
         if let Some((key, len)) = single_get(input.as_bytes()) {
             let get = Get { keys: key, with_cas: false, touch: None };
             prop_assert_eq!(len, wire_len);

@@ -182,8 +182,8 @@ impl Memcached {
         true
     }
 
-    /// Answers a plain `get` of one key, and ends the answer if the key is the last. Returns whether it was a hit, or
-    /// `None` if it must wait. A copy needs a guard only, not a pin.
+    /// Answers a plain `get` of one key, and ends the answer if the key is the last. Returns
+    /// whether it was a hit, or `None` if it must wait. A copy needs a guard only, not a pin.
     #[inline(always)]
     fn answer_plain(
         &mut self,

@@ -6,7 +6,6 @@ use crate::tcp::{Hot, State, Transmit, congestion, handshake, output};
 use crate::wire::{Address, Link};
 use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, ConnectionId};
-use simoom_io::timer::Tick;
 use smoltcp::time::Instant;
 
 /// A connection of this stack, until its `closed`.
@@ -177,10 +176,7 @@ impl<A: Application> Stack<A> {
     /// Whether a peer may believe that it is connected while its connection does not exist here
     /// yet: its acknowledgement, and a request with it, are in flight.
     pub fn is_opening(&mut self) -> bool {
-        if self.cookies_until.is_due(self.shared.tick) {
-            self.cookies_until = Tick::NEVER;
-        }
-        self.half_open.len() > 0 || self.cookies_until != Tick::NEVER
+        self.half_open.len() > 0 || self.has_cookies_out()
     }
 
     /// Closes every connection with no queued answer and no held input that `may_close` agrees to.

@@ -175,12 +175,8 @@ impl<A: Application> Stack<A> {
                 continue;
             }
             deliver::resume(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
-            if tcb.warm.flow.wants_capacity() && !tcb.hot.flags.has(ConnFlags::WAITING) {
-                tcb.hot.flags.set(ConnFlags::WAITING);
-                self.shared.waiting.push_back(id);
-                if tcb.hot.queue.is_empty() {
-                    self.shared.send.refuse_newcomers(true);
-                }
+            if tcb.warm.flow.wants_capacity() {
+                self.shared.make_waiting(&mut tcb.hot, id);
             }
         }
     }

@@ -125,13 +125,18 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Whether cookies are outstanding, and a segment without a connection could carry one.
-    fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
+    /// Whether a cookie may come back that this stack has sent.
+    pub(super) fn has_cookies_out(&mut self) -> bool {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
         }
-        // Also when no SYN is accepted any more: the peer believes that it is connected.
         self.cookies_until != Tick::NEVER
+    }
+
+    /// Whether cookies are outstanding, and a segment without a connection could carry one.
+    fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
+        // Also when no SYN is accepted any more: the peer believes that it is connected.
+        self.has_cookies_out()
             && segment.flags.only_acknowledge()
             && self.has_listener(segment.local_port, &segment.local)
     }

@@ -241,14 +241,8 @@ impl<C> Tcb<C> {
     fn serve_rare<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
         let Requests { deadline: _, wants_capacity, yields, overflow, overfull } = requests;
         if wants_capacity {
-            if !self.hot.flags.has(ConnFlags::WAITING) {
-                self.hot.flags.set(ConnFlags::WAITING);
-                shared.waiting.push_back(id);
-                shared.counters.waits_for_room += 1;
-            }
-            if self.hot.queue.is_empty() {
-                shared.send.refuse_newcomers(true);
-            }
+            let is_new = shared.make_waiting(&mut self.hot, id);
+            shared.counters.waits_for_capacity += u64::from(is_new);
         }
         if yields {
             shared.make_yielded(&mut self.hot, id);

@@ -80,7 +80,20 @@ impl<B: send::Blob> Shared<B> {
             hot.flags.set(ConnFlags::YIELDED);
             self.yielded.push_back(id);
         }
-        self.counters.turns_used_up += 1;
+        self.counters.shares_used_up += 1;
+    }
+
+    /// Adds a connection to the queue for send capacity. Returns false if it was there already.
+    pub(crate) fn make_waiting(&mut self, hot: &mut Hot, id: u32) -> bool {
+        if hot.queue.is_empty() {
+            self.send.refuse_newcomers(true);
+        }
+        let is_new = !hot.flags.has(ConnFlags::WAITING);
+        if is_new {
+            hot.flags.set(ConnFlags::WAITING);
+            self.waiting.push_back(id);
+        }
+        is_new
     }
 
     /// Counts a closed connection.

@@ -4,11 +4,7 @@ use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
 use simoom_io::send::CAPACITY_COPY_BYTES;
 
-/// The byte at an offset of the stream that tests send. It has no short period, so that a shifted
-/// stream is detected.
-pub fn stream_byte(offset: u64) -> u8 {
-    (offset ^ offset >> 8 ^ offset >> 16) as u8
-}
+pub use simoom_io::testing::stream_byte;
 
 /// A part of that stream.
 pub fn stream_bytes(from: u64, len: usize) -> Vec<u8> {

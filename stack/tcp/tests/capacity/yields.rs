@@ -110,7 +110,7 @@ fn a_share_is_for_one_iteration_and_shares_go_round() {
     assert!(pair.run_until(10_000, |pair| pair.server.app.ended.len() == usize::from(BUSY)));
     assert!(pair.server.app.ended.iter().all(|how| *how == Closed::Finished));
     let counters = pair.server.stack.counters().0;
-    assert_eq!((counters.turns_used_up, counters.retransmissions), (total as u64, 0));
+    assert_eq!((counters.shares_used_up, counters.retransmissions), (total as u64, 0));
 }
 
 #[test]

@@ -36,9 +36,14 @@ impl Congestion {
     /// BBR version 3 (draft-ietf-ccwg-bbr).
     pub const BBR: Congestion =
         Congestion::of::<bbr::Bbr>("bbr", "BBRv3 (draft-ietf-ccwg-bbr): by delivery rate");
+    /// The same for paths that lose more than 2 % for other reasons than congestion. It takes a
+    /// larger share of a path than others, and may cause as much loss.
+    pub const BBR_LOSSY: Congestion =
+        Congestion::of::<bbr::Bbr<20>>("bbr-lossy", "BBRv3 that ignores up to 20 % of loss");
 
     /// All of them, the default first.
-    pub const ALL: &[Congestion] = &[Congestion::CUBIC, Congestion::NEWRENO, Congestion::BBR];
+    pub const ALL: &[Congestion] =
+        &[Congestion::CUBIC, Congestion::NEWRENO, Congestion::BBR, Congestion::BBR_LOSSY];
 }
 
 /// RFC 6928 §2: the initial window for a maximum segment size. A single segment if the SYN or

@@ -20,8 +20,8 @@ use super::{Ack, Controller, Idle, Lost, Path, RateSample, Signal, Window};
 use crate::seq::Seq;
 use simoom_io::timer::Tick;
 
-/// §2.7, BBR.LossThresh: one in this many bytes may be lost while the rate is probed: 2 %.
-const LOSS_THRESH_DIVISOR: u32 = 50;
+/// §2.7, BBR.LossThresh, in percent: how much may be lost while the rate is probed.
+pub(super) const LOSS_THRESH_PERCENT: u32 = 2;
 /// §2.7, BBR.Beta, in percent.
 const BETA_PERCENT: u64 = 70;
 /// §2.7, BBR.Headroom, in percent.
@@ -65,8 +65,11 @@ enum AckPhase {
 }
 
 /// The state of a connection, by the names of §2.
+///
+/// `LOSS_PERCENT` is [`LOSS_THRESH_PERCENT`] for BBR as the draft has it. With more, up to so much
+/// loss is taken for that of the path and not of its queue, in every state.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bbr {
+pub(super) struct Bbr<const LOSS_PERCENT: u32 = LOSS_THRESH_PERCENT> {
     /// Whether the first event has come (§5.2.1, OnInit).
     has_begun: bool,
     has_seen_rtt: bool,
@@ -136,8 +139,8 @@ pub(super) struct Bbr {
     undo_inflight_longterm: u32,
 }
 
-impl Default for Bbr {
-    fn default() -> Bbr {
+impl<const LOSS_PERCENT: u32> Default for Bbr<LOSS_PERCENT> {
+    fn default() -> Self {
         Bbr {
             has_begun: false,
             has_seen_rtt: false,
@@ -209,7 +212,7 @@ struct Event<'a> {
     cwnd: u32,
 }
 
-impl Controller for Bbr {
+impl<const LOSS_PERCENT: u32> Controller for Bbr<LOSS_PERCENT> {
     /// §5.2.3.
     fn on_ack(&mut self, ack: &Ack<'_>, window: &mut Window) {
         let Some(rs) = ack.rate else { return };
@@ -306,7 +309,7 @@ impl Controller for Bbr {
     }
 }
 
-impl Bbr {
+impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
     /// §5.2.1, OnInit.
     fn begin(&mut self, path: &Path) {
         if !self.has_begun {

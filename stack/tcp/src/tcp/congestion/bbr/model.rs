@@ -1,13 +1,13 @@
 //! The model of the path (§5.5): rounds, the rate it delivers, how acknowledgements aggregate, and
 //! what losses say.
 
-use super::{BETA_PERCENT, Bbr, Event, INFINITE, INFINITE_RATE, LOSS_THRESH_DIVISOR, State};
+use super::{BETA_PERCENT, Bbr, Event, INFINITE, INFINITE_RATE, LOSS_THRESH_PERCENT, State};
 use crate::tcp::congestion::{Lost, Path, RateSample};
 
 /// §2.10, BBR.ExtraAckedFilterLen, as two halves: five to ten round trips.
 const EXTRA_ACKED_HALF_ROUNDS: u8 = 5;
 
-impl Bbr {
+impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
     /// §5.5.1, StartRound.
     pub(super) fn start_round(&mut self) {
         self.next_round_delivered = self.delivered;
@@ -76,7 +76,10 @@ impl Bbr {
         if !self.loss_round_start {
             return;
         }
-        if self.is_loss_in_round && !self.is_probing_bw() {
+        let RateSample { lost, sent_in_flight, .. } = *event.rs;
+        let counts = LOSS_PERCENT == LOSS_THRESH_PERCENT
+            || Self::is_inflight_too_high(lost, sent_in_flight, event.path);
+        if self.is_loss_in_round && counts && !self.is_probing_bw() {
             self.lower_short_term_model(event.cwnd);
         }
         self.is_loss_in_round = false;
@@ -150,8 +153,13 @@ impl Bbr {
         if !self.is_bw_probe_sample {
             return;
         }
-        if is_inflight_too_high(lost.lost_since_sent, lost.sent_in_flight, path) {
-            self.handle_inflight_too_high(inflight_at_loss(lost), lost.is_app_limited, path, cwnd);
+        if Self::is_inflight_too_high(lost.lost_since_sent, lost.sent_in_flight, path) {
+            self.handle_inflight_too_high(
+                Self::inflight_at_loss(lost),
+                lost.is_app_limited,
+                path,
+                cwnd,
+            );
         }
     }
 
@@ -175,26 +183,27 @@ impl Bbr {
         }
     }
 
+    /// §5.5.10.2, IsInflightTooHigh.
+    pub(super) fn is_inflight_too_high(lost: u32, sent_in_flight: u32, path: &Path) -> bool {
+        let threshold = u64::from(sent_in_flight) * u64::from(LOSS_PERCENT);
+        u64::from(lost) * 100 > threshold || (lost > 0 && !path.has_sack)
+    }
+
+    /// §5.5.10.2, InflightAtLoss: at how much in flight the losses exceeded the threshold.
+    pub(super) fn inflight_at_loss(lost: &Lost) -> u32 {
+        let size = lost.end.since(lost.start);
+        let inflight_prev = lost.sent_in_flight.saturating_sub(size);
+        let lost_prev = lost.lost_since_sent.saturating_sub(size);
+        let budget = percent(inflight_prev, LOSS_PERCENT.into()).saturating_sub(lost_prev);
+        let lost_prefix = u64::from(budget) * 100 / u64::from(100 - LOSS_PERCENT);
+        inflight_prev.saturating_add(lost_prefix as u32)
+    }
+
     /// §5.3.3.6, TargetInflight: the estimated bandwidth-delay product, unless congestion cut the
     /// window.
     pub(super) fn target_inflight(&self, cwnd: u32) -> u32 {
         self.bdp_multiple(100).map_or(cwnd, |bdp| bdp.min(u64::from(cwnd)) as u32)
     }
-}
-
-/// §5.5.10.2, IsInflightTooHigh.
-pub(super) fn is_inflight_too_high(lost: u32, sent_in_flight: u32, path: &Path) -> bool {
-    u64::from(lost) * u64::from(LOSS_THRESH_DIVISOR) > u64::from(sent_in_flight)
-        || (lost > 0 && !path.has_sack)
-}
-
-/// §5.5.10.2, InflightAtLoss: at how much in flight the losses exceeded the threshold.
-pub(super) fn inflight_at_loss(lost: &Lost) -> u32 {
-    let size = lost.end.since(lost.start);
-    let inflight_prev = lost.sent_in_flight.saturating_sub(size);
-    let lost_prev = lost.lost_since_sent.saturating_sub(size);
-    let budget = (inflight_prev / LOSS_THRESH_DIVISOR).saturating_sub(lost_prev);
-    inflight_prev + budget * LOSS_THRESH_DIVISOR / (LOSS_THRESH_DIVISOR - 1)
 }
 
 /// Whether a count of delivered bytes is at or after another, modulo 2³².

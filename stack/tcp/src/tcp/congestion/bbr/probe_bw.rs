@@ -1,6 +1,5 @@
 //! ProbeBW (§5.3.3): slows down, cruises, refills the pipe, and probes for more, in turn.
 
-use super::model::is_inflight_too_high;
 use super::{AckPhase, Bbr, Event, HEADROOM_PERCENT, INFINITE, State};
 use crate::tcp::congestion::Path;
 
@@ -9,7 +8,7 @@ const RENO_ROUNDS_MAX: u32 = 63;
 /// §5.3.3.6: the shortest wait before the next probe. A random time up to a second is added.
 const PROBE_WAIT_MS: u32 = 2000;
 
-impl Bbr {
+impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
     /// §5.3.3.7, IsInAProbeBWState.
     pub(super) fn is_in_probe_bw(&self) -> bool {
         matches!(
@@ -51,23 +50,27 @@ impl Bbr {
             return;
         }
         match self.state {
-            State::ProbeBwDown => {
-                if !self.is_time_to_probe_bw(event) && self.is_time_to_cruise(event) {
-                    self.state = State::ProbeBwCruise;
-                }
-            }
+            State::ProbeBwDown => self.update_down(event),
             State::ProbeBwCruise => _ = self.is_time_to_probe_bw(event),
             State::ProbeBwRefill if self.round_start => {
                 self.is_bw_probe_sample = true;
                 self.start_probe_bw_up(event);
             }
-            State::ProbeBwUp => {
-                if self.is_time_to_go_down(event) {
-                    self.prev_probe_too_high = false;
-                    self.start_probe_bw_down(event.path);
-                }
-            }
+            State::ProbeBwUp => self.update_up(event),
             _ => {}
+        }
+    }
+
+    fn update_down(&mut self, event: &Event<'_>) {
+        if !self.is_time_to_probe_bw(event) && self.is_time_to_cruise(event) {
+            self.state = State::ProbeBwCruise;
+        }
+    }
+
+    fn update_up(&mut self, event: &Event<'_>) {
+        if self.is_time_to_go_down(event) {
+            self.prev_probe_too_high = false;
+            self.start_probe_bw_down(event.path);
         }
     }
 
@@ -160,7 +163,7 @@ impl Bbr {
                 return true;
             }
         }
-        if is_inflight_too_high(rs.lost, rs.sent_in_flight, event.path)
+        if Self::is_inflight_too_high(rs.lost, rs.sent_in_flight, event.path)
             || self.inflight_longterm == INFINITE
         {
             return false;

@@ -15,7 +15,7 @@ const DURATION_MS: u32 = 200;
 /// §2.14.2, BBR.ProbeRTTCwndGain, in percent.
 pub(super) const CWND_GAIN_PERCENT: u64 = 50;
 
-impl Bbr {
+impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
     /// §5.3.4.3, UpdateMinRTT.
     pub(super) fn update_min_rtt(&mut self, event: &Event<'_>) {
         let now = event.path.now;

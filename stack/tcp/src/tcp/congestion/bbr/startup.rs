@@ -1,7 +1,6 @@
 //! Startup and Drain (§5.3.1, §5.3.2): finds the rate of the path by doubling, then empties the
 //! queue that this has made.
 
-use super::model::is_inflight_too_high;
 use super::{Bbr, Event, State};
 use crate::tcp::congestion::RateSample;
 
@@ -14,7 +13,7 @@ const FULL_BW_COUNT: u8 = 3;
 /// §5.3.2: round trips after which Drain ends anyway.
 const DRAIN_ROUNDS: u32 = 3;
 
-impl Bbr {
+impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
     /// §5.3.1.2, ResetFullBW, with a new baseline.
     pub(super) fn reset_full_bw(&mut self, baseline: u64) {
         (self.full_bw, self.full_bw_count, self.full_bw_now) = (baseline, 0, false);
@@ -48,7 +47,7 @@ impl Bbr {
         if self.state == State::Startup && !self.full_bw_reached && path.in_recovery {
             let is_sustained = self.loss_round_start
                 && self.loss_events_in_round >= FULL_LOSS_COUNT
-                && is_inflight_too_high(rs.lost, rs.sent_in_flight, path);
+                && Self::is_inflight_too_high(rs.lost, rs.sent_in_flight, path);
             let without_sack = !path.has_sack && rs.newly_lost > 0;
             if is_sustained || without_sack {
                 self.undo_state = Some(State::Startup);

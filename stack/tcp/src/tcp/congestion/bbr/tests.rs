@@ -330,8 +330,8 @@ fn section_5_5_10_2_inflight_at_loss_counts_the_part_of_a_burst_that_fits() {
         delivered: 0,
     };
     // 90 000 bytes before a burst of 10 000 allow 1800; 1836 of 91 836 are 2 %.
-    assert_eq!(model::inflight_at_loss(&lost(10_000, 100_000, 10_000)), 91_836);
-    assert_eq!(model::inflight_at_loss(&lost(10_000, 100_000, 50_000)), 90_000);
+    assert_eq!(<Bbr>::inflight_at_loss(&lost(10_000, 100_000, 10_000)), 91_836);
+    assert_eq!(<Bbr>::inflight_at_loss(&lost(10_000, 100_000, 50_000)), 90_000);
 }
 
 #[test]
@@ -388,6 +388,31 @@ fn section_5_5_10_3_loss_while_cruising_lowers_the_short_term_model() {
     (0..2).for_each(|_| flow.round(RATE / 10));
     assert!(flow.bbr.bw < RATE * 71 / 100 && flow.bbr.bw > RATE * 4 / 10, "{}", flow.bbr.bw);
     assert_eq!(flow.bbr.max_bw(), RATE, "the long-term model stays");
+}
+
+/// Not of the draft: `bbr-lossy`.
+#[test]
+fn with_another_threshold_as_much_loss_is_none() {
+    let lossy = |lost| Bbr::<20>::is_inflight_too_high(lost, BDP, &Flow::new().path);
+    assert_eq!([MSS, 20 * MSS, 21 * MSS].map(lossy), [false, false, true]);
+    let rs = |lost| RateSample {
+        delivery_rate: RATE / 2,
+        delivered: BDP,
+        prior_delivered: Some(BDP),
+        sent_in_flight: BDP,
+        lost,
+        ..RateSample::default()
+    };
+    let path = Flow::new().path;
+    for (lost, lowers) in [(20 * MSS, false), (21 * MSS, true)] {
+        let cruise = Bbr::<20> { state: State::ProbeBwCruise, ..Bbr::default() };
+        let mut bbr = Bbr::<20> { is_loss_in_round: true, full_bw_reached: true, ..cruise };
+        let rs = rs(lost);
+        let event = Event { path: &path, rs: &rs, acked: MSS, rtt_us: None, cwnd: BDP };
+        bbr.update_latest_delivery_signals(&rs);
+        bbr.update_congestion_signals(&event);
+        assert_eq!(bbr.inflight_shortterm != INFINITE, lowers, "{lost}");
+    }
 }
 
 #[test]

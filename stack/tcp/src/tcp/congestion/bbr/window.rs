@@ -7,7 +7,7 @@ use crate::tcp::congestion::{Controller, Path, Window};
 /// §2.5, BBR.PacingMarginPercent: paces this far below the rate, for short queues.
 const PACING_MARGIN_PERCENT: u64 = 1;
 
-impl Bbr {
+impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
     /// §5.2.3, UpdateControlParameters.
     pub(super) fn update_control_parameters(&mut self, event: &Event<'_>, window: &mut Window) {
         self.set_pacing_rate(self.pacing_gain_percent());

@@ -1,0 +1,270 @@
+//! The access log, as a worker sees it: one record for each answer, into a bounded buffer.
+//!
+//! A worker copies the parts of the request and the answer. It formats nothing, opens no file and
+//! never waits. Another thread takes the buffers ([`Buffer::take`]), formats the records and writes
+//! them. A record that finds no space is lost and counted.
+
+use super::request::Request;
+use super::response::Status;
+use simoom_io::Ends;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Instant;
+
+/// Bytes of records that one worker's buffer holds.
+pub const BUFFER_BYTES: usize = 256 << 10;
+/// Longest text of a record that is kept, of the target and of each field.
+const TEXT_MAX_BYTES: usize = 1024;
+/// Bytes of a record before its texts.
+const FIXED_BYTES: usize = 8 + 4 + 8 + 2 + 1 + 16;
+/// The texts of a record: minor version, method, target, Host, Referer, User-Agent and
+/// X-Forwarded-For.
+const TEXTS: usize = 7;
+/// Requests with content whose records wait for the answer.
+const WAITING_MAX: usize = 1024;
+/// The index of no address.
+const NONE: u32 = u32::MAX;
+
+/// The records of one worker that are not written yet.
+#[derive(Debug)]
+pub struct Buffer(Mutex<Vec<u8>>);
+
+impl Buffer {
+    /// An empty buffer.
+    pub fn new() -> Arc<Buffer> {
+        Arc::new(Buffer(Mutex::new(Vec::with_capacity(BUFFER_BYTES))))
+    }
+
+    /// Takes all records, and leaves the empty `spare` of the same capacity.
+    pub fn take(&self, spare: &mut Vec<u8>) {
+        spare.clear();
+        let mut bytes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::swap(&mut *bytes, spare);
+    }
+
+    /// Appends records. Returns false if there is no space, or if they are just taken.
+    fn append(&self, records: &[u8]) -> bool {
+        let mut bytes = match self.0.try_lock() {
+            Ok(bytes) => bytes,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let fits = bytes.len() + records.len() <= BUFFER_BYTES;
+        if fits {
+            bytes.extend_from_slice(records);
+        }
+        fits
+    }
+}
+
+/// The index of a connection's address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AddressIndex(u32);
+
+impl Default for AddressIndex {
+    fn default() -> AddressIndex {
+        AddressIndex(NONE)
+    }
+}
+
+/// The access log of one worker.
+#[derive(Debug)]
+pub struct Access {
+    buffer: Arc<Buffer>,
+    /// Addresses of the open connections, and the free places.
+    addresses: Vec<Option<IpAddr>>,
+    free: Vec<u32>,
+    /// The texts of the request that is being handled.
+    texts: Vec<u8>,
+    began: Instant,
+    /// The texts of requests whose content arrives, by the address index of the connection.
+    waiting: std::collections::HashMap<u32, (Instant, Vec<u8>)>,
+    record: Vec<u8>,
+}
+
+impl Access {
+    /// An access log for `connections`, into `buffer`.
+    pub fn new(buffer: Arc<Buffer>, connections: usize) -> Access {
+        let count = u32::try_from(connections).unwrap_or(NONE - 1);
+        Access {
+            buffer,
+            addresses: vec![None; count as usize],
+            free: (0..count).rev().collect(),
+            texts: Vec::with_capacity(TEXTS * (TEXT_MAX_BYTES + 2)),
+            began: Instant::now(),
+            waiting: std::collections::HashMap::new(),
+            record: Vec::with_capacity(FIXED_BYTES + TEXTS * (TEXT_MAX_BYTES + 2)),
+        }
+    }
+
+    /// Bytes of memory for `connections`.
+    pub fn memory_bytes(connections: usize) -> usize {
+        // Two buffers: one is filled while the other is written.
+        2 * BUFFER_BYTES + connections * (size_of::<Option<IpAddr>>() + size_of::<u32>())
+    }
+
+    pub(super) fn opened(&mut self, ends: Option<Ends>) -> AddressIndex {
+        let Some(index) = self.free.pop() else { return AddressIndex::default() };
+        self.addresses[index as usize] = ends.map(|ends| ends.remote.ip().to_canonical());
+        AddressIndex(index)
+    }
+
+    pub(super) fn closed(&mut self, AddressIndex(index): AddressIndex) {
+        if index != NONE {
+            self.waiting.remove(&index);
+            self.free.push(index);
+        }
+    }
+
+    /// Notes the bytes of a head before they are parsed.
+    pub(super) fn begin(&mut self) {
+        self.began = Instant::now();
+        self.texts.clear();
+    }
+
+    /// Notes a request whose head is whole.
+    pub(super) fn request(&mut self, request: &Request<'_, '_>) {
+        self.texts.clear();
+        let field = |name| request.values(name).next().unwrap_or_default();
+        self.text(&[request.minor]);
+        self.text(request.method_name.as_bytes());
+        self.text(request.raw_target());
+        self.text(request.host());
+        self.text(field("Referer"));
+        self.text(field("User-Agent"));
+        self.text(field("X-Forwarded-For"));
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        let text = &text[..text.len().min(TEXT_MAX_BYTES)];
+        self.texts.extend_from_slice(&(text.len() as u16).to_ne_bytes());
+        self.texts.extend_from_slice(text);
+    }
+
+    /// Keeps the request until its content has arrived.
+    #[cold]
+    pub(super) fn wait(&mut self, AddressIndex(index): AddressIndex) {
+        if index != NONE && self.waiting.len() < WAITING_MAX {
+            self.waiting.insert(index, (self.began, self.texts.clone()));
+        }
+    }
+
+    /// Goes on with the request whose content has arrived.
+    #[cold]
+    pub(super) fn resume(&mut self, AddressIndex(index): AddressIndex) {
+        match self.waiting.remove(&index) {
+            Some((began, texts)) => {
+                self.began = began;
+                self.texts.clear();
+                self.texts.extend_from_slice(&texts);
+            }
+            None => self.begin(),
+        }
+    }
+
+    /// Writes the record of an answer of `bytes`. Returns false if it is lost.
+    pub(super) fn answered(
+        &mut self,
+        AddressIndex(index): AddressIndex,
+        status: Status,
+        bytes: u64,
+        unix_seconds: u64,
+    ) -> bool {
+        let address = self.addresses.get(index as usize).copied().flatten();
+        let took_us = u32::try_from(self.began.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let (kind, octets) = match address {
+            None => (0, [0; 16]),
+            Some(IpAddr::V4(v4)) => (4, v4.to_ipv6_mapped().octets()),
+            Some(IpAddr::V6(v6)) => (6, v6.octets()),
+        };
+        let record = &mut self.record;
+        record.clear();
+        record.extend_from_slice(&unix_seconds.to_ne_bytes());
+        record.extend_from_slice(&took_us.to_ne_bytes());
+        record.extend_from_slice(&bytes.to_ne_bytes());
+        record.extend_from_slice(&status.code().to_ne_bytes());
+        record.push(kind);
+        record.extend_from_slice(&octets);
+        if self.texts.is_empty() {
+            // The head was not parsed.
+            record.extend_from_slice(&[0; 2 * TEXTS]);
+        }
+        record.extend_from_slice(&self.texts);
+        self.texts.clear();
+        self.buffer.append(record)
+    }
+}
+
+/// A record that was taken from a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The time of the answer.
+    pub unix_seconds: u64,
+    /// From the arrival of the whole head until the answer was queued.
+    pub took_us: u32,
+    /// Bytes of the answer, with its head.
+    pub bytes: u64,
+    /// The status code.
+    pub status: u16,
+    /// The minor version of HTTP/1.
+    pub minor: u8,
+    /// The client's address, if it is known.
+    pub address: Option<IpAddr>,
+    /// The method; empty if the head was not parsed.
+    pub method: &'a [u8],
+    /// The target, as sent.
+    pub target: &'a [u8],
+    /// Host.
+    pub host: &'a [u8],
+    /// Referer.
+    pub referer: &'a [u8],
+    /// User-Agent.
+    pub user_agent: &'a [u8],
+    /// X-Forwarded-For.
+    pub forwarded_for: &'a [u8],
+}
+
+/// The records that a worker wrote, in their order.
+pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    std::iter::from_fn(move || {
+        let (record, rest) = parse(bytes)?;
+        bytes = rest;
+        Some(record)
+    })
+}
+
+fn parse(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+    let (unix_seconds, bytes) = bytes.split_first_chunk()?;
+    let (took_us, bytes) = bytes.split_first_chunk()?;
+    let (sent, bytes) = bytes.split_first_chunk()?;
+    let (status, bytes) = bytes.split_first_chunk()?;
+    let ([kind], bytes) = bytes.split_first_chunk()?;
+    let (octets, bytes) = bytes.split_first_chunk::<16>()?;
+    let mut rest = bytes;
+    let mut text = || {
+        let (len, bytes) = rest.split_first_chunk()?;
+        let (text, bytes) = bytes.split_at_checked(usize::from(u16::from_ne_bytes(*len)))?;
+        rest = bytes;
+        Some(text)
+    };
+    let address = IpAddr::from(*octets);
+    let record = Record {
+        unix_seconds: u64::from_ne_bytes(*unix_seconds),
+        took_us: u32::from_ne_bytes(*took_us),
+        bytes: u64::from_ne_bytes(*sent),
+        status: u16::from_ne_bytes(*status),
+        minor: text()?.first().copied().unwrap_or_default(),
+        address: match kind {
+            0 => None,
+            4 => Some(address.to_canonical()),
+            _ => Some(address),
+        },
+        method: text()?,
+        target: text()?,
+        host: text()?,
+        referer: text()?,
+        user_agent: text()?,
+        forwarded_for: text()?,
+    };
+    Some((record, rest))
+}
