@@ -203,9 +203,9 @@ pub struct ServeOptions {
     ///
     /// A network is an IPv4 /24 or an IPv6 /64, unless --prefix-length-v4 or --prefix-length-v6 is
     /// given. Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered;
-    /// kernel sockets reset the connection. Half-open connections do not count. Networks are counted in a
-    /// table of fixed size by a keyed hash: a few may share a count, so choose the limit with a
-    /// margin.
+    /// kernel sockets reset the connection. Half-open connections do not count. Networks are
+    /// counted in a table of fixed size by a keyed hash: a few may share a count, so choose the
+    /// limit with a margin.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections_per_prefix: Option<u32>,
 

@@ -1,9 +1,9 @@
 //! The cases of http_cases.txt, over each transport, split at every byte, and against nginx.
 //!
-//! A case is a rule, requests, the expected responses, and what becomes of the connection. A case
-//! with a line `nginx` is one that nginx 1.22 answers otherwise: with these statuses (up to the
-//! first that differs), with other fields, or with another end. A difference without such a line,
-//! or a line without a difference, fails.
+//! A case is a rule, requests, the expected responses, and what becomes of the connection. nginx
+//! 1.22 answers a case with a line `nginx` otherwise: with these statuses (up to the first that
+//! differs), with other fields, or with another end. A difference without such a line fails, and a
+//! line without a difference.
 
 use crate::PATIENCE;
 use crate::client::Client;
@@ -29,6 +29,11 @@ const TABLE: &str = include_str!("http_cases.txt");
 const NGINX_VERSION: &str = "nginx/1.22.";
 const NGINX_PORT: u16 = 8081;
 const PROBE: &str = "GET /12 HTTP/1.1\r\nHost: a\r\nX: probe\r\n\r\n";
+
+/// The files whose entity tags the cases use.
+const TAGGED: [&str; 2] = ["/1k", "/coded.bin"];
+/// The entity tags of [`TAGGED`].
+type Tags = [String; 2];
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +83,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Decodes `\r`, `\n`, `\t`, `\0`, `\\`, `\x41`, `{text*1000}` and `{etag}`.
-fn decode(text: &str, etag: &str) -> Vec<u8> {
+/// Decodes `\r`, `\n`, `\t`, `\0`, `\\`, `\x41`, `{text*1000}`, `{etag}` and `{plain}`.
+fn decode(text: &str, tags: &Tags) -> Vec<u8> {
     let mut repeated = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -87,7 +92,7 @@ fn decode(text: &str, etag: &str) -> Vec<u8> {
         repeated.push_str(before);
         match inner.rsplit_once('*') {
             Some((text, count)) => repeated.push_str(&text.repeat(count.parse().unwrap())),
-            None => repeated.push_str(etag),
+            None => repeated.push_str(&tags[usize::from(inner == "plain")]),
         }
         rest = behind;
     }
@@ -115,24 +120,24 @@ fn decode(text: &str, etag: &str) -> Vec<u8> {
 
 impl Case {
     /// All requests as they are sent.
-    fn bytes(&self, etag: &str) -> Vec<u8> {
+    fn bytes(&self, tags: &Tags) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (is_raw, text) in &self.requests {
             if *is_raw {
-                bytes.extend(decode(text, etag));
+                bytes.extend(decode(text, tags));
                 continue;
             }
             let mut parts = text.split(" | ");
             let line = parts.next().expect("a request line");
             let has_version = line.split(' ').count() > 2;
-            bytes.extend(decode(line, etag));
+            bytes.extend(decode(line, tags));
             let end: &[u8] = if has_version { b"\r\n" } else { b" HTTP/1.1\r\nHost: a\r\n" };
             bytes.extend(end);
             let mut content = Vec::new();
             for part in parts {
                 match part.strip_prefix("= ") {
-                    Some(text) => content = decode(text, etag),
-                    None => bytes.extend([decode(part, etag), b"\r\n".to_vec()].concat()),
+                    Some(text) => content = decode(text, tags),
+                    None => bytes.extend([decode(part, tags), b"\r\n".to_vec()].concat()),
                 }
             }
             bytes.extend([b"\r\n".to_vec(), content].concat());
@@ -147,7 +152,7 @@ impl Case {
     /// Sends the case over a new connection. Returns the statuses, and each difference.
     fn run(&self, server: &Server<'_>, is_split: bool) -> (Vec<u16>, Vec<String>) {
         let mut connection = server.connect();
-        let bytes = self.bytes(&server.etag);
+        let bytes = self.bytes(&server.tags);
         let sizes = if is_split { 1 } else { bytes.len() };
         // The server may refuse a request before it has read it all, and close.
         let _ = bytes.chunks(sizes).try_for_each(|chunk| connection.stream.write_all(chunk));
@@ -160,7 +165,7 @@ impl Case {
             };
             finals += usize::from(response.status != 100);
             statuses.push(response.status);
-            if let Err(difference) = response.check(expected, &server.etag) {
+            if let Err(difference) = response.check(expected, &server.tags) {
                 differences.push(difference);
             }
             // Another status: further responses may never come.
@@ -192,18 +197,18 @@ impl Response {
         })
     }
 
-    fn check(&self, expected: &str, etag: &str) -> Result<(), String> {
+    fn check(&self, expected: &str, tags: &Tags) -> Result<(), String> {
         let mut parts = expected.split(" | ");
         let status = parts.next().unwrap();
         if self.status.to_string() != status {
             return Err(format!("status: {} instead of {status}", self.status));
         }
         parts.try_for_each(|part| {
-            self.check_part(part, etag).map_err(|what| format!("{part}: {what}"))
+            self.check_part(part, tags).map_err(|what| format!("{part}: {what}"))
         })
     }
 
-    fn check_part(&self, part: &str, etag: &str) -> Result<(), String> {
+    fn check_part(&self, part: &str, tags: &Tags) -> Result<(), String> {
         let same = |is: bool, what: String| if is { Ok(()) } else { Err(what) };
         if let Some(name) = part.strip_prefix('!') {
             return same(self.field(name).is_none(), format!("{:?}", self.field(name)));
@@ -215,12 +220,12 @@ impl Response {
             return self.check_parts(ranges);
         }
         if let Some(content) = part.strip_prefix('=') {
-            let content = decode(content.strip_prefix(' ').unwrap_or(""), etag);
+            let content = decode(content.strip_prefix(' ').unwrap_or(""), tags);
             let found = String::from_utf8_lossy(&self.content).into_owned();
             return same(self.content == content, found);
         }
         let (name, value) = part.split_once(": ").expect("a field");
-        let value = decode(value, etag);
+        let value = decode(value, tags);
         let found = self.field(name);
         same(found.is_some_and(|found| found.as_bytes() == value), format!("{found:?}"))
     }
@@ -299,17 +304,19 @@ impl Connection {
 struct Server<'a> {
     network: &'a Network,
     at: SocketAddr,
-    /// The entity tag of /1k.
-    etag: String,
+    tags: Tags,
 }
 
 impl<'a> Server<'a> {
     fn new(network: &'a Network, at: SocketAddr) -> Server<'a> {
-        let mut server = Server { network, at, etag: String::new() };
-        let mut connection = server.connect();
-        connection.stream.write_all(b"HEAD /1k HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        let response = connection.response(true).expect("the head of /1k");
-        server.etag = response.field("ETag").expect("an entity tag").to_owned();
+        let mut server = Server { network, at, tags: Tags::default() };
+        server.tags = TAGGED.map(|path| {
+            let mut connection = server.connect();
+            let request = format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            connection.stream.write_all(request.as_bytes()).unwrap();
+            let response = connection.response(true).expect("the head of a file");
+            response.field("ETag").expect("an entity tag").to_owned()
+        });
         server
     }
 
@@ -365,6 +372,8 @@ fn root() -> TempDir {
         ("empty", ""),
         ("a b", "space\n"),
         ("caf\u{e9}", "utf8\n"),
+        ("coded.bin", "plain text"),
+        ("coded.bin.gz", "\u{1f}\u{8} in gzip"),
     ];
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(700_000_000);
     for (name, content) in files {
@@ -428,12 +437,14 @@ fn each_case_may_be_split_anywhere() {
         }
         (answers, line.closed())
     };
-    let (head, _) = answer([b"HEAD /1k HTTP/1.1\r\nHost: a\r\n\r\n", b""]);
-    let head = String::from_utf8(head).unwrap();
-    let (_, behind) = head.split_once("ETag: ").unwrap();
-    let etag = behind.lines().next().unwrap();
+    let tags = TAGGED.map(|path| {
+        let request = format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = String::from_utf8(answer([request.as_bytes(), b""]).0).unwrap();
+        let (_, behind) = head.split_once("ETag: ").unwrap();
+        behind.lines().next().unwrap().to_owned()
+    });
     for case in cases() {
-        let bytes = case.bytes(etag);
+        let bytes = case.bytes(&tags);
         let whole = answer([&bytes, b""]);
         // The longest requests test limits, which other tests approach byte by byte.
         for at in (1..bytes.len()).filter(|_| bytes.len() < 1000) {
