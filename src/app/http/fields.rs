@@ -41,7 +41,8 @@ const NAMES: &[(&str, Field)] = &[
 #[inline]
 pub(super) fn of(name: &str) -> Option<Field> {
     let (known, field) = TABLE[slot(name.as_bytes(), FACTOR)]?;
-    name.eq_ignore_ascii_case(known).then_some(field)
+    // Most clients use the case of the RFCs, and an exact comparison takes whole words.
+    (name == known || name.eq_ignore_ascii_case(known)).then_some(field)
 }
 
 /// Slots of the hash table, a power of two.

@@ -72,6 +72,10 @@ pub(in crate::app) fn find_end(
         if lf >= 3 && window[lf - 2] == b'\n' {
             return Ok(Some(at));
         }
+        // An empty line that has arrived with its predecessor needs no search.
+        if window[at..].starts_with(b"\r\n") {
+            return Ok(Some(at + 2));
+        }
     }
     if !search.past_line && window.len() > line_max_bytes + 1 {
         return Err(HttpError::LineTooLong);

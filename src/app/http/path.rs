@@ -26,6 +26,7 @@ pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a
     let mut end = target.len();
     for (at, &byte) in target.iter().enumerate() {
         match byte {
+            _ if !SPECIAL[usize::from(byte)] => {}
             b'%' => plain = false,
             b'.' | b'/' if previous == b'/' => plain = false,
             b'?' => {
@@ -43,6 +44,18 @@ pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a
         path => decode(path, scratch),
     }
 }
+
+/// The bytes for which [`resolve`] does anything: one lookup passes over all others.
+static SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let special = b"%./?#";
+    let mut at = 0;
+    while at < special.len() {
+        table[special[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Decodes segment by segment. A `.` removes itself, a `..` also removes the preceding segment.
 /// Decoding comes first, so that `%2e%2e` acts like `..`.

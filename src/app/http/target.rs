@@ -41,7 +41,7 @@ fn absolute_form(target: &[u8]) -> Result<&[u8], HttpError> {
 /// The authority of a target in absolute form, which [`path_of`] accepted.
 #[inline]
 pub(super) fn authority_of(target: &[u8]) -> Option<&[u8]> {
-    if target.first().is_none_or(|byte| b"/*".contains(byte)) {
+    if matches!(target, [] | [b'/' | b'*', ..]) {
         return None;
     }
     let start = memchr::memmem::find(target, b"://")? + 3;

@@ -96,6 +96,14 @@ impl Pool {
         &self.newly_lost
     }
 
+    /// The run `at` is the most recently sent one that was delivered.
+    #[inline]
+    fn copy_stamp(&self, at: u32, sample: &mut AckSample) {
+        if let Some(stamp) = self.stamps.get(at as usize) {
+            sample.latest_stamp = *stamp;
+        }
+    }
+
     fn note_lost(&mut self, at: u32, start: Seq, end: Seq) {
         if let Some(stamp) = self.stamps.get(at as usize) {
             self.newly_lost.push((start, end, *stamp));
@@ -151,13 +159,14 @@ pub struct AckSample {
 }
 
 impl AckSample {
+    /// Returns whether the run is the most recently sent so far.
     #[inline(always)]
-    fn note(&mut self, start: Seq, end: Seq, run: &Run, stamp: Option<&Stamp>) {
+    fn note(&mut self, start: Seq, end: Seq, run: &Run) -> bool {
         let len = end.since(start);
         match run.status {
             Status::Sacked => {
                 self.acked_sacked += len;
-                return;
+                return false;
             }
             Status::Lost => self.unmarked_lost += len,
             Status::Outstanding => {}
@@ -171,12 +180,12 @@ impl AckSample {
             self.reordered |= end.before(self.fack);
         }
         self.fack = self.fack.max(end);
-        if self.latest.is_none_or(|(at, last, _)| is_later((run.sent_at_us, end), (at, last))) {
+        let is_latest =
+            self.latest.is_none_or(|(at, last, _)| is_later((run.sent_at_us, end), (at, last)));
+        if is_latest {
             self.latest = Some((run.sent_at_us, end, run.retransmitted));
-            if let Some(stamp) = stamp {
-                self.latest_stamp = *stamp;
-            }
         }
+        is_latest
     }
 }
 
@@ -276,17 +285,35 @@ impl Flight {
     }
 
     /// Removes what lies before `ack`. The first run began at `una`.
+    ///
+    /// Inlined for the first run, mostly the only one: then the sample is not read and written
+    /// again for each of its fields.
     #[inline]
     pub fn acknowledge(&mut self, pool: &mut Pool, una: Seq, ack: Seq, sample: &mut AckSample) {
+        let Some(run) = pool.runs.get(self.head as usize).copied() else { return };
+        let end = run.end.min(ack);
+        if end.after(una) && sample.note(una, end, &run) {
+            pool.copy_stamp(self.head, sample);
+        }
+        if run.end.at_or_before(ack) {
+            self.pop(pool, run.next);
+            if self.head != NONE {
+                self.acknowledge_rest(pool, run.end, ack, sample);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn acknowledge_rest(&mut self, pool: &mut Pool, una: Seq, ack: Seq, sample: &mut AckSample) {
         let mut start = una;
         while let Some(run) = pool.runs.get(self.head as usize).copied() {
+            let end = run.end.min(ack);
+            if end.after(start) && sample.note(start, end, &run) {
+                pool.copy_stamp(self.head, sample);
+            }
             if run.end.after(ack) {
-                if ack.after(start) {
-                    sample.note(start, ack, &run, pool.stamps.get(self.head as usize));
-                }
                 return;
             }
-            sample.note(start, run.end, &run, pool.stamps.get(self.head as usize));
             start = run.end;
             self.pop(pool, run.next);
         }
@@ -327,9 +354,12 @@ impl Flight {
                 && (run.end.at_or_before(right) || self.split(pool, at, right));
             if reaches && within {
                 let run = &mut pool.runs[at as usize];
-                sample.note(start, run.end, run, pool.stamps.get(at as usize));
+                let is_latest = sample.note(start, run.end, run);
                 sample.sacked += run.end.since(start);
                 run.status = Status::Sacked;
+                if is_latest {
+                    pool.copy_stamp(at, sample);
+                }
             }
             is_noted &= within || !reaches;
             let run = &pool.runs[at as usize];

@@ -35,6 +35,7 @@ pub(super) struct Cubic {
 }
 
 impl Controller for Cubic {
+    #[inline]
     fn on_ack(&mut self, ack: &Ack<'_>, window: &mut Window) {
         window.cwnd = if window.cwnd < window.ssthresh {
             window.cwnd.saturating_add(self.slow_start(ack, window))

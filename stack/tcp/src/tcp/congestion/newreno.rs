@@ -11,6 +11,7 @@ pub(super) struct NewReno {
 }
 
 impl Controller for NewReno {
+    #[inline]
     fn on_ack(&mut self, ack: &Ack<'_>, window: &mut Window) {
         let mss = ack.path.mss;
         let step = if window.cwnd < window.ssthresh {
