@@ -41,7 +41,7 @@ pub(in crate::app) fn is_tchar(byte: u8) -> bool {
 /// has arrived. Each call must pass the bytes of the last call again, and more. Lines end in CR LF.
 /// A bare LF, which RFC 9112 §2.2 permits, is refused, because another recipient may parse a
 /// different message.
-#[inline]
+#[inline(always)]
 pub(in crate::app) fn find_end(
     bytes: &[u8],
     search: &mut Search,

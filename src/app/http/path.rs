@@ -19,7 +19,7 @@ pub(super) enum Refused {
 
 /// The path of `target`, decoded into `scratch` if necessary. `scratch` must be at least as long as
 /// `target`. A target that is empty or only a query, as absolute form allows, names the root.
-#[inline]
+#[inline(always)]
 pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
     let mut plain = true;
     let mut previous = 0;
