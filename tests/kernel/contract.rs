@@ -104,6 +104,7 @@ pub(crate) fn the_contract_is_kept_with_every_handler(poller: Poller) {
     let first = crate::common::seed();
     for run in 0..12 {
         let seed = first.wrapping_add(run);
+        eprintln!("seed {seed}, run {run}");
         let mut random = Random::new(seed);
         let total = [1, 3000, 200_000][run as usize % 3];
         let plenty = Settings {
