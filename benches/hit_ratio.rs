@@ -423,7 +423,8 @@ fn main() {
         "| % of hits, {memory_mib} MiB | keys | Simoom | memcached | LRU | S3-FIFO | W-TinyLFU |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for (name, requests) in &streams {
+    let is_quick = std::env::args().any(|word| word == "--quick");
+    for (name, requests) in streams.iter().take(if is_quick { 1 } else { usize::MAX }) {
         let keys: HashSet<u64> = requests.iter().map(|(key, _)| *key).collect();
         let settings = Settings {
             memory_bytes: memory,
