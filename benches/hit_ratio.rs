@@ -11,12 +11,15 @@
 
 #![allow(clippy::print_stdout, reason = "the table is what this program is run for")]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::{Process, memcached, need_program};
 use simoom::store::{NewItem, Settings, Store};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 const NOW: u32 = 1_000_000;
@@ -52,39 +55,21 @@ fn name(key: u64) -> String {
 }
 
 struct Memcached {
-    process: Child,
-    stream: BufReader<TcpStream>,
+    _process: Process,
+    stream: BufReader<UnixStream>,
     value: Vec<u8>,
-}
-
-/// A port that nobody listens on now.
-fn free_port() -> Option<u16> {
-    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
 }
 
 impl Memcached {
     fn start(memory_mib: u64) -> Option<Memcached> {
-        let port = free_port()?;
-        let process = Command::new("memcached")
-            .args(["-u", "root", "-l", "127.0.0.1", "-t", "1", "-p"])
-            .arg(port.to_string())
-            .arg("-m")
-            .arg(memory_mib.to_string())
-            .spawn()
-            .ok()?;
-        let stream = loop {
-            match TcpStream::connect(("127.0.0.1", port)) {
-                Ok(stream) => break stream,
-                Err(_) => std::thread::yield_now(),
-            }
-        };
-        stream.set_nodelay(true).ok()?;
-        let stream = BufReader::with_capacity(2 << 20, stream);
-        Some(Memcached { process, stream, value: vec![b'v'; ITEM_MAX_BYTES as usize] })
+        if !need_program("memcached") {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory of our own");
+        let (process, stream) = memcached::start(directory.path(), memory_mib);
+        Some(Memcached { _process: process, stream, value: vec![b'v'; ITEM_MAX_BYTES as usize] })
     }
-}
 
-impl Memcached {
     fn pages_mib(&mut self) -> u64 {
         self.stream.get_mut().write_all(b"stats slabs\r\n").expect("memcached reads");
         let (mut line, mut bytes) = (String::new(), 0);
@@ -112,13 +97,6 @@ impl Cache for Memcached {
         request.extend_from_slice(b"\r\n");
         self.stream.get_mut().write_all(&request).expect("memcached reads");
         false
-    }
-}
-
-impl Drop for Memcached {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

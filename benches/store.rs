@@ -3,12 +3,14 @@
 
 #![allow(clippy::print_stdout, reason = "criterion reports neither counts nor percentiles")]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::{memcached, need_program};
 use criterion::{Criterion, Throughput, criterion_group};
 use simoom::store::{NewItem, Outcome, Settings, Store};
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -51,30 +53,15 @@ fn fit(value_bytes: usize) -> u64 {
     0
 }
 
-/// A port that nobody listens on now.
-fn free_port() -> Option<u16> {
-    Some(TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port())
-}
-
 /// As [`fit`], for the memcached that is installed.
 fn fit_memcached(value_bytes: usize) -> Option<u64> {
-    let port = free_port()?;
-    let mut process = Command::new("memcached")
-        .args(["-u", "root", "-l", "127.0.0.1", "-t", "1", "-p"])
-        .arg(port.to_string())
-        .arg("-m")
-        .arg((FIT_BYTES >> 20).to_string())
-        .spawn()
-        .ok()?;
-    let stream = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => break stream,
-            Err(_) => std::thread::yield_now(),
-        }
-    };
-    let mut stream = BufReader::new(stream);
+    if !need_program("memcached") {
+        return None;
+    }
+    let directory = tempfile::tempdir().expect("a directory of our own");
+    let (_process, mut stream) = memcached::start(directory.path(), FIT_BYTES >> 20);
     let value = "v".repeat(value_bytes);
-    let items = (0..).step_by(64).find_map(|first| {
+    (0..).step_by(64).find_map(|first| {
         let sets: String = (first..first + 64)
             .map(|n| format!("set k{n:08} 0 0 {value_bytes} noreply\r\n{value}\r\n"))
             .collect();
@@ -91,10 +78,7 @@ fn fit_memcached(value_bytes: usize) -> Option<u64> {
             }
         }
         (evictions > 0).then_some(items)
-    });
-    let _ = process.kill();
-    let _ = process.wait();
-    items
+    })
 }
 
 fn print_fit() {

@@ -12,15 +12,13 @@
 
 mod common;
 
-use common::{Process, need_program, wait_until};
+use common::{Process, memcached, need_program};
 use simoom::store::{Commit, NewItem, Settings, Store};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 const MEMORY_BYTES: u64 = 64 << 20;
 const KEYS: usize = 300_000;
@@ -198,20 +196,7 @@ impl Expiry {
 
 impl Memcached {
     fn start(directory: &Path) -> Memcached {
-        let socket = directory.join("socket");
-        let megabytes = (MEMORY_BYTES >> 20).to_string();
-        let process = Process::start(
-            Command::new("memcached")
-                .args(["-u", "root", "-t", "1", "-m", &megabytes, "-s"])
-                .arg(&socket)
-                .stdin(Stdio::null()),
-        );
-        let mut stream = None;
-        wait_until("memcached answers", Duration::from_secs(60), || {
-            stream = UnixStream::connect(&socket).ok();
-            stream.is_some()
-        });
-        let stream = BufReader::with_capacity(1 << 20, stream.expect("connected"));
+        let (process, stream) = memcached::start(directory, MEMORY_BYTES >> 20);
         Memcached { _process: process, stream, bytes: vec![b'v'; 100_000], expiry: Expiry::new() }
     }
 

@@ -10,6 +10,7 @@
 
 mod bridge;
 pub mod capture;
+pub mod memcached;
 
 pub use bridge::{Bridge, Path};
 
