@@ -1,6 +1,6 @@
 //! An interface opened through AF_XDP, and the claims on its traffic.
 
-use super::steering::SteerCounters;
+use super::steering::{GUARD, SteerCounters};
 use super::{Claim, Error, Groups, Steering};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, Umem, features};
 use std::io;
@@ -24,9 +24,15 @@ impl Device {
     pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let count = options.queue_count()?;
         let options = &OpenOptions { queues: Some(count), ..options.clone() };
-        let (program, steering) = Steering::load(count)?;
+        let (mut program, steering) = Steering::load(count)?;
         let ifindex = features::interface_index(&options.interface)?;
         let groups = Groups::new(ifindex).map_err(af_xdp::Error::Socket)?;
+        if let Err(error) = program.attach_guard(&options.interface, GUARD) {
+            tracing::warn!(
+                interface = options.interface,
+                "the kernel resets connections whose segments tc redirects or duplicates: {error}"
+            );
+        }
         let (device, queues) = af_xdp::Device::open(options, program)?;
         Ok((Device { device, steering, groups }, queues))
     }

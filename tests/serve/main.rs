@@ -21,6 +21,7 @@ mod examples;
 mod examples_http;
 mod examples_resp;
 mod files;
+mod guard;
 mod hostile;
 mod input;
 mod ipv6;
