@@ -24,6 +24,7 @@ mod files;
 mod hostile;
 mod input;
 mod ipv6;
+mod large;
 mod lifecycle;
 mod load;
 mod lossy;
