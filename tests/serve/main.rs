@@ -25,6 +25,7 @@ mod guard;
 mod hostile;
 mod input;
 mod ipv6;
+mod large;
 mod lifecycle;
 mod load;
 mod lossy;
