@@ -251,6 +251,7 @@ impl Reloader {
     fn publish(&mut self) {
         let (content, _) = self.current.get();
         self.counters.content_files = content.files() as u64;
+        self.counters.content_files_on_disk = content.files_on_disk() as u64;
         self.counters.content_memory = content.memory_bytes() as u64;
         if let Some(reloads) = self.reloads.upgrade() {
             // A reader that holds the lock lets it go at once.

@@ -272,8 +272,15 @@ impl Builder {
                 Some(Entry::File(index)) => Some(index),
                 _ => None,
             });
+            let is_in_memory =
+                |index: &u32| self.content.files[*index as usize].on_disk().is_none();
+            let file = file.filter(is_in_memory);
             if let Some((_, path)) = own.filter(|_| file.is_none()) {
-                tracing::warn!(path, status = code, "the file of an error page is missing");
+                tracing::warn!(
+                    path,
+                    status = code,
+                    "the file of an error page is missing or too large for memory"
+                );
             }
             let rendered = match file {
                 Some(file) => self.content.files[file as usize].error_page(status, &fields),

@@ -12,11 +12,12 @@ use super::read::{self, Known, Loaded, TooLarge};
 use super::root::Root;
 use super::site::Site;
 use super::walk::{self, Tree};
-use super::{BUILT_IN_PAGE, Content, Settings, compress};
+use super::{BUILT_IN_PAGE, Content, Settings, compress, place};
 use std::fmt;
 use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::info;
 use xxhash_rust::xxh3::Xxh3;
@@ -72,7 +73,7 @@ impl std::error::Error for Error {
 /// A site with the files that the walk found. Without a root there are none.
 struct Walked<'a> {
     site: &'a Site,
-    root: Option<Root>,
+    root: Option<Arc<Root>>,
     tree: Tree,
 }
 
@@ -85,8 +86,8 @@ pub(super) fn load(
 ) -> Result<Option<Content>, Error> {
     let mut progress = Progress::default();
     let sites = settings.sites();
-    let walked = sites.iter().map(|site| find(site, settings.limit_bytes, &mut progress));
-    let walked = walked.collect::<Result<Vec<_>, _>>()?;
+    let walked = sites.iter().map(|site| find(site, settings, &mut progress));
+    let mut walked = walked.collect::<Result<Vec<_>, _>>()?;
     let fingerprint = fingerprint(&walked);
     let known_fingerprint = previous.and_then(|previous| previous.fingerprint);
     if !is_forced && known_fingerprint == Some(fingerprint) {
@@ -96,14 +97,18 @@ pub(super) fn load(
     // The built-in page always fits: the check of the memory plan names what does not.
     let has_files = walked.iter().any(|walked| walked.root.is_some());
     let limit_bytes = if has_files { settings.limit_bytes as u64 } else { u64::MAX };
-    let too_large = |needed_bytes| too_large(&walked, needed_bytes, limit_bytes);
-    let needed_bytes = walked.iter().map(|walked| walked.tree.needed_bytes).sum();
-    if needed_bytes > limit_bytes {
-        return Err(too_large(needed_bytes));
-    }
     let no_files = Known::new();
     let known = previous.map_or(&no_files, |previous| &previous.known);
     let held_bytes = previous.map_or(0, Content::memory_bytes) as u64;
+    if let Some(disk) = settings.disk.filter(|_| has_files) {
+        let trees = walked.iter_mut().map(|walked| &mut walked.tree).collect();
+        place::place(trees, &disk, known, held_bytes, limit_bytes);
+    }
+    let too_large = |needed_bytes| too_large(&walked, needed_bytes, limit_bytes);
+    let needed_bytes = walked.iter().map(|walked| place::needed_bytes(&walked.tree)).sum();
+    if needed_bytes > limit_bytes {
+        return Err(too_large(needed_bytes));
+    }
     let left_bytes = limit_bytes.saturating_sub(held_bytes);
     let sources: Vec<read::Source<'_>> = walked
         .iter()
@@ -125,7 +130,7 @@ pub(super) fn load(
 /// Finds the files of a site.
 fn find<'a>(
     site: &'a Site,
-    limit_bytes: usize,
+    settings: &Settings,
     progress: &mut Progress,
 ) -> Result<Walked<'a>, Error> {
     let Some(path) = &site.root else {
@@ -133,14 +138,18 @@ fn find<'a>(
     };
     let error = |source| Error::Root { root: path.clone(), source };
     let root = path.canonicalize().and_then(Root::open).map_err(error)?;
-    let settings = walk::Settings { limit_bytes, dotfiles: site.dotfiles };
+    let settings = walk::Settings {
+        limit_bytes: settings.limit_bytes,
+        dotfiles: site.dotfiles,
+        disk: settings.disk.is_some(),
+    };
     let tree = walk::walk(&root, settings, |tree| {
         if progress.is_due(Instant::now()) {
             let (directories, paths) = (tree.directories.len(), tree.paths.len());
             info!(directories, paths, "looking for the files under --root");
         }
     });
-    Ok(Walked { site, root: Some(root), tree: tree.map_err(error)? })
+    Ok(Walked { site, root: Some(Arc::new(root)), tree: tree.map_err(error)? })
 }
 
 /// Identifies the paths and the versions of all files.
@@ -156,7 +165,7 @@ fn fingerprint(walked: &[Walked<'_>]) -> u64 {
 }
 
 fn too_large(walked: &[Walked<'_>], needed_bytes: u64, limit_bytes: u64) -> Error {
-    let largest = walked.iter().max_by_key(|walked| walked.tree.needed_bytes);
+    let largest = walked.iter().max_by_key(|walked| place::needed_bytes(&walked.tree));
     let root = largest.and_then(|walked| walked.site.root.clone()).unwrap_or_default();
     let files = walked.iter().map(|walked| walked.tree.files.len()).sum();
     Error::TooLarge { root, files, needed_bytes, limit_bytes }

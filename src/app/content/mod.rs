@@ -23,7 +23,9 @@ mod hosts;
 mod listing;
 mod load;
 mod media_type;
+mod on_disk;
 mod pattern;
+mod place;
 mod read;
 mod root;
 mod rules;
@@ -39,6 +41,7 @@ pub use current::{ContentCounters, Current};
 pub(crate) use file::File;
 pub use load::Error;
 pub use media_type::Types;
+pub(crate) use on_disk::OnDisk;
 pub use pattern::{Pattern, Template};
 pub(crate) use rules::Outcome;
 pub use site::{
@@ -63,12 +66,24 @@ pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
 pub struct Settings {
     /// Memory limit, in bytes.
     pub limit_bytes: usize,
+    /// Which files are read from disk for each request. `None`: all files are in memory.
+    pub disk: Option<Disk>,
     /// Whether to compress files at start.
     pub compress: bool,
     /// The site of all hosts that no other site names.
     pub site: Site,
     /// The other sites.
     pub hosts: Vec<Site>,
+}
+
+/// Which files are read from disk for each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Longer files are read from disk.
+    pub large_bytes: u64,
+    /// Memory for the other files. The largest of those that do not fit are read from disk, too. A
+    /// reload may take a quarter more: until it is complete, old and new files are held.
+    pub memory_bytes: u64,
 }
 
 impl Settings {
@@ -160,6 +175,11 @@ impl Content {
     /// Bytes of memory in use: contents, heads, paths and tables.
     pub fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+
+    /// The number of files that are read from disk, each form counted.
+    pub fn files_on_disk(&self) -> usize {
+        self.files.iter().filter(|file| file.on_disk().is_some()).count()
     }
 
     /// The number of files, each form of a file counted.

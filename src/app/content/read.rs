@@ -5,6 +5,7 @@
 
 use super::data::{Data, Identity};
 use super::load::Progress;
+use super::on_disk::OnDisk;
 use super::root::Root;
 use super::walk::Found;
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
@@ -35,7 +36,7 @@ pub(super) struct Loaded {
 
 /// The files of one site.
 pub(super) struct Source<'a> {
-    pub(super) root: &'a Root,
+    pub(super) root: &'a Arc<Root>,
     pub(super) files: &'a [Found],
 }
 
@@ -57,7 +58,8 @@ pub(super) fn read_all(
     let mut jobs = Vec::new();
     for (site, source) in sources.iter().enumerate() {
         for (file, found) in source.files.iter().enumerate() {
-            match known.get(&found.identity) {
+            let known = known.get(&found.identity);
+            match known.filter(|data| data.file().is_some() == found.on_disk) {
                 Some(data) => {
                     let (data, identity) = (data.clone(), found.identity);
                     loaded[site][file] = Some(Loaded { data, identity });
@@ -121,7 +123,8 @@ impl Reader<'_> {
     fn run(&self, results: &Sender<(usize, usize, io::Result<Loaded>)>) {
         while let Some(&(site, file)) = self.jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let Source { root, files } = &self.sources[site];
-            let result = self.read(root, &files[file].path);
+            let Found { path, on_disk, .. } = &files[file];
+            let result = if *on_disk { open_only(root, path) } else { self.read(root, path) };
             if self.taken.load(Ordering::Relaxed) > self.limit_bytes
                 || results.send((site, file, result)).is_err()
             {
@@ -150,6 +153,19 @@ impl Reader<'_> {
         let identity = if is_certain { after } else { after.of_no_version() };
         Ok(Loaded { data: Arc::new(Data::new(bytes)), identity })
     }
+}
+
+/// Opens a file that is read for each request.
+fn open_only(root: &Arc<Root>, path: &Path) -> io::Result<Loaded> {
+    let file = open(root, path)?;
+    let version = Identity::of(&fstat(&file)?);
+    let now = unix_nanoseconds();
+    // A version with the time of another gets a tag that no other load gives.
+    let (identity, nonce) =
+        if version.is_recent(now) { (version.of_no_version(), now as u64) } else { (version, 0) };
+    let on_disk = OnDisk::new(root.clone(), path.to_owned(), version, file);
+    let data = Arc::new(Data::on_disk(on_disk, &version, nonce));
+    Ok(Loaded { data, identity })
 }
 
 fn unix_nanoseconds() -> i128 {
@@ -188,6 +204,9 @@ struct Distinct(HashMap<(u64, usize), Vec<Arc<Data>>>);
 impl Distinct {
     /// The data with the bytes of `data` that was seen first.
     fn only(&mut self, data: Arc<Data>) -> Arc<Data> {
+        if data.file().is_some() {
+            return data;
+        }
         let alike = self.0.entry((data.hash(), data.bytes().len())).or_default();
         match alike.iter().find(|known| known.bytes() == data.bytes()) {
             Some(known) => known.clone(),

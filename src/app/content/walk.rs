@@ -41,6 +41,8 @@ pub(super) struct Settings {
     pub(super) limit_bytes: usize,
     /// Whether to find names that begin with a dot.
     pub(super) dotfiles: bool,
+    /// Whether files may be read from disk for each request, so that their content needs no memory.
+    pub(super) disk: bool,
 }
 
 /// The result of the walk.
@@ -55,8 +57,10 @@ pub(super) struct Tree {
     /// The directories themselves, which a watch observes.
     pub(super) watched: Vec<PathBuf>,
     pub(super) skipped: Skipped,
-    /// Memory that the whole tree needs.
-    pub(super) needed_bytes: u64,
+    /// Memory that the whole tree needs, without the content of its files.
+    pub(super) overhead_bytes: u64,
+    /// Bytes of the files.
+    pub(super) content_bytes: u64,
 }
 
 /// A file to read.
@@ -65,6 +69,8 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
     /// The version of the file during the walk.
     pub(super) identity: Identity,
+    /// Whether it is read from disk for each request.
+    pub(super) on_disk: bool,
 }
 
 /// Device and inode.
@@ -171,12 +177,13 @@ impl Walk<'_> {
         }
         self.directories[directory].entries = Some(entries);
         let request_path = self.visits[visit].request_path.clone();
-        self.tree.needed_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
+        self.tree.overhead_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
         self.tree.directories.push(request_path);
     }
 
     fn is_too_large(&self) -> bool {
-        self.tree.needed_bytes > self.settings.limit_bytes as u64
+        let content_bytes = if self.settings.disk { 0 } else { self.tree.content_bytes };
+        self.tree.overhead_bytes + content_bytes > self.settings.limit_bytes as u64
     }
 
     fn path_of(&self, directory: usize, entry: &Entry) -> PathBuf {
@@ -185,7 +192,7 @@ impl Walk<'_> {
 
     fn file(&mut self, visit: usize, entry: &Entry, file: usize) {
         let request_path = [self.visits[visit].request_path.as_slice(), &entry.name].concat();
-        self.tree.needed_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
+        self.tree.overhead_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
         if !self.is_too_large() {
             self.tree.paths.push((request_path, file));
         }
@@ -293,7 +300,9 @@ impl Walk<'_> {
         let bytes = stat.st_size as u64;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Target::Directory(self.directory(canonical, stat))),
-            FileType::RegularFile if bytes > FILE_MAX_BYTES => Err(Reason::TooLarge(bytes)),
+            FileType::RegularFile if bytes > FILE_MAX_BYTES && !self.settings.disk => {
+                Err(Reason::TooLarge(bytes))
+            }
             FileType::RegularFile => Ok(Target::File(self.found(canonical, stat))),
             kind => Err(Reason::Special(kind_of(kind))),
         }
@@ -310,8 +319,9 @@ impl Walk<'_> {
     /// The file at `path`.
     fn found(&mut self, path: PathBuf, stat: &Stat) -> usize {
         *self.file_of.entry(inode_of(stat)).or_insert_with(|| {
-            self.tree.needed_bytes += stat.st_size as u64 + FILE_OVERHEAD_BYTES;
-            self.tree.files.push(Found { path, identity: Identity::of(stat) });
+            self.tree.overhead_bytes += FILE_OVERHEAD_BYTES;
+            self.tree.content_bytes += stat.st_size as u64;
+            self.tree.files.push(Found { path, identity: Identity::of(stat), on_disk: false });
             self.tree.files.len() - 1
         })
     }

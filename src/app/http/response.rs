@@ -255,7 +255,7 @@ pub(crate) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.range.len() as u64
     }
 
