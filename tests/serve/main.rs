@@ -18,6 +18,7 @@ mod content;
 mod delay;
 mod ecn;
 mod examples;
+mod examples_frames;
 mod examples_http;
 mod examples_resp;
 mod files;
