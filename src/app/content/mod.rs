@@ -37,6 +37,8 @@ mod watch;
 
 pub use auth::{AuthRule, Users, check_realm};
 pub(crate) use coding::{Choice, choose};
+#[cfg(feature = "cli")]
+pub(crate) use compress::compressed_forms;
 pub use current::{ContentCounters, Current};
 pub(crate) use file::File;
 pub use load::Error;
