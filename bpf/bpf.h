@@ -30,6 +30,17 @@ struct xdp_md {
 	__u32 egress_ifindex;
 };
 
+/* The first members of a packet at tc. */
+struct __sk_buff {
+	__u32 len, pkt_type, mark, queue_mapping;
+	/* The network protocol, in network byte order. */
+	__u32 protocol;
+};
+
+/* The next program at the hook decides, and without one the kernel goes on. */
+#define TCX_NEXT (-1)
+#define TCX_DROP 2
+
 /* The ends of a connection, named as in a packet that comes in. */
 struct bpf_sock_tuple {
 	union {
@@ -62,10 +73,12 @@ struct bpf_sock {
 #define BPF_MAP_TYPE_XSKMAP 17
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_skb_load_bytes)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)26;
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*bpf_sk_release)(void *sock) = (void *)86;
 static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 					      __u64 flags) = (void *)99;
+static long (*bpf_tcp_check_syncookie)(void *sock, void *ip, __u32 ip_len, void *tcp, __u32 tcp_len) = (void *)100;
 
 /* How a map's properties are written down in BTF. */
 #define __uint(name, value) int(*name)[value]

@@ -39,6 +39,9 @@ enum counter {
 	/* To a claimed port or address, from an address that no host can have, or in a multicast
 	 * frame: dropped. */
 	COUNTER_MARTIAN,
+	/* At tc ingress, to a claimed port, from a connection that the kernel does not have:
+	 * dropped. */
+	COUNTER_GUARDED,
 	COUNTERS,
 };
 

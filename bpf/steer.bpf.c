@@ -1,5 +1,5 @@
 /* Redirects claimed frames to the AF_XDP socket of their receive queue, and passes all other
- * frames to the kernel.
+ * frames to the kernel. guard.h has the program behind it, at tc ingress.
  *
  * The program runs on every frame of the interface and returns a verdict. A claimed segment costs
  * one lookup of its destination address, which yields the claimed ports, and one redirect. No
@@ -509,5 +509,7 @@ int steer_linear(struct xdp_md *ctx)
 {
 	return steer_frame(ctx);
 }
+
+#include "guard.h"
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -22,13 +22,22 @@ simoom_io::counters! {
         too_many_extensions,
         /// Packets dropped because no host can have their source address.
         martians_dropped,
+        /// Segments of no connection of the kernel that were dropped before they reached it.
+        guard_dropped,
     }
 }
+
+/// The program of the object for tc ingress.
+pub(super) const GUARD: &str = "guard";
+
+type Claims = HashMap<MapData, AddressKey, [u8; ClaimValue::BYTES]>;
 
 /// The maps of a loaded steering program.
 pub struct Steering {
     table: ClaimTable,
-    claims: HashMap<MapData, AddressKey, [u8; ClaimValue::BYTES]>,
+    claims: Claims,
+    /// The claims for the guard.
+    guarded: Claims,
     counters: PerCpuArray<MapData, u64>,
     /// 1 if a frame came since it was cleared.
     seen: Array<MapData, u32>,
@@ -47,16 +56,19 @@ impl Steering {
         let mut program = Program::load(OBJECT, "steer", "sockets", queues)?.linear("steer_linear");
         let claims =
             HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
+        let guarded = HashMap::try_from(program.take_map("guarded")?)
+            .map_err(failed("the map of guarded claims"))?;
         let counters = PerCpuArray::try_from(program.take_map("counters")?)
             .map_err(failed("the map of counters"))?;
         let seen =
             Array::try_from(program.take_map("seen")?).map_err(failed("the map of seen frames"))?;
-        Ok((program, Steering { table: ClaimTable::default(), claims, counters, seen }))
+        Ok((program, Steering { table: ClaimTable::default(), claims, guarded, counters, seen }))
     }
 
     /// Claims traffic.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
         let (key, value) = self.table.add(claim)?;
+        self.guarded.insert(key, value.bytes(), 0).map_err(failed("adding a guarded claim"))?;
         self.claims.insert(key, value.bytes(), 0).map_err(failed("adding a claim"))
     }
 
@@ -64,15 +76,21 @@ impl Steering {
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
         match self.table.remove(claim) {
             (key, Some(value)) => {
-                self.claims.insert(key, value.bytes(), 0).map_err(failed("removing a claim"))
+                self.claims.insert(key, value.bytes(), 0).map_err(failed("removing a claim"))?;
+                let guarded = self.guarded.insert(key, value.bytes(), 0);
+                guarded.map_err(failed("removing a guarded claim"))
             }
-            (key, None) => self.remove_key(key),
+            (key, None) => {
+                remove_key(&mut self.claims, &key)?;
+                remove_key(&mut self.guarded, &key)
+            }
         }
     }
 
-    /// Returns all traffic to the kernel.
+    /// Returns all traffic to the kernel. The guard, if it is attached, still drops segments of
+    /// connections that the kernel does not have.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
-        self.table.clear().try_for_each(|key| self.remove_key(key))
+        self.table.clear().try_for_each(|key| remove_key(&mut self.claims, &key))
     }
 
     /// The program's counters, each the sum over all processors.
@@ -87,6 +105,7 @@ impl Steering {
             truncated: sum(2)?,
             too_many_extensions: sum(3)?,
             martians_dropped: sum(4)?,
+            guard_dropped: sum(5)?,
         })
     }
 
@@ -99,16 +118,16 @@ impl Steering {
         }
         Ok(seen)
     }
+}
 
-    /// Removes an entry that may already be missing.
-    fn remove_key(&mut self, key: AddressKey) -> Result<(), Error> {
-        match self.claims.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
-                Ok(())
-            }
-            Err(error) => Err(failed("removing a claim")(error)),
+/// Removes an entry that may already be missing.
+fn remove_key(claims: &mut Claims, key: &AddressKey) -> Result<(), Error> {
+    match claims.remove(key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+            Ok(())
         }
+        Err(error) => Err(failed("removing a claim")(error)),
     }
 }
 

@@ -60,9 +60,10 @@ impl Store {
     fn sweep(&self, space: &mut Space, head: u32, now: u32) {
         let expired = self.memory.expiry(head) <= now;
         space.segments[head as usize].swept = self.generation.load(Relaxed);
-        for (at, _) in self.linked(space, head) {
+        let mut walk = self.walk(space, head);
+        for (at, _) in self.linked(space, &mut walk) {
             work::add(ITEM_WORK_BYTES / 4);
-            self.remove_if_dead(at, now);
+            self.remove_if_dead(space, at, now);
         }
         if self.memory.live(head).0 != 0 {
             return;
@@ -74,19 +75,19 @@ impl Store {
         }
     }
 
-    fn remove_if_dead(&self, at: Offset, now: u32) {
-        let header = self.memory.arena.header(at);
+    fn remove_if_dead(&self, space: &Space, at: Offset, now: u32) {
+        let header = self.memory.arena.header(at, space);
         if self.is_alive(header, now) {
             return;
         }
-        let hash = self.hash_key.hash(layout::key(&self.memory.arena, at));
+        let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
         let chain = self.table.chain(hash);
-        let _held = self.table.lock(chain);
+        let held = self.table.lock(chain);
         let entry = Entry::new(hash, at);
         if let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry)
             && !self.is_alive(header, now)
         {
-            self.expire(slot, at);
+            self.expire(&held, slot, at);
             self.table.shrink(chain);
         }
     }
@@ -230,11 +231,9 @@ impl Store {
             if entry == Entry::NONE {
                 return None;
             }
-            self.shard().pin(entry.offset());
-            if slot.confirm(entry) {
-                return Some(Item::pinned(self.shard(), entry.offset()));
+            if let Some(guard) = ItemGuard::of(self.shard(), slot, entry) {
+                return Some(guard.pin().0);
             }
-            self.shard().unpin(entry.offset());
         }
     }
 
