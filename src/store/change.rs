@@ -51,17 +51,20 @@ impl Store {
         let (units, class) = (layout.units(), self.class(exptime, now));
         let occupy = |at| self.occupy(at, layout, exptime);
         if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
+            self.evict_ahead_of_tlab(units, now);
             return Some(at);
         }
         let mut space = self.space();
         if self.fits_tlab(units) {
             self.refill_tlab(&mut space, units, class, now);
             if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
+                self.evict_ahead(&mut space, units, now);
                 return Some(at);
             }
         }
         let at = self.append(&mut space, units, class, now)?;
         occupy(at);
+        self.evict_ahead(&mut space, units, now);
         Some(at)
     }
 

@@ -245,3 +245,34 @@ fn a_changed_working_set_takes_the_place_of_the_old_one() {
         assert!(ratios[4] >= least, "{value_bytes} B: {ratios:?}, {:?}", store.statistics());
     }
 }
+
+/// No set pays for the eviction of a whole segment: each evicts or moves a few items ahead of need.
+#[test]
+#[cfg_attr(miri, ignore = "100,000 items take an hour")]
+fn a_set_evicts_a_few_items_at_a_time() {
+    for (workers, reads) in [(1, 0), (1, 2), (2, 0), (2, 2)] {
+        let settings = Settings {
+            memory_bytes: 4 << 20,
+            item_max_bytes: 1 << 18,
+            workers,
+            hash_key: Some([1, 2]),
+        };
+        let store = Store::new(&settings).unwrap();
+        let touched = || {
+            let statistics = store.statistics();
+            statistics.evictions + statistics.items_moved
+        };
+        let mut most = 0;
+        for n in 0..60_000 {
+            let before = touched();
+            set(&store, format!("key{n:06}").as_bytes(), &[b'v'; 100]);
+            most = most.max(touched() - before);
+            // A third of the items is used, and worth keeping.
+            let again = n / 3 * 3;
+            (0..reads).for_each(|_| _ = is_there(&store, &format!("key{again:06}")));
+        }
+        assert!(touched() > 20_000, "{:?}", store.statistics());
+        assert!(most <= 20, "{most} items at once, {workers} workers, {reads} reads");
+        assert_nothing_leaks(&store, NOW);
+    }
+}
