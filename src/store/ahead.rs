@@ -228,10 +228,10 @@ impl Store {
     /// Removes the next item if it is dead, or ends the sweep.
     fn sweep_item(&self, space: &mut Space, now: u32) -> Step {
         let Eviction { head, at, .. } = space.eviction;
-        if let Some((layout, is_linked)) = self.walk(space, head, at) {
+        if let Some((layout, is_linked)) = self.item_at(space, head, at) {
             space.eviction.at += u64::from(layout.units());
             if is_linked {
-                self.remove_if_dead(at, now);
+                self.remove_if_dead(space, at, now);
             }
             return Step::Went(layout.units() / EMPTY_PART);
         }
@@ -276,13 +276,13 @@ impl Store {
     /// Weighs the next item, or begins to empty the segment.
     fn weigh_item(&self, space: &mut Space, now: u32) -> Step {
         let Eviction { head, at, mean, .. } = space.eviction;
-        let Some((layout, is_linked)) = self.walk(space, head, at) else {
+        let Some((layout, is_linked)) = self.item_at(space, head, at) else {
             let cutoff = self.cutoff_of(&space.eviction.weights, mean);
             return self.begin_emptying(space, head, cutoff);
         };
         space.eviction.at += u64::from(layout.units());
-        if is_linked && self.is_alive(self.memory.arena.header(at), now) {
-            space.eviction.weights[worth(self.uses(at), layout, mean)] += layout.units();
+        if is_linked && self.is_alive(self.memory.arena.header(at, space), now) {
+            space.eviction.weights[worth(self.uses(at, space), layout, mean)] += layout.units();
         }
         Step::Went(layout.units() / WEIGH_PART)
     }
@@ -323,10 +323,10 @@ impl Store {
         let Eviction { head, mut at, .. } = space.eviction;
         let mut batch_len = 0;
         while batch_len < BATCH
-            && let Some((layout, is_linked)) = self.walk(space, head, at)
+            && let Some((layout, is_linked)) = self.item_at(space, head, at)
         {
             if is_linked {
-                let hash = self.hash_key.hash(layout::key(&self.memory.arena, at));
+                let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
                 self.table.prefetch(self.table.chain(hash));
                 self.ghost.prefetch(hash);
                 space.eviction.batch[batch_len] = (at, hash, layout);

@@ -11,7 +11,7 @@
 //! ([`super::ghost`]) starts with one use, so that the main items follow the working set. This
 //! combines the two queues of S3-FIFO, the segment merging of Segcache and the sizes of GreedyDual.
 
-use super::arena::Offset;
+use super::arena::{MayRead, Offset};
 use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
 use super::shard::{ShardStats, add};
 use super::space::{Queue, Segment};
@@ -51,6 +51,13 @@ pub(super) struct Cutoff {
     mean: u32,
 }
 
+/// A walk over the items of a segment, in order.
+#[derive(Debug)]
+pub(super) struct Walk {
+    at: Offset,
+    end: Offset,
+}
+
 impl Store {
     /// Allocates the frames for `units`. Returns the first; `None` if not enough can be evicted.
     pub(super) fn make_space(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
@@ -74,10 +81,9 @@ impl Store {
         if self.table.is_short()
             && space.table_frames < max
             && self.free_frames(space, 1, now)
-            && let Some(frame) = space.free_frame()
+            && let Some(frame) = space.frame_for_table()
         {
-            space.give_to_table(frame);
-            self.table.grow(frame);
+            self.table.grow(&frame);
         }
     }
 
@@ -136,7 +142,8 @@ impl Store {
             let Some(head) = space.first(Queue::Deferred) else { return };
             if !self.free_if_empty(space, head) {
                 // A reservation in it may have become an item. Then it is an ordinary segment.
-                let only_reserved = self.linked(space, head).next().is_none();
+                let mut walk = self.walk(space, head);
+                let only_reserved = self.linked(space, &mut walk).next().is_none();
                 space.requeue(head, if only_reserved { Queue::Deferred } else { Queue::Main });
             }
         }
@@ -156,20 +163,24 @@ impl Store {
         true
     }
 
-    /// The linked items of a segment. Retires its TLABs.
+    /// Begins a walk over the items of a segment. Retires its TLABs.
+    pub(super) fn walk(&self, space: &mut Space, head: u32) -> Walk {
+        self.retire_tlabs(space, head);
+        let at = space.start(head);
+        Walk { at, end: at + u64::from(space.segments[head as usize].used) }
+    }
+
+    /// The linked items that are left of a walk.
     pub(super) fn linked<'a>(
         &'a self,
-        space: &mut Space,
-        head: u32,
+        space: &'a Space,
+        walk: &'a mut Walk,
     ) -> impl Iterator<Item = (Offset, Layout)> + use<'a> {
-        self.retire_tlabs(space, head);
-        let mut at = space.start(head);
-        let end = at + u64::from(space.segments[head as usize].used);
         std::iter::from_fn(move || {
-            while at < end {
-                let offset = at;
-                let (layout, is_linked) = self.layout_at(at);
-                at += u64::from(layout.units());
+            while walk.at < walk.end {
+                let offset = walk.at;
+                let (layout, is_linked) = self.layout_at(space, walk.at);
+                walk.at += u64::from(layout.units());
                 if is_linked {
                     return Some((offset, layout));
                 }
@@ -179,19 +190,24 @@ impl Store {
     }
 
     /// The item at `at` in a segment, and whether it is linked; `None` at the end. Retires TLABs.
-    pub(super) fn walk(&self, space: &mut Space, head: u32, at: Offset) -> Option<(Layout, bool)> {
+    pub(super) fn item_at(
+        &self,
+        space: &mut Space,
+        head: u32,
+        at: Offset,
+    ) -> Option<(Layout, bool)> {
         self.retire_tlabs(space, head);
         let end = space.start(head) + u64::from(space.segments[head as usize].used);
-        (at < end).then(|| self.layout_at(at))
+        (at < end).then(|| self.layout_at(space, at))
     }
 
-    fn layout_at(&self, at: Offset) -> (Layout, bool) {
-        let header = self.memory.arena.header(at);
+    fn layout_at(&self, space: &Space, at: Offset) -> (Layout, bool) {
+        let header = self.memory.arena.header(at, space);
         (Layout::read(header), header.item_flags.load(Acquire) & LINKED != 0)
     }
 
-    pub(super) fn uses(&self, at: Offset) -> u8 {
-        self.memory.arena.header(at).item_flags.load(Relaxed) >> USES_SHIFT
+    pub(super) fn uses(&self, at: Offset, held: &impl MayRead) -> u8 {
+        self.memory.arena.header(at, held).item_flags.load(Relaxed) >> USES_SHIFT
     }
 
     /// Keeps a large item that was used in place, with one use less. Returns whether it did.
@@ -199,9 +215,10 @@ impl Store {
         if space.segments[head as usize].frames == 1 {
             return false;
         }
-        let Some((at, _)) = self.linked(space, head).next() else { return false };
-        let header = self.memory.arena.header(at);
-        if self.uses(at) == 0 || !self.is_alive(header, now) {
+        let mut walk = self.walk(space, head);
+        let Some((at, _)) = self.linked(space, &mut walk).next() else { return false };
+        let header = self.memory.arena.header(at, space);
+        if self.uses(at, space) == 0 || !self.is_alive(header, now) {
             return false;
         }
         let _ = header.item_flags.fetch_update(AcqRel, Relaxed, |item_flags| {
@@ -216,12 +233,12 @@ impl Store {
         space.close(head);
         let was_young = space.segments[head as usize].queue == Queue::Young;
         let items = self.sum(|stats| &stats.items);
-        let mut linked = self.linked(space, head);
+        let mut walk = self.walk(space, head);
         let mut batch = [(0, 0, Layout::default()); PREFETCH_MAX];
         loop {
             let mut len = 0;
-            for (next, (at, layout)) in batch.iter_mut().zip(&mut linked) {
-                let hash = self.hash_key.hash(layout::key(&self.memory.arena, at));
+            for (next, (at, layout)) in batch.iter_mut().zip(self.linked(space, &mut walk)) {
+                let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
                 self.table.prefetch(self.table.chain(hash));
                 self.ghost.prefetch(hash);
                 *next = (at, hash, layout);
@@ -263,15 +280,15 @@ impl Store {
     ) {
         work::add(ITEM_WORK_BYTES);
         let chain = self.table.chain(hash);
-        let _held = self.table.lock(chain);
+        let held = self.table.lock(chain);
         let entry = Entry::new(hash, at);
         let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry) else { return };
-        if !self.is_alive(self.memory.arena.header(at), now) {
-            self.expire(slot, at);
-        } else if !(cutoff.keeps(self.uses(at), layout)
-            && self.relocate(space, slot, hash, at, layout, now))
+        if !self.is_alive(self.memory.arena.header(at, &held), now) {
+            self.expire(&held, slot, at);
+        } else if !(cutoff.keeps(self.uses(at, &held), layout)
+            && self.relocate(space, &held, slot, (hash, at, layout), now))
         {
-            self.evict_item(slot, at);
+            self.evict_item(&held, slot, at);
             if was_young {
                 self.ghost.remember(hash, items);
             }
@@ -284,9 +301,10 @@ impl Store {
     pub(super) fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
         let mean = self.mean_units().ilog2();
         let mut units = [0u32; WORTH_MAX + 1];
-        for (at, layout) in self.linked(space, head) {
-            if self.is_alive(self.memory.arena.header(at), now) {
-                units[worth(self.uses(at), layout, mean)] += layout.units();
+        let mut walk = self.walk(space, head);
+        for (at, layout) in self.linked(space, &mut walk) {
+            if self.is_alive(self.memory.arena.header(at, space), now) {
+                units[worth(self.uses(at, space), layout, mean)] += layout.units();
             }
         }
         self.cutoff_of(&units, mean)
@@ -317,23 +335,22 @@ impl Store {
     }
 
     /// Moves an item: to the main queue if it was used, otherwise to the end of the young queue.
-    /// Fails, with `false`, if no space is free. The caller holds the lock of the chain.
+    /// Fails, with `false`, if no space is free.
     fn relocate(
         &self,
         space: &mut Space,
+        held: &ChainGuard<'_>,
         slot: &Slot,
-        hash: u64,
-        at: Offset,
-        layout: Layout,
+        (hash, at, layout): (u64, Offset, Layout),
         now: u32,
     ) -> bool {
         let (arena, units) = (&self.memory.arena, layout.units());
-        let exptime = arena.header(at).exptime.load(Relaxed);
+        let exptime = arena.header(at, held).exptime.load(Relaxed);
         let class = space.class((exptime != 0).then(|| exptime.saturating_sub(now)));
         if (units - 1) >> self.memory.frame_shift > 0 {
             return false;
         }
-        let queue = if self.uses(at) > 0 { Queue::Main } else { Queue::Young };
+        let queue = if self.uses(at, held) > 0 { Queue::Main } else { Queue::Young };
         let to = match space.append(units, queue, class) {
             Some(to) => to,
             None => match space.free_frame() {
@@ -341,10 +358,10 @@ impl Store {
                 None => return false,
             },
         };
-        layout::copy(arena, at, to);
+        layout::copy(arena, (at, held), (to, space));
         self.memory.add(to, units);
         self.memory.extend(to, exptime);
-        let header = arena.header(to);
+        let header = arena.header(to, space);
         let uses = header.item_flags.load(Relaxed) >> USES_SHIFT;
         let less = if uses > 0 { 1 << USES_SHIFT } else { 0 };
         header.item_flags.store((header.item_flags.load(Relaxed) - less) | LINKED, Release);
@@ -353,36 +370,36 @@ impl Store {
         add(&stats.items, 1);
         add(&stats.bytes, layout.total_bytes() as u64);
         slot.store(Entry::new(hash, to));
-        self.forget(at);
+        self.forget(held, at);
         true
     }
 
-    /// Evicts the item of a slot. The caller holds the lock of the chain.
-    fn evict_item(&self, slot: &Slot, at: Offset) {
+    /// Evicts the item of a slot.
+    fn evict_item(&self, held: &ChainGuard<'_>, slot: &Slot, at: Offset) {
         let stats = &self.shard().stats;
         add(&stats.evictions, 1);
-        if self.memory.arena.header(at).item_flags.load(Relaxed) & FETCHED == 0 {
+        if self.memory.arena.header(at, held).item_flags.load(Relaxed) & FETCHED == 0 {
             add(&stats.evicted_unfetched, 1);
         }
         slot.store(Entry::NONE);
-        self.forget(at);
+        self.forget(held, at);
     }
 
-    /// An empty slot of a chain. Evicts an item if the chain is full. The caller holds the lock.
+    /// An empty slot of a chain. Evicts an item if the chain is full.
     pub(super) fn free_slot<'a>(
         &'a self,
-        _held: &ChainGuard<'_>,
+        held: &ChainGuard<'_>,
         chain: usize,
         now: u32,
     ) -> Option<&'a Slot> {
-        self.table.free_slot(chain).or_else(|| self.evict_from_chain(chain, now))
+        self.table.free_slot(chain).or_else(|| self.evict_from_chain(held, chain, now))
     }
 
     /// Empties a slot of a full chain: a dead item, otherwise the least used, and of those the
     /// least recently used. Never the newest item.
     #[cold]
-    fn evict_from_chain(&self, chain: usize, now: u32) -> Option<&Slot> {
-        let header = |slot: &Slot| self.memory.arena.header(slot.load().offset());
+    fn evict_from_chain(&self, held: &ChainGuard<'_>, chain: usize, now: u32) -> Option<&Slot> {
+        let header = |slot: &Slot| self.memory.arena.header(slot.load().offset(), held);
         let newest = self.table.slots(chain).map(|slot| header(slot).cas.load(Relaxed)).max()?;
         let slot = self.table.slots(chain).min_by_key(|slot| {
             let (at, header) = (slot.load().offset(), header(slot));
@@ -390,15 +407,15 @@ impl Store {
             (
                 is_alive,
                 is_alive && cas == newest,
-                self.uses(at),
+                self.uses(at, held),
                 header.last_access.load(Relaxed),
                 cas,
             )
         })?;
         let at = slot.load().offset();
         match self.is_alive(header(slot), now) {
-            true => self.evict_item(slot, at),
-            false => self.expire(slot, at),
+            true => self.evict_item(held, slot, at),
+            false => self.expire(held, slot, at),
         }
         Some(slot)
     }

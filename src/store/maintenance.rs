@@ -60,8 +60,9 @@ impl Store {
     /// Removes the dead items of a segment, and frees it if no live ones are left.
     fn sweep(&self, space: &mut Space, head: u32, now: u32) {
         self.begin_sweep(space, head);
-        for (at, _) in self.linked(space, head) {
-            self.remove_if_dead(at, now);
+        let mut walk = self.walk(space, head);
+        for (at, _) in self.linked(space, &mut walk) {
+            self.remove_if_dead(space, at, now);
         }
         self.end_sweep(space, head, now);
     }
@@ -80,20 +81,20 @@ impl Store {
         }
     }
 
-    pub(super) fn remove_if_dead(&self, at: Offset, now: u32) {
+    pub(super) fn remove_if_dead(&self, space: &Space, at: Offset, now: u32) {
         work::add(ITEM_WORK_BYTES / 4);
-        let header = self.memory.arena.header(at);
+        let header = self.memory.arena.header(at, space);
         if self.is_alive(header, now) {
             return;
         }
-        let hash = self.hash_key.hash(layout::key(&self.memory.arena, at));
+        let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
         let chain = self.table.chain(hash);
-        let _held = self.table.lock(chain);
+        let held = self.table.lock(chain);
         let entry = Entry::new(hash, at);
         if let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry)
             && !self.is_alive(header, now)
         {
-            self.expire(slot, at);
+            self.expire(&held, slot, at);
             self.table.shrink(chain);
         }
     }
@@ -237,11 +238,9 @@ impl Store {
             if entry == Entry::NONE {
                 return None;
             }
-            self.shard().pin(entry.offset());
-            if slot.confirm(entry) {
-                return Some(Item::pinned(self.shard(), entry.offset()));
+            if let Some(guard) = ItemGuard::of(self.shard(), slot, entry) {
+                return Some(guard.pin().0);
             }
-            self.shard().unpin(entry.offset());
         }
     }
 

@@ -101,7 +101,7 @@ impl Store {
         }
         let quarters = 4 * u64::from(space.age(head)) / space.segments.len() as u64;
         let newer = AGE_QUARTERS.saturating_sub(quarters as u32);
-        let uses = if segment.frames > 1 { self.uses(space.start(head)) } else { 0 };
+        let uses = if segment.frames > 1 { self.uses(space.start(head), space) } else { 0 };
         Some(self.memory.live(head).1 * (1 + newer + u32::from(uses)))
     }
 

@@ -49,6 +49,21 @@ pub(super) enum State {
     Table,
 }
 
+/// A frame of the hash table. Only [`Space::frame_for_table`] makes one, so it is given once.
+#[derive(Debug)]
+pub(super) struct TableFrame(u32);
+
+impl TableFrame {
+    #[cfg(test)]
+    pub(super) fn of(frame: u32) -> TableFrame {
+        TableFrame(frame)
+    }
+
+    pub(super) fn frame(&self) -> u32 {
+        self.0
+    }
+}
+
 /// State of a frame. Except for `state` and `stacked`, the fields are valid for the first frame of
 /// a segment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -363,11 +378,13 @@ impl Space {
         None
     }
 
-    /// Gives a frame from [`Space::free_frame`] to the hash table.
-    pub(super) fn give_to_table(&mut self, frame: u32) {
+    /// Gives a free frame to the hash table.
+    pub(super) fn frame_for_table(&mut self) -> Option<TableFrame> {
+        let frame = self.free_frame()?;
         self.segments[frame as usize].state = State::Table;
         self.free_frames -= 1;
         self.table_frames += 1;
+        Some(TableFrame(frame))
     }
 
     /// Frames that new items were written to since the last append to a segment.
