@@ -16,7 +16,7 @@
 //! units, times the number of free frames that are missing.
 
 use super::arena::Offset;
-use super::evict::{Cutoff, DEFERRED_STEP_MAX, WORTH_MAX, worth};
+use super::evict::{Cutoff, DEFERRED_STEP_MAX, WORTH_MAX, Weights, worth};
 use super::layout::{self, Layout};
 use super::run;
 use super::space::{NONE, Queue, Space};
@@ -68,6 +68,8 @@ pub(super) struct Eviction {
     /// Binary logarithm of the mean item's units, and the number of items, at the start.
     mean: u32,
     items: u64,
+    /// Uses that do not count, because the segment is stale.
+    discount: u8,
     was_young: bool,
     /// The next items, whose chains are prefetched, last one first.
     batch: [(Offset, u64, Layout); BATCH],
@@ -87,6 +89,7 @@ impl Default for Eviction {
             cutoff: Cutoff::ALL,
             mean: 0,
             items: 0,
+            discount: 0,
             was_young: false,
             batch: [(0, 0, Layout::default()); BATCH],
             batch_len: 0,
@@ -252,14 +255,17 @@ impl Store {
         if let Some(head) = sparsest.filter(|head| self.gaps(space, *head).is_some()) {
             return self.begin_emptying(space, head, Cutoff::ALL);
         }
+        self.end_epoch(space);
         let Some(head) = self.next_victim(space) else { return Step::Stuck };
-        if self.keep_large(space, head, now) {
+        let discount = if space.is_stale(head) { stale::DISCOUNT } else { 0 };
+        if self.keep_large(space, head, discount, now) {
             return Step::Done;
         }
         space.close(head);
         let (start, mean) = (space.start(head), self.mean_units().ilog2());
         let eviction = &mut space.eviction;
-        (eviction.weights, eviction.mean) = ([0; WORTH_MAX + 1], mean);
+        eviction.weights = [0; WORTH_MAX + 1];
+        (eviction.mean, eviction.discount) = (mean, discount);
         eviction.begin_walk(Stage::Weigh, head, start);
         Step::Went(STEP_COST)
     }
@@ -268,21 +274,25 @@ impl Store {
     fn next_victim(&self, space: &mut Space) -> Option<u32> {
         let newest = run::newest_frames(space);
         let (young, main) = ((Queue::Young, newest), (Queue::Main, 0));
-        let order = if space.has_many_young() { [young, main] } else { [main, young] };
+        let is_stale = space.first(Queue::Main).is_some_and(|head| space.is_stale(head));
+        let is_young = space.has_many_young() && !is_stale;
+        let order = if is_young { [young, main] } else { [main, young] };
         let mut order = order.into_iter().chain([(Queue::Young, 0)]);
         order.find_map(|(queue, newest)| self.victim(space, queue, newest))
     }
 
     /// Weighs the next item, or begins to empty the segment.
     fn weigh_item(&self, space: &mut Space, now: u32) -> Step {
-        let Eviction { head, at, mean, .. } = space.eviction;
+        let Eviction { head, at, mean, discount, .. } = space.eviction;
         let Some((layout, is_linked)) = self.item_at(space, head, at) else {
-            let cutoff = self.cutoff_of(&space.eviction.weights, mean);
+            let of = Weights { units: &space.eviction.weights, mean, discount };
+            let cutoff = Cutoff::of(&of, self.memory.frame_shift);
             return self.begin_emptying(space, head, cutoff);
         };
         space.eviction.at += u64::from(layout.units());
         if is_linked && self.is_alive(self.memory.arena.header(at, space), now) {
-            space.eviction.weights[worth(self.uses(at, space), layout, mean)] += layout.units();
+            let uses = self.uses(at, space).saturating_sub(discount);
+            space.eviction.weights[worth(uses, layout, mean)] += layout.units();
         }
         Step::Went(layout.units() / WEIGH_PART)
     }

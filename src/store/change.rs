@@ -247,7 +247,13 @@ impl Store {
         // working set.
         let uses = match old {
             Some((_, at)) => self.uses(at, held),
-            None => u8::from(self.ghost.remembers(hash)),
+            None => {
+                let epochs_since = self.ghost.epochs_since(hash);
+                if epochs_since.is_some() {
+                    add(&self.shard().stats.returns, 1);
+                }
+                u8::from(epochs_since.is_some_and(Ghost::is_recent))
+            }
         };
         header.item_flags.fetch_or(LINKED | uses << USES_SHIFT, Release);
         let stats = &self.shard().stats;

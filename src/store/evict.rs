@@ -49,6 +49,19 @@ pub(super) struct Cutoff {
     kept_max: u32,
     /// Binary logarithm of the mean item's units.
     mean: u32,
+    /// Uses that do not count.
+    discount: u8,
+}
+
+/// What the live items of a segment weigh.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weights<'a> {
+    /// Units of the items, by worth.
+    pub(super) units: &'a [u32; WORTH_MAX + 1],
+    /// Binary logarithm of the mean item's units.
+    pub(super) mean: u32,
+    /// Uses that do not count.
+    pub(super) discount: u8,
 }
 
 /// A walk over the items of a segment, in order.
@@ -210,15 +223,16 @@ impl Store {
         self.memory.arena.header(at, held).item_flags.load(Relaxed) >> USES_SHIFT
     }
 
-    /// Keeps a large item that was used in place, with one use less. Returns whether it did.
-    pub(super) fn keep_large(&self, space: &mut Space, head: u32, now: u32) -> bool {
+    /// Keeps a large item that was used in place, with one use less. `discount` uses do not count.
+    /// Returns whether it did.
+    pub(super) fn keep_large(&self, space: &mut Space, head: u32, discount: u8, now: u32) -> bool {
         if space.segments[head as usize].frames == 1 {
             return false;
         }
         let mut walk = self.walk(space, head);
         let Some((at, _)) = self.linked(space, &mut walk).next() else { return false };
         let header = self.memory.arena.header(at, space);
-        if self.uses(at, space) == 0 || !self.is_alive(header, now) {
+        if self.uses(at, space) <= discount || !self.is_alive(header, now) {
             return false;
         }
         let _ = header.item_flags.fetch_update(AcqRel, Relaxed, |item_flags| {
@@ -307,20 +321,7 @@ impl Store {
                 units[worth(self.uses(at, space), layout, mean)] += layout.units();
             }
         }
-        self.cutoff_of(&units, mean)
-    }
-
-    /// The cutoff for items whose units by worth are `weights`.
-    pub(super) fn cutoff_of(&self, weights: &[u32; WORTH_MAX + 1], mean: u32) -> Cutoff {
-        let kept_max = (KEPT_QUARTERS << self.memory.frame_shift) / 4;
-        let mut units_left = kept_max;
-        for worth in (WORTH_KEPT..=WORTH_MAX).rev() {
-            if weights[worth] > units_left {
-                return Cutoff { worth, units_left, kept_max, mean };
-            }
-            units_left -= weights[worth];
-        }
-        Cutoff { worth: WORTH_KEPT, units_left: u32::MAX, kept_max, mean }
+        Cutoff::of(&Weights { units: &units, mean, discount: 0 }, self.memory.frame_shift)
     }
 
     /// Units of the mean item, at least 1.
@@ -431,9 +432,25 @@ pub(super) fn worth(uses: u8, layout: Layout, mean: u32) -> usize {
 impl Cutoff {
     /// Keeps all items.
     pub(super) const ALL: Cutoff =
-        Cutoff { worth: 0, units_left: u32::MAX, kept_max: u32::MAX, mean: 0 };
+        Cutoff { worth: 0, units_left: u32::MAX, kept_max: u32::MAX, mean: 0, discount: 0 };
+
+    /// The cutoff for a segment that was weighed.
+    pub(super) fn of(weights: &Weights<'_>, frame_shift: u32) -> Cutoff {
+        let Weights { units, mean, discount } = *weights;
+        let kept_max = (KEPT_QUARTERS << frame_shift) / 4;
+        let all = Cutoff { worth: WORTH_KEPT, units_left: u32::MAX, kept_max, mean, discount };
+        let mut units_left = kept_max;
+        for worth in (WORTH_KEPT..=WORTH_MAX).rev() {
+            if units[worth] > units_left {
+                return Cutoff { worth, units_left, ..all };
+            }
+            units_left -= units[worth];
+        }
+        all
+    }
 
     fn keeps(&mut self, uses: u8, layout: Layout) -> bool {
+        let uses = uses.saturating_sub(self.discount);
         let (worth, units) = (worth(uses, layout, self.mean), layout.units());
         if worth < self.worth || units > self.kept_max {
             return false;

@@ -12,7 +12,7 @@
 //! - `shard`: pins and counters of one worker;
 //! - `space`: frames and segments;
 //! - `tlab`: thread-local allocation buffers;
-//! - `fetch`, `change`, `evict`, `ahead`, `run`, `maintenance`: the operations.
+//! - `fetch`, `change`, `evict`, `ahead`, `stale`, `run`, `maintenance`: the operations.
 //!
 //! A thread takes locks in this order: first the lock of the space; then the lock of the TLABs of a
 //! shard, or of a hash chain; then the lock of the spare buckets. A get takes no lock, except near
@@ -49,6 +49,7 @@ mod run;
 mod settings;
 mod shard;
 mod space;
+mod stale;
 mod statistics;
 mod table;
 mod tlab;

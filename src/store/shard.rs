@@ -30,6 +30,10 @@ pub(super) struct ShardStats {
     pub(super) evicted_unfetched: AtomicU64,
     pub(super) pin_copied: AtomicU64,
     pub(super) moved: AtomicU64,
+    /// An estimate of the hits.
+    pub(super) hits: AtomicU64,
+    /// Keys stored that the ghost queue remembers.
+    pub(super) returns: AtomicU64,
 }
 
 /// Counters of [`super::Store::commit`] for one class, named as in [`super::ClassStatistics`].

@@ -11,6 +11,7 @@
 
 use super::ahead::Eviction;
 use super::arena::Offset;
+use super::stale::Staleness;
 use std::ops::Range;
 
 /// No segment.
@@ -120,6 +121,8 @@ pub(super) struct Space {
     stack: Vec<u32>,
     /// The eviction that is under way.
     pub(super) eviction: Eviction,
+    /// Which main segments are stale.
+    pub(super) staleness: Staleness,
     /// The cost of clearing each frame; scratch memory of [`Space::window`].
     costs: Box<[u32]>,
     /// Frames that [`Space::free_frame`] must not return.
@@ -172,6 +175,7 @@ impl Space {
             incoming: vec![Incoming { open: NONE, frames: 0 }; shards].into(),
             stack: (0..frames).rev().collect(),
             eviction: Eviction::default(),
+            staleness: Staleness::default(),
             costs: vec![0; frames as usize].into(),
             held: 0..0,
             free_frames: frames,
@@ -385,6 +389,11 @@ impl Space {
         self.free_frames -= 1;
         self.table_frames += 1;
         Some(TableFrame(frame))
+    }
+
+    /// Frames that new items were written to, modulo 2^32.
+    pub(super) fn written(&self) -> u32 {
+        self.written
     }
 
     /// Frames that new items were written to since the last append to a segment.
