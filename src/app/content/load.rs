@@ -7,10 +7,10 @@
 //! previous content.
 
 use super::build::{self, Builder};
-use super::data::Identity;
 use super::read::{self, Known, Loaded, TooLarge};
 use super::root::Root;
 use super::site::Site;
+use super::update::Origin;
 use super::walk::{self, Tree};
 use super::{BUILT_IN_PAGE, Content, Settings, compress, place};
 use std::fmt;
@@ -97,7 +97,7 @@ pub(super) fn load(
     // The built-in page always fits: the check of the memory plan names what does not.
     let has_files = walked.iter().any(|walked| walked.root.is_some());
     let limit_bytes = if has_files { settings.limit_bytes as u64 } else { u64::MAX };
-    let no_files = Known::new();
+    let no_files = Known::default();
     let known = previous.map_or(&no_files, |previous| &previous.known);
     let held_bytes = previous.map_or(0, Content::memory_bytes) as u64;
     if let Some(disk) = settings.disk.filter(|_| has_files) {
@@ -119,7 +119,7 @@ pub(super) fn load(
     let loaded = read::read_all(&sources, known, left_bytes, &mut progress)
         .map_err(|TooLarge { needed_bytes }| too_large(held_bytes + needed_bytes))?;
     let mut content = build(settings, &walked, loaded, &mut progress);
-    let is_certain = !content.known.keys().any(Identity::is_of_no_version);
+    let is_certain = !content.known.iter().any(|(identity, _)| identity.is_of_no_version());
     content.fingerprint = is_certain.then_some(fingerprint);
     match content.memory_bytes() as u64 {
         needed_bytes if needed_bytes > limit_bytes => Err(too_large(needed_bytes)),
@@ -198,8 +198,13 @@ fn build(
     }
     let mut content = builder.finish();
     let all = loaded.into_iter().flatten().flatten();
-    content.known = all.map(|Loaded { data, identity }| (identity, data)).collect();
-    content.watched = walked.iter().flat_map(|walked| &walked.tree.watched).cloned().collect();
+    for Loaded { data, identity } in all {
+        content.known.insert(identity, data);
+    }
+    let watched = walked.iter().flat_map(|walked| &walked.tree.watched).cloned();
+    content.watched = Arc::new(watched.collect());
+    let sources = walked.iter().map(|walked| (walked.root.clone(), &walked.tree));
+    content.origin = Origin::of(settings, sources).map(Arc::new);
     content
 }
 

@@ -18,6 +18,7 @@ mod compress;
 mod current;
 mod data;
 mod file;
+mod grown;
 mod hash;
 mod hosts;
 mod listing;
@@ -32,6 +33,7 @@ mod rules;
 mod site;
 mod skipped;
 mod table;
+mod update;
 mod walk;
 mod watch;
 
@@ -51,14 +53,18 @@ pub use site::{
     check_field, check_host_name,
 };
 
+pub(crate) use update::Update;
 pub(crate) use watch::{Change, Watch, wait};
 
 use super::http::response::{Redirect, Rendered, Status};
 use build::Builder;
+use grown::List;
 use hosts::Hosts;
 use read::Known;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use table::Table;
+use update::Origin;
 
 /// The page at `/` if no root is configured.
 pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
@@ -113,19 +119,21 @@ pub(crate) struct Page {
     pub(crate) rendered: Rendered,
 }
 
-/// The files of all sites.
-#[derive(Debug, Default)]
+/// The files of all sites. A clone shares all of them, and may replace some.
+#[derive(Clone, Debug, Default)]
 pub struct Content {
     /// At least one: the default site comes first.
     sites: Vec<Table>,
-    hosts: Hosts,
-    files: Vec<File>,
-    redirects: Vec<Redirect>,
-    pages: Vec<Page>,
+    hosts: Arc<Hosts>,
+    files: List<File>,
+    redirects: List<Redirect>,
+    pages: List<Page>,
     /// The bytes of files by their version, for the next load.
     known: Known,
     /// The directories that contain the files.
-    watched: Vec<PathBuf>,
+    watched: Arc<Vec<PathBuf>>,
+    /// What an update needs; `None` if each change needs a load of all files.
+    origin: Option<Arc<Origin>>,
     /// The files that the walk found. `None` if some may have changed unnoticed while they were
     /// read.
     fingerprint: Option<u64>,
@@ -203,15 +211,15 @@ impl Content {
 
     #[inline]
     pub(crate) fn file(&self, index: u32) -> &File {
-        &self.files[index as usize]
+        self.files.get(index as usize)
     }
 
     pub(crate) fn redirect(&self, index: u32) -> &Redirect {
-        &self.redirects[index as usize]
+        self.redirects.get(index as usize)
     }
 
     pub(crate) fn page(&self, index: u32) -> &Page {
-        &self.pages[index as usize]
+        self.pages.get(index as usize)
     }
 
     /// The site's own page for an error.

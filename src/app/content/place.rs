@@ -90,14 +90,14 @@ mod tests {
         let mut all = tree(&[1001, 900, 0, 800, 1000, 10, u64::MAX]);
         // Of 1900 bytes, 0, 10, 800 and 900 leave too few for 1000.
         let expected = [true, false, false, false, true, false, true];
-        assert_eq!(places(&mut all, &Known::new(), 0), expected);
+        assert_eq!(places(&mut all, &Known::default(), 0), expected);
         assert_eq!(needed_bytes(&all), 100 + 900 + 800 + 10);
     }
 
     #[test]
     fn a_reload_leaves_known_files_in_memory_and_has_a_quarter_for_changed_ones() {
         let mut all = tree(&[900, 900, 300, 200]);
-        let mut known = Known::new();
+        let mut known = Known::default();
         for found in &all.files[..2] {
             known.insert(found.identity, Arc::new(Data::new([0; 900].into())));
         }

@@ -4,6 +4,7 @@
 //! share one copy.
 
 use super::data::{Data, Identity};
+use super::grown::Map;
 use super::load::Progress;
 use super::on_disk::OnDisk;
 use super::root::Root;
@@ -11,6 +12,7 @@ use super::walk::Found;
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use rustix::fs::fstat;
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ const THREADS_MAX: usize = 8;
 const NAMED_MAX: usize = 8;
 
 /// The bytes of files by their version.
-pub(super) type Known = HashMap<Identity, Arc<Data>>;
+pub(super) type Known = Map<Identity, Arc<Data>, RandomState>;
 
 /// A file that was read.
 #[derive(Clone, Debug)]
@@ -73,7 +75,7 @@ pub(super) fn read_all(
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let (mut read_files, mut unread) = (0, 0);
     let mut distinct = Distinct::default();
-    known.values().for_each(|data| drop(distinct.only(data.clone())));
+    known.iter().for_each(|(_, data)| drop(distinct.only(data.clone())));
     thread::scope(|scope| {
         for _ in 0..threads.min(jobs.len()) {
             let (reader, sender) = (&reader, sender.clone());
@@ -133,30 +135,40 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a file. If it changes meanwhile, its identity is that of no version, so that the next
-    /// reload reads it again.
     fn read(&self, root: &Root, path: &Path) -> io::Result<Loaded> {
-        let mut file = open(root, path)?;
-        let before = Identity::of(&fstat(&file)?);
-        let taken = self.taken.fetch_add(before.bytes, Ordering::Relaxed) + before.bytes;
-        if taken > self.limit_bytes {
-            return Err(io::Error::other("larger than the memory limit"));
-        }
-        let len = usize::try_from(before.bytes).map_err(io::Error::other)?;
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
-        let filled = Arc::get_mut(&mut bytes).map_or(Ok(0), |bytes| fill(&mut file, bytes))?;
-        if filled < len {
-            bytes = bytes[..filled].into();
-        }
-        let after = Identity::of(&fstat(&file)?);
-        let is_certain = before == after && !after.is_recent(unix_nanoseconds());
-        let identity = if is_certain { after } else { after.of_no_version() };
-        Ok(Loaded { data: Arc::new(Data::new(bytes)), identity })
+        read_file(root, path, |bytes| {
+            let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            taken <= self.limit_bytes
+        })
     }
 }
 
+/// Reads a file if `fits` allows its length. If it changes meanwhile, its identity is that of no
+/// version, so that the next reload reads it again.
+pub(super) fn read_file(
+    root: &Root,
+    path: &Path,
+    fits: impl FnOnce(u64) -> bool,
+) -> io::Result<Loaded> {
+    let mut file = open(root, path)?;
+    let before = Identity::of(&fstat(&file)?);
+    if !fits(before.bytes) {
+        return Err(io::Error::other("larger than the memory limit"));
+    }
+    let len = usize::try_from(before.bytes).map_err(io::Error::other)?;
+    let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+    let filled = Arc::get_mut(&mut bytes).map_or(Ok(0), |bytes| fill(&mut file, bytes))?;
+    if filled < len {
+        bytes = bytes[..filled].into();
+    }
+    let after = Identity::of(&fstat(&file)?);
+    let is_certain = before == after && !after.is_recent(unix_nanoseconds());
+    let identity = if is_certain { after } else { after.of_no_version() };
+    Ok(Loaded { data: Arc::new(Data::new(bytes)), identity })
+}
+
 /// Opens a file that is read for each request.
-fn open_only(root: &Arc<Root>, path: &Path) -> io::Result<Loaded> {
+pub(super) fn open_only(root: &Arc<Root>, path: &Path) -> io::Result<Loaded> {
     let file = open(root, path)?;
     let version = Identity::of(&fstat(&file)?);
     let now = unix_nanoseconds();

@@ -56,6 +56,8 @@ pub(super) struct Tree {
     pub(super) directories: Vec<Vec<u8>>,
     /// The directories themselves, which a watch observes.
     pub(super) watched: Vec<PathBuf>,
+    /// The number of symbolic links that were followed.
+    pub(super) links: usize,
     pub(super) skipped: Skipped,
     /// Memory that the whole tree needs, without the content of its files.
     pub(super) overhead_bytes: u64,
@@ -255,7 +257,10 @@ impl Walk<'_> {
                 .and_then(|stat| self.target(&path, &stat))
         };
         match target {
-            Ok((target, is_link)) => Some(Entry { name, is_link, target }),
+            Ok((target, is_link)) => {
+                self.tree.links += usize::from(is_link);
+                Some(Entry { name, is_link, target })
+            }
             Err(reason) => {
                 self.tree.skipped.note(&path, reason);
                 None
@@ -265,7 +270,7 @@ impl Walk<'_> {
 
     /// Whether the name is a dotfile's and dotfiles are not served.
     fn is_hidden(&self, name: &[u8]) -> bool {
-        name.starts_with(b".") && name != WELL_KNOWN && !self.settings.dotfiles
+        is_hidden(name, self.settings.dotfiles)
     }
 
     /// Resolves `path` and reports whether it is a link. `stat` describes the link itself.
@@ -325,6 +330,11 @@ impl Walk<'_> {
             self.tree.files.len() - 1
         })
     }
+}
+
+/// Whether the name is a dotfile's and `dotfiles` are not served.
+pub(super) fn is_hidden(name: &[u8], dotfiles: bool) -> bool {
+    name.starts_with(b".") && name != WELL_KNOWN && !dotfiles
 }
 
 /// The sorted names in an open directory. Fails if its inode differs from the expected one.

@@ -259,7 +259,7 @@ impl Shared<'_> {
         self.range.len() as u64
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.range.clone()]
     }
 
