@@ -44,11 +44,11 @@ fn stored_items_of_any_size_are_there_for_eight_connections() {
     let seed = seed();
     row("8 connections, values of 200 B to 800 KB: refused / missing / hits", |target, scale| {
         let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| target.connect()).collect();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         // In small up to 100 KB, the same part of the memory.
         let bytes_max = 100_000.0 * scale as f64;
         let bytes_of = |key: u64| {
-            let part = Random(key).unit();
+            let part = Random::new(key).unit();
             (200.0 * (bytes_max / 200.0).powf(part)) as usize
         };
         let value = vec![b'v'; bytes_max as usize + 1];
@@ -183,7 +183,7 @@ fn a_dump_lists_what_does_not_change_once() {
     let seed = seed();
     row("metadump beside writers, 20,000 constant keys: missing / twice", |target, _| {
         let (mut reader, mut writer) = (target.connect(), target.connect());
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let key = |n: u64| format!("constant{n}");
         let constant: Vec<String> = (0..20_000).map(key).collect();
         writer.set_all(&constant, 0, "1");
@@ -196,10 +196,10 @@ fn a_dump_lists_what_does_not_change_once() {
             }
             let dumped = line.strip_prefix("key=").and_then(|rest| rest.split(' ').next());
             *found.entry(dumped.unwrap_or_default().to_owned()).or_default() += 1;
-            if random.next().is_multiple_of(16) {
+            if random.below(16) == 0 {
                 let keys: Vec<String> =
-                    (0..100).map(|_| format!("changes{}", random.next() % 5000)).collect();
-                writer.set_all(&keys, 0, &"w".repeat(random.next() as usize % 300));
+                    (0..100).map(|_| format!("changes{}", random.below(5000))).collect();
+                writer.set_all(&keys, 0, &"w".repeat(random.below(300) as usize));
             }
         }
         let missing = constant.iter().filter(|key| !found.contains_key(*key)).count();
