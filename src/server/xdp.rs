@@ -1,9 +1,9 @@
 //! Starts the AF_XDP transport of a server: opens the device, starts a worker for each core, then
 //! claims traffic.
 
+use super::endpoints::Claimed;
 use super::factories::{Factories, Ports};
 use super::host::Host;
-use super::places::Claimed;
 use super::{Common, Running, Server, address_check, count, kernel, plan};
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Command, CommandReceiver, CommandSender};
@@ -194,7 +194,7 @@ impl Server {
         opened: Opened,
     ) -> Result<()> {
         let Opened { device, queues, workers, stack, interface, had_carrier } = opened;
-        let claimed = &common.places.claimed;
+        let claimed = &common.endpoints.claimed;
         let own: BTreeSet<IpAddr> = claimed
             .iter()
             .filter(|claimed| claimed.dedicated)
@@ -232,9 +232,9 @@ impl Server {
         queues: u32,
         stack: Config,
     ) -> Result<()> {
-        let places = &common.places.claimed;
-        self.addresses = places.iter().map(|claimed| claimed.at).collect();
-        for Claimed { service, at, .. } in places {
+        let claimed = &common.endpoints.claimed;
+        self.addresses = claimed.iter().map(|claimed| claimed.at).collect();
+        for Claimed { service, at, .. } in claimed {
             let (service, address) = (service.name, *at);
             let listening = Listening { service, protocol: "tcp", address, via: Via::Xdp };
             self.listens(common, listening)?;
@@ -247,7 +247,7 @@ impl Server {
         let claims = Claims { device, queues, snapshot, mtu_bytes, stack, workers };
         let claims = self.device.insert(claims);
         claims.publish();
-        for claim in places.iter().map(Claimed::claim) {
+        for claim in claimed.iter().map(Claimed::claim) {
             claims
                 .device
                 .add_claim(claim)
@@ -278,9 +278,9 @@ impl Server {
         let wakers: Vec<_> =
             ends.iter().map(|(command_sender, _)| command_sender.waker()).collect();
         let connections = stack.limits.connections as usize;
-        let places = worker::handover::ring(&wakers, frames);
+        let handovers = worker::handover::ring(&wakers, frames);
         for (index, ((queues, (command_sender, commands)), handover)) in
-            dealt.into_iter().zip(ends).zip(places).enumerate()
+            dealt.into_iter().zip(ends).zip(handovers).enumerate()
         {
             let name = format!("xdp {index}");
             let snapshot = Snapshot::new(&name);
@@ -342,7 +342,7 @@ fn stack_config<L>(
     workers: u32,
 ) -> Result<Config> {
     let (setup, facts) = (common.setup, host.interface());
-    let claimed = &common.places.claimed;
+    let claimed = &common.endpoints.claimed;
     let mut addresses: Vec<LocalAddress> = Vec::new();
     for Claimed { at, dedicated, .. } in claimed {
         let address = Address::from(at.ip());

@@ -74,6 +74,9 @@ pub fn need_program(program: &str) -> bool {
     found
 }
 
+/// Nothing that a test waits for takes longer than this, however busy the machine is.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The built program, ready to be given arguments. Its environment has no SIMOOM_LOG.
 pub fn simoom() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simoom"));

@@ -1,7 +1,7 @@
 //! Claimed segments that tc has redirected: in generic mode the XDP program does not see them. The
 //! guard at tc ingress keeps them from the kernel, which would reset their connections.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::client::Client;
 use crate::common::{Network, need_program};
 use crate::site::{PORT, Plan, Site, Transport, at};
@@ -89,7 +89,7 @@ fn kernel_resets(network: &Network) -> u64 {
 fn downloads(site: &Site, address: IpAddr) {
     let body = site.content("/64k");
     for _ in 0..DOWNLOADS {
-        let connect = || TcpStream::connect_timeout(&at(address), PATIENCE);
+        let connect = || TcpStream::connect_timeout(&at(address), TEST_TIMEOUT);
         let stream = site.network.client.run(connect);
         Client::new(stream.unwrap()).expect("/64k", &body);
     }

@@ -193,13 +193,13 @@ fn a_flood_of_syns_is_bounded_and_newcomers_are_served_meanwhile() {
         }
     }
     let answered = || site.counter("syn_cookies_sent");
-    wait_until("the SYNs that find no place are answered by cookies", crate::PATIENCE, || {
+    wait_until("the SYNs that find no place are answered by cookies", crate::TEST_TIMEOUT, || {
         answered() >= u64::from(FLOOD) - CONNECTIONS
             && site.counter("connections_open") <= CONNECTIONS
     });
     client.expect("/64k", &body);
     newcomer();
-    wait_until("newcomers came by cookies", crate::PATIENCE, || {
+    wait_until("newcomers came by cookies", crate::TEST_TIMEOUT, || {
         site.counter("syn_cookies_received") >= 1
     });
     let grown = resident_bytes(&site).saturating_sub(before);
