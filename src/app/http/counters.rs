@@ -75,7 +75,8 @@ simoom_io::counters! {
         /// Connections reset because they came from a proxy and did not begin with a header of the
         /// PROXY protocol.
         http_bad_proxy_header,
-        /// Records of the access log that were lost because its file was written too slowly.
+        /// Lines of the access log that were lost because its file did not accept them, or not in
+        /// time.
         http_access_log_lost,
     }
 }

@@ -1,6 +1,6 @@
 //! The worker's interface to the HTTP handler, besides the calls for each connection.
 
-use super::{Blob, Connection, Http};
+use super::{Access, Blob, Connection, Http};
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use simoom_io::Reply;
@@ -23,6 +23,10 @@ impl Handler for Http {
     }
 
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
-        self.counters().iter().for_each(|(metric, value)| sink(metric, value));
+        // The thread that writes the access log counts what it cannot write.
+        let unwritten = self.access.as_ref().map_or(0, Access::unwritten);
+        let mut counters = self.counters().clone();
+        counters.http_access_log_lost += unwritten;
+        counters.iter().for_each(|(metric, value)| sink(metric, value));
     }
 }
