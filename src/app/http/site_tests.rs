@@ -387,3 +387,35 @@ fn more_requests_with_content_than_slots_are_answered_at_once() {
         });
     }
 }
+
+#[test]
+fn no_rule_leads_around_a_password() {
+    let root = tree(&[
+        ("private/index.html", b"secret"),
+        ("private/a.html", b"secret"),
+        ("open/index.html", b"open"),
+        ("open/b", b"open"),
+    ]);
+    let users = || {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        Arc::new(Users::parse(&format!("me:{hash}\n")).unwrap())
+    };
+    let rule = |path: &str| AuthRule { path: pattern(path), realm: "Staff".into(), users: users() };
+    let template = |text: &str| Template::path(text, 0).unwrap();
+    let mut line = of(Site {
+        auth: vec![rule("/private/*")],
+        rewrites: vec![rewrite("/v1/*", "/v2/$1"), rewrite("/v2/*", "/$1")],
+        try_files: vec![template("/private$0.html"), template("/private/a.html")],
+        ..at(root.path())
+    });
+    for path in ["/v1/private/a.html", "/v2/private/", "/a", "/none", "/v1/none", "/private/a.html"]
+    {
+        assert_eq!(code(&get(&mut line, path, "").0), 401, "{path}");
+    }
+    assert_eq!(get(&mut line, "/v1/open/b", "").1, b"open");
+    // The index of a directory is a path, too.
+    let mut line = of(Site { auth: vec![rule("/private/*.html")], ..at(root.path()) });
+    for (path, expected) in [("/private/", 401), ("/open/", 200), ("/private", 301), ("/", 404)] {
+        assert_eq!(code(&get(&mut line, path, "").0), expected, "{path}");
+    }
+}
