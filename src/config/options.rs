@@ -323,7 +323,8 @@ pub struct ServeOptions {
     /// Append a line for each HTTP answer to this file
     ///
     /// SIGUSR1 opens the file again, for the rotation of logs. No worker waits for the disk: lines
-    /// that it takes too slowly are lost and counted (http_access_log_lost).
+    /// that it does not accept, or not in time, are lost and counted (http_access_log_lost). A FIFO
+    /// needs a reader at the start.
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub access_log: Option<PathBuf>,
 
