@@ -11,6 +11,7 @@
 mod bridge;
 pub mod capture;
 pub mod memcached;
+pub mod zipf;
 
 pub use bridge::{Bridge, Path};
 
