@@ -1,7 +1,8 @@
 //! The worker's interface to the HTTP handler, besides the calls for each connection.
 
-use super::{Blob, Connection, Http};
+use super::{Blob, Connection, Counters, Http};
 use crate::handler::{Handler, Seconds};
+use crate::later::Completed;
 use crate::metrics::Metric;
 use simoom_io::Reply;
 
@@ -22,7 +23,18 @@ impl Handler for Http {
         Http::panicked(self, conn, reply);
     }
 
+    fn completed(
+        &mut self,
+        conn: &mut Connection,
+        completed: Completed,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        self.file_completed(conn, completed, reply);
+    }
+
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
-        self.counters().iter().for_each(|(metric, value)| sink(metric, value));
+        let http_file_waiting = self.files_waiting();
+        let counters = Counters { http_file_waiting, ..*self.counters() };
+        counters.iter().for_each(|(metric, value)| sink(metric, value));
     }
 }

@@ -41,8 +41,10 @@ pub(super) mod head;
 mod options;
 mod partial;
 pub(super) mod path;
+mod places;
 mod proxy;
 mod range;
+mod reading;
 pub(super) mod request;
 pub(crate) mod response;
 mod target;
@@ -57,11 +59,15 @@ pub use proxy::Network;
 
 use super::Blob;
 use super::content::{Content, Current};
+use super::disk::FileReader;
+use crate::later::Later;
 use body::Discard;
 use connection::{Answer, Body, Phase, Waiting};
 use error::HttpError;
 use head::Search;
 use partial::{Delivery, Progress};
+use places::Places;
+use reading::Files;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -89,6 +95,9 @@ pub struct Http {
     access: Option<Access>,
     /// Networks whose connections begin with a header of the PROXY protocol.
     proxies: Arc<[Network]>,
+    /// Answers with files that are read from disk.
+    files: Option<Files>,
+    places: Places,
     counters: Counters,
 }
 
@@ -127,18 +136,39 @@ impl Http {
             draining: false,
             access: None,
             proxies: Arc::default(),
+            files: None,
+            places: Places::default(),
             counters: Counters::default(),
         }
     }
 
     /// Writes a record of each answer to this access log.
     pub fn with_access_log(self, access: Option<Access>) -> Http {
-        Http { access, ..self }
+        let connections = access.as_ref().map_or(0, Access::connections);
+        Http { access, ..self.with_places(connections) }
     }
 
     /// Expects a header of the PROXY protocol on each connection from these networks.
     pub fn with_proxies(self, proxies: Arc<[Network]>) -> Http {
         Http { proxies, ..self }
+    }
+
+    /// Reads the files that the content does not hold in memory with `reader`, for up to
+    /// `connections`. Without it they are answered with 503.
+    pub fn with_files(self, reader: FileReader, later: Later, connections: usize) -> Http {
+        let files = Some(Files::new(reader, later, connections));
+        Http { files, ..self.with_places(connections) }
+    }
+
+    /// Places for up to `connections`, or more.
+    fn with_places(self, connections: usize) -> Http {
+        let places = Places::new(connections.max(self.places.count()));
+        Http { places, ..self }
+    }
+
+    /// Bytes of memory that [`Http::with_files`] takes.
+    pub const fn files_memory_bytes(connections: usize) -> usize {
+        Files::memory_bytes(connections)
     }
 
     /// Replaces the options.
@@ -176,7 +206,8 @@ impl Http {
     /// resets the connection, so that the client sees that the answer is cut off.
     pub(in crate::app) fn panicked(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
-        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Parts(_)) {
+        let in_answer = matches!(conn.phase, Phase::Closing | Phase::Parts(_) | Phase::Reading);
+        if reply.queued() == whole && !in_answer {
             let status = Status::InternalServerError;
             self.answers.send(
                 status,
@@ -200,6 +231,10 @@ impl Http {
                 self.read_body(conn, discard, answer, bytes, reply)
             }
             (Phase::Parts(_), _) => self.continue_parts(conn, bytes, reply),
+            (Phase::Reading, _) => {
+                self.keep_reading(conn, reply);
+                Step::Wait(Waiting::Idle)
+            }
             // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
@@ -219,7 +254,7 @@ impl Http {
             Ok(None) => Step::Wait(Waiting::Head),
             Ok(Some(header)) => {
                 if let (Some(access), Some(client)) = (&mut self.access, header.client) {
-                    access.set_address(conn.address, client);
+                    access.set_address(conn.place, client);
                 }
                 conn.phase = Phase::default();
                 Step::Took(header.len)
@@ -454,7 +489,7 @@ impl Http {
         }
         conn.phase = Phase::Body(discard, answer);
         if let Some(access) = &mut self.access {
-            access.wait(conn.address);
+            access.wait(conn.place);
         }
     }
 
@@ -471,7 +506,7 @@ impl Http {
                 self.counters.http_request_content_bytes += n as u64;
                 if discard.is_over() {
                     if let Some(access) = &mut self.access {
-                        access.resume(conn.address);
+                        access.resume(conn.place);
                     }
                     self.answer(conn, self.still_valid(answer), reply);
                 } else {
@@ -497,6 +532,12 @@ impl Http {
 
     #[inline]
     fn answer(&mut self, conn: &mut Connection, answer: Answer, reply: &mut Reply<'_, Blob>) {
+        if let Body::File(index) = answer.body
+            && answer.with_content
+            && self.content.file(index).on_disk().is_some()
+        {
+            return self.begin_reading(conn, index, None, answer, reply);
+        }
         let persistence = self.persistence(conn, answer.persistence);
         let (status, tail) = match answer.body {
             Body::Unsatisfiable(index) => {
@@ -547,8 +588,19 @@ impl Http {
     ) {
         self.counters.note_answer(status);
         if self.access.is_some() {
-            self.record(conn, status, reply);
+            self.record(conn, status, reply.queued().saturating_sub(self.whole));
         }
+        self.complete(conn, persistence, reply);
+    }
+
+    /// An answer is queued whole.
+    #[inline]
+    fn complete(
+        &mut self,
+        conn: &mut Connection,
+        persistence: Persistence,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::default();
         conn.requests += 1;
@@ -559,13 +611,12 @@ impl Http {
         }
     }
 
-    /// Writes the record of an answer to the access log.
+    /// Writes the record of an answer of `bytes` to the access log.
     #[cold]
-    fn record(&mut self, conn: &Connection, status: Status, reply: &Reply<'_, Blob>) {
-        let bytes = reply.queued().saturating_sub(self.whole);
+    fn record(&mut self, conn: &Connection, status: Status, bytes: u64) {
         let now = self.answers.date();
         if let Some(access) = &mut self.access
-            && !access.answered(conn.address, status, bytes, now)
+            && !access.answered(conn.place, status, bytes, now)
         {
             self.counters.http_access_log_lost += 1;
         }
@@ -601,7 +652,7 @@ impl Http {
         );
         self.counters.note_answer(status);
         if self.access.is_some() {
-            self.record(conn, status, reply);
+            self.record(conn, status, reply.queued().saturating_sub(self.whole));
         }
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
@@ -619,13 +670,21 @@ impl Application for Http {
 
     fn closed(&mut self, conn: &mut Connection, _: Closed) {
         if let Some(access) = &mut self.access {
-            access.closed(conn.address);
+            access.closed(conn.place);
         }
+        if let Some(files) = &mut self.files {
+            files.closed(conn.place);
+        }
+        self.places.give_back(conn.place);
     }
 
     fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        conn.place = self.places.take();
         if let Some(access) = &mut self.access {
-            conn.address = access.opened(opened.ends);
+            access.opened(conn.place, opened.ends);
+        }
+        if let Some(files) = &mut self.files {
+            files.opened(conn.place, opened.id);
         }
         if let Some(ends) = opened.ends
             && self.proxies.iter().any(|network| network.contains(ends.remote.ip()))
@@ -685,6 +744,12 @@ impl Application for Http {
         self.whole = 0;
     }
 
+    fn resumed(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        if matches!(conn.phase, Phase::Reading) {
+            self.go_on_reading(conn, reply);
+        }
+    }
+
     fn timeout(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         match (conn.deadline.waiting, conn.phase) {
             (Waiting::Head, _) => self.refuse_with(conn, HttpError::HeadTimeout, true, reply),
@@ -702,6 +767,10 @@ impl Application for Http {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "reading_tests.rs"]
+mod reading_tests;
 
 #[cfg(test)]
 #[path = "site_tests.rs"]

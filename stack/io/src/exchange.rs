@@ -199,10 +199,10 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         result
     }
 
-    /// Bytes came, the stream's next, no more than the transport could hold with memory. Returns how
-    /// many of the first the transport is rid of: they are consumed, held, or dropped because the
-    /// connection is closing. The transport keeps the others, or leaves them to the peer to send
-    /// again, and brings them before any that follow.
+    /// Bytes came, the stream's next, no more than the transport could hold with memory. Returns
+    /// how many of the first the transport is rid of: they are consumed, held, or dropped because
+    /// the connection is closing. The transport keeps the others, or leaves them to the peer to
+    /// send again, and brings them before any that follow.
     #[inline]
     pub fn receive<A>(&mut self, app: &mut A, bytes: &[u8]) -> usize
     where
