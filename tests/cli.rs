@@ -267,7 +267,7 @@ fn toml_value(flag: &clap::Arg) -> String {
         "address-probe" => "\"300ms\"".into(),
         "item-size-max" => "\"1M\"".into(),
         "busy-poll" => "true".into(),
-        "tcp-keepalive" => "\"5m\"".into(),
+        name if name.ends_with("tcp-keepalive") => "\"5m\"".into(),
         name if name == "address-probe" || name.ends_with("-timeout") => "\"5s\"".into(),
         name => {
             let values = flag.get_possible_values();
