@@ -57,6 +57,11 @@ impl<A: Application> Line<A> {
             deadline: None,
             settings: 0,
         };
+        line.open_connection(peer, port);
+        line
+    }
+
+    fn open_connection(&mut self, peer: Ipv4Addr, port: u16) {
         let [remote, local] = [(peer, 50_000), (Ipv4Addr::LOCALHOST, port)].map(Into::into);
         let opened = Opened {
             local_port: port,
@@ -65,8 +70,22 @@ impl<A: Application> Line<A> {
             id: ConnectionId::default(),
             ends: Some(Ends { remote, local }),
         };
-        line.event(|app, exchange| exchange.open(app, opened));
-        line
+        self.event(|app, exchange| exchange.open(app, opened));
+    }
+
+    /// Opens another connection of the application, on port 80, and calls `serve` with it. It is
+    /// gone afterwards, without an end.
+    pub fn beside(&mut self, serve: impl FnOnce(&mut Line<A>)) {
+        let fresh = (Connection::default(), Pool::new(64, 64));
+        let inputs = input::Pool::with_large_bytes(1, 1, HELD_MAX_BYTES);
+        let connection = std::mem::replace(&mut self.connection, fresh.0);
+        let pool = std::mem::replace(&mut self.pool, fresh.1);
+        let inputs = std::mem::replace(&mut self.inputs, inputs);
+        let deadline = self.deadline.take();
+        self.open_connection(Ipv4Addr::LOCALHOST, 80);
+        serve(self);
+        (self.connection, self.pool) = (connection, pool);
+        (self.inputs, self.deadline) = (inputs, deadline);
     }
 
     fn event<T>(

@@ -15,7 +15,7 @@ use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, drivers, rx_queues};
 use simoom_tcp::wire::ipv6;
-use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
+use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -365,10 +365,17 @@ fn stack_config<L>(
     };
     stack.congestion = setup.congestion;
     stack.congestion_of_ports = setup.congestion_of_ports();
-    let keep_alive_ms = setup.keep_alive.as_millis().min(1 << 30) as u32;
-    stack.keep_alive_ms = keep_alive_ms;
-    stack.keep_alive_interval_ms = stack.keep_alive_interval_ms.min(keep_alive_ms.max(1));
-    stack.send_timeout_ms = setup.send_timeout.as_millis().clamp(1, 1 << 30) as u32;
+    let millis = |time: Duration| time.as_millis().min(1 << 30) as u32;
+    stack.keep_alive_ms = millis(setup.keep_alive);
+    stack.send_timeout_ms = millis(setup.send_timeout).max(1);
+    let of_ports = setup.timeouts_of_ports().into_iter();
+    stack.timeouts_of_ports = of_ports
+        .map(|(port, send, keep_alive)| PortTimeouts {
+            port,
+            send_timeout_ms: millis(send).max(1),
+            keep_alive_ms: millis(keep_alive),
+        })
+        .collect();
     suit_device(&mut stack, facts, device);
     Ok(stack)
 }

@@ -283,7 +283,7 @@ fn a_client_that_has_vanished_is_let_go(transport: Transport) {
     if !need_program("ip") {
         return;
     }
-    let flags = "--tcp-keepalive 1s --idle-timeout 1h";
+    let flags = "--http-tcp-keepalive 1s --idle-timeout 1h";
     let Some(site) = Plan::new(transport).with(flags).start() else { return };
     let mut client = site.connect();
     client.expect("/12", &site.content("/12"));

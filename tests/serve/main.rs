@@ -9,6 +9,7 @@
 mod common;
 
 mod abuse;
+mod access_log;
 mod addresses;
 mod capture;
 mod client;
