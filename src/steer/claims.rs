@@ -121,9 +121,9 @@ impl ClaimTable {
         (key, Some(left))
     }
 
-    /// Removes all claims. Returns the keys that the map still has.
-    pub(crate) fn clear(&mut self) -> impl Iterator<Item = AddressKey> + use<> {
-        std::mem::take(&mut self.0).into_keys()
+    /// Removes all claims. Returns the entries that the map still has.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = (AddressKey, ClaimValue)> + use<> {
+        std::mem::take(&mut self.0).into_iter()
     }
 }
 

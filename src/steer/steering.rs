@@ -113,10 +113,14 @@ impl Steering {
         }
     }
 
-    /// Returns all traffic to the kernel. The guard, if it is attached, still drops segments of
-    /// connections that the kernel does not have.
+    /// Returns all traffic to the kernel. The guard, if it is attached, passes every new SYN from
+    /// now on. It still drops segments of connections that the kernel does not have.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
-        self.table.clear().try_for_each(|key| remove_key(&mut self.claims, &key))
+        self.table.clear().try_for_each(|(key, value)| {
+            remove_key(&mut self.claims, &key)?;
+            let guarded = self.guarded.insert(key, value.bytes(), 0);
+            guarded.map_err(failed("changing a guarded claim"))
+        })
     }
 
     /// The program's counters, each the sum over all processors.

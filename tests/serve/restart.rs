@@ -83,9 +83,22 @@ fn under_load(
                 network.client.run(|| while goes_on(ask(address, thinking, tally), tally) {});
             });
         }
+        // Also when `act` panics: otherwise the scope would wait for the clients for ever.
+        let _end = end_on_drop(&tally.ends);
         act(&tally);
     });
     tally
+}
+
+/// Sets `ends` when it is dropped.
+fn end_on_drop(ends: &AtomicBool) -> impl Drop {
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    End(ends)
 }
 
 fn stop_under_load(mut site: Site) {
@@ -158,7 +171,6 @@ fn a_start_answers_every_request_that_was_sent() {
         wait_until("requests are answered", TEST_TIMEOUT, || {
             tally.answered.load(Ordering::Relaxed) >= BEFORE_THE_STOP
         });
-        tally.ends.store(true, Ordering::Relaxed);
     });
     let lost = tally.lost.into_inner().unwrap();
     assert!(lost.is_empty(), "{lost:#?}");
@@ -204,7 +216,6 @@ fn starts_and_stops_reset_no_client() {
                 refused.load(Ordering::Relaxed) > before
             });
         }
-        tally.ends.store(true, Ordering::Relaxed);
     });
     let lost = tally.lost.into_inner().unwrap();
     assert!(lost.is_empty(), "lost beside {}: {lost:#?}", tally.answered.into_inner());
