@@ -38,6 +38,8 @@ mod walk;
 mod watch;
 
 pub use auth::{AuthRule, Users, check_realm};
+#[cfg(test)]
+pub(crate) use auth::{hold, wait_for_verdict};
 pub(crate) use coding::{Choice, choose};
 #[cfg(feature = "cli")]
 pub(crate) use compress::compressed_forms;
