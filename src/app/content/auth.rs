@@ -2,20 +2,24 @@
 //!
 //! bcrypt takes some 100 ms by intent, which no worker has. So a thread verifies, and workers look
 //! at its verdicts: a request with unknown credentials waits and looks again. Verdicts are stored
-//! by a keyed hash of the credentials. Nothing here stores a password.
+//! by a keyed hash of the credentials. Nothing here stores a password beyond its verification.
+//!
+//! Each user has a queue of credentials, and so have all unknown names together. The thread takes
+//! them in turns: a client that guesses names and passwords delays others by a verification each.
 
 use super::pattern::Pattern;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crossbeam_channel::{Sender, bounded};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Verdicts that are stored. When they are full, all are forgotten.
 const VERDICTS_MAX: usize = 4096;
-/// Credentials that wait for the thread. Further requests look again later.
-const QUEUE_MAX: usize = 256;
+/// Credentials of one user that wait for the thread. Further requests look again later.
+const QUEUE_MAX: usize = 64;
+/// Users whose credentials wait for the thread.
+const QUEUES_MAX: usize = 256;
 /// Longest value of Authorization that is looked at, in bytes.
 const VALUE_MAX_BYTES: usize = 512;
 /// The largest cost of a hash: 2¹⁴ rounds take about a second.
@@ -94,7 +98,7 @@ pub(crate) enum Access {
 /// Whether `value`, of Authorization, grants access for `users`.
 pub(super) fn check(users: &Arc<Users>, value: Option<&[u8]>) -> Access {
     let Some(encoded) = value.and_then(basic) else { return Access::Denied };
-    static VERIFIER: OnceLock<Verifier> = OnceLock::new();
+    static VERIFIER: OnceLock<Arc<Verifier>> = OnceLock::new();
     VERIFIER.get_or_init(Verifier::start).check(users, encoded)
 }
 
@@ -109,58 +113,153 @@ fn basic(value: &[u8]) -> Option<&[u8]> {
 struct Job {
     key: u64,
     users: Arc<Users>,
-    encoded: Box<[u8]>,
+    credentials: Credentials,
+}
+
+/// A name and a password.
+struct Credentials {
+    bytes: Vec<u8>,
+    colon: usize,
+}
+
+impl Credentials {
+    /// `None` if they are malformed: then they are wrong.
+    fn decode(encoded: &[u8]) -> Option<Credentials> {
+        let bytes = STANDARD.decode(encoded).ok()?;
+        let colon = bytes.iter().position(|&byte| byte == b':')?;
+        std::str::from_utf8(&bytes[..colon]).ok()?;
+        // bcrypt ends a password at a NUL.
+        (!bytes[colon + 1..].contains(&0)).then_some(Credentials { bytes, colon })
+    }
+
+    fn name(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.colon]).unwrap_or_default()
+    }
+
+    fn are_right(&self, users: &Users) -> bool {
+        users.verify(self.name(), &self.bytes[self.colon + 1..])
+    }
+}
+
+/// The credentials of one user that wait.
+struct Queue {
+    users: Arc<Users>,
+    /// `None` for all unknown names.
+    name: Option<String>,
+    jobs: VecDeque<Job>,
+}
+
+/// What the workers and the thread share.
+#[derive(Default)]
+struct State {
+    verdicts: HashMap<u64, Access>,
+    /// Not empty, each. The thread takes a job of the first, which then becomes the last.
+    queues: VecDeque<Queue>,
+}
+
+impl State {
+    /// Queues a job. Returns false if there is no space.
+    fn push(&mut self, job: Job) -> bool {
+        let name = Some(job.credentials.name()).filter(|name| job.users.0.contains_key(*name));
+        let is_of = |queue: &&mut Queue| {
+            Arc::ptr_eq(&queue.users, &job.users) && queue.name.as_deref() == name
+        };
+        let has_space = self.queues.len() < QUEUES_MAX;
+        match self.queues.iter_mut().find(is_of) {
+            Some(queue) if queue.jobs.len() < QUEUE_MAX => queue.jobs.push_back(job),
+            None if has_space => {
+                let (users, name) = (job.users.clone(), name.map(str::to_owned));
+                self.queues.push_back(Queue { users, name, jobs: [job].into() });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let mut queue = self.queues.pop_front()?;
+        let job = queue.jobs.pop_front();
+        if !queue.jobs.is_empty() {
+            self.queues.push_back(queue);
+        }
+        job
+    }
 }
 
 /// The verdicts and the thread that finds them.
 struct Verifier {
     hash: RandomState,
-    verdicts: Arc<Mutex<HashMap<u64, Access>>>,
-    jobs: Sender<Job>,
+    state: Mutex<State>,
+    has_jobs: Condvar,
 }
 
 impl Verifier {
-    fn start() -> Verifier {
-        let (jobs, queue) = bounded::<Job>(QUEUE_MAX);
-        let verdicts = Arc::new(Mutex::new(HashMap::<u64, Access>::with_capacity(VERDICTS_MAX)));
-        let found = verdicts.clone();
-        let work = move || {
-            for Job { key, users, encoded } in queue {
-                let verdict =
-                    if verify(&users, &encoded) { Access::Granted } else { Access::Denied };
-                found.lock().unwrap_or_else(PoisonError::into_inner).insert(key, verdict);
-            }
-        };
+    fn start() -> Arc<Verifier> {
+        let verifier = Arc::new(Verifier {
+            hash: RandomState::new(),
+            state: Mutex::default(),
+            has_jobs: Condvar::new(),
+        });
+        let shared = verifier.clone();
         // Without the thread nobody gets access.
-        let _ = std::thread::Builder::new().name("passwords".into()).spawn(work);
-        Verifier { hash: RandomState::new(), verdicts, jobs }
+        let _ = std::thread::Builder::new().name("passwords".into()).spawn(move || shared.run());
+        verifier
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Verifies credentials for ever.
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            let Some(job) = state.pop() else {
+                state = self.has_jobs.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(state);
+            #[cfg(test)]
+            let _held = hold();
+            let is_right = job.credentials.are_right(&job.users);
+            state = self.lock();
+            let verdict = if is_right { Access::Granted } else { Access::Denied };
+            state.verdicts.insert(job.key, verdict);
+        }
     }
 
     fn check(&self, users: &Arc<Users>, encoded: &[u8]) -> Access {
         // The users, by their address, stay until the process ends or the content is replaced.
         let key = self.hash.hash_one((Arc::as_ptr(users) as usize, encoded));
-        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(verdict) = verdicts.get(&key) {
+        let mut state = self.lock();
+        if let Some(verdict) = state.verdicts.get(&key) {
             return *verdict;
         }
-        if verdicts.len() >= VERDICTS_MAX {
-            verdicts.clear();
+        let Some(credentials) = Credentials::decode(encoded) else { return Access::Denied };
+        if state.verdicts.len() >= VERDICTS_MAX {
+            state.verdicts.clear();
         }
-        let job = Job { key, users: users.clone(), encoded: encoded.into() };
-        if self.jobs.try_send(job).is_ok() {
-            verdicts.insert(key, Access::Pending);
+        if state.push(Job { key, users: users.clone(), credentials }) {
+            state.verdicts.insert(key, Access::Pending);
+            self.has_jobs.notify_one();
         }
         Access::Pending
     }
 }
 
-fn verify(users: &Users, encoded: &[u8]) -> bool {
-    let Ok(credentials) = STANDARD.decode(encoded) else { return false };
-    let Some(colon) = credentials.iter().position(|&byte| byte == b':') else { return false };
-    let (name, password) = (&credentials[..colon], &credentials[colon + 1..]);
-    // bcrypt ends a password at a NUL.
-    let name = std::str::from_utf8(name).ok().filter(|_| !password.contains(&0));
-    name.is_some_and(|name| users.verify(name, password))
+/// Keeps the thread from verifying until the guard is dropped.
+#[cfg(test)]
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    static HELD: Mutex<()> = Mutex::new(());
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until the credentials in a value of Authorization are verified.
+#[cfg(test)]
+pub(crate) fn wait_for_verdict(users: &Arc<Users>, value: &str) {
+    while check(users, Some(value.as_bytes())) == Access::Pending {
+        std::thread::yield_now();
+    }
 }
 
 #[cfg(test)]
@@ -185,9 +284,32 @@ mod tests {
             ("me", false),
             ("me:secret\0", false),
         ] {
-            assert_eq!(verify(&users, encode(credentials).as_bytes()), is_right, "{credentials}");
+            let decoded = Credentials::decode(encode(credentials).as_bytes());
+            let verdict = decoded.is_some_and(|credentials| credentials.are_right(&users));
+            assert_eq!(verdict, is_right, "{credentials}");
         }
-        assert!(!verify(&users, b"%%"));
+        assert!(Credentials::decode(b"%%").is_none());
+    }
+
+    #[test]
+    fn guesses_delay_another_user_by_one_verification_each() {
+        let users = Arc::new(Users(["me", "you"].map(|name| (name.into(), String::new())).into()));
+        let job = |key: u64, text: String| {
+            let credentials = Credentials::decode(STANDARD.encode(text).as_bytes()).unwrap();
+            Job { key, users: users.clone(), credentials }
+        };
+        let mut state = State::default();
+        // Names that nobody has, and passwords of one user: each queue has its limit.
+        for guess in 0..QUEUE_MAX as u64 {
+            assert!(state.push(job(guess, format!("name {guess}:x"))));
+            assert!(state.push(job(guess + 1000, format!("me:{guess}"))));
+        }
+        assert!(!state.push(job(1, "nobody:x".into())) && !state.push(job(1, "me:x".into())));
+        assert!(state.push(job(2000, "you:x".into())));
+        let order: Vec<u64> = std::iter::from_fn(|| state.pop()).map(|job| job.key).collect();
+        assert_eq!(order[..5], [0, 1000, 2000, 1, 1001]);
+        assert_eq!(order.len(), 2 * QUEUE_MAX + 1);
+        assert!(state.queues.is_empty());
     }
 
     #[test]
@@ -209,7 +331,8 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(check(&users, Some(value.as_bytes())), Access::Granted);
-        for value in [None, Some(&b"Bearer x"[..]), Some(b"Basic"), Some(b"")] {
+        for value in [None, Some(&b"Bearer x"[..]), Some(b"Basic"), Some(b""), Some(b"Basic bWU=")]
+        {
             assert_eq!(check(&users, value), Access::Denied, "without any verification");
         }
     }

@@ -34,6 +34,8 @@ mod walk;
 mod watch;
 
 pub use auth::{AuthRule, Users, check_realm};
+#[cfg(test)]
+pub(crate) use auth::{hold, wait_for_verdict};
 pub(crate) use coding::{Choice, choose};
 pub use current::{ContentCounters, Current};
 pub(crate) use file::File;

@@ -26,6 +26,8 @@ pub struct Connection {
 pub(in crate::app) struct Deadline {
     pub(in crate::app) waiting: Waiting,
     is_sending: bool,
+    /// How often the verdict on the password of the request was looked at.
+    pub(super) checks: u8,
 }
 
 /// The state of the send queue after an idle period.
@@ -53,7 +55,7 @@ impl Deadline {
             reply.set_timeout(Some(match waiting {
                 Waiting::Head => timeouts.head,
                 Waiting::Body => timeouts.body,
-                Waiting::Password => PASSWORD_CHECK_PERIOD,
+                Waiting::Password => PASSWORD_CHECK_PERIOD * (u32::from(self.checks) + 1),
                 Waiting::Idle | Waiting::Unset => timeouts.idle,
             }));
         }
@@ -70,8 +72,11 @@ impl Deadline {
 const LONG_BYTES: u64 = 16 << 10;
 
 const _: () = assert!(size_of::<Connection>() <= 40);
-/// Interval at which a request looks whether its password is verified.
+/// First interval at which a request looks whether its password is verified. Each further one is
+/// longer by as much: many waiting requests take little time of the worker.
 const PASSWORD_CHECK_PERIOD: Duration = Duration::from_millis(20);
+/// Looks within some 10 s. Then the request is answered with 503.
+pub(super) const PASSWORD_CHECKS_MAX: u8 = 31;
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) enum Phase {

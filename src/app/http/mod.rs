@@ -59,7 +59,7 @@ pub use proxy::Network;
 use super::Blob;
 use super::content::{Content, Current};
 use body::Discard;
-use connection::{Answer, Body, Phase, Waiting};
+use connection::{Answer, Body, PASSWORD_CHECKS_MAX, Phase, Waiting};
 use error::HttpError;
 use head::Search;
 use heads::{Heads, Kept, Slot};
@@ -382,7 +382,11 @@ impl Http {
             (Body::File(index), None) if request.ranged => {
                 return Ok(self.answer_ranges(conn, &request, index, answer, delivery, reply));
             }
-            (Body::Pending, _) if delivery != Delivery::Once => return Ok(Progress::Pending),
+            (Body::Pending, _)
+                if delivery != Delivery::Once && conn.deadline.checks < PASSWORD_CHECKS_MAX =>
+            {
+                return Ok(Progress::Pending);
+            }
             _ if delivery == Delivery::Again => self.cut(conn, reply),
             (_, None) => self.answer_request(conn, &request, answer, reply),
             (_, Some(discard)) => self.begin_body(conn, head, &request, discard, answer, reply),
@@ -558,7 +562,7 @@ impl Http {
                 self.counters.note_status_body(status);
                 (status, self.answers.status_body(status))
             }
-            // For a caller that cannot pass the request again.
+            // For a caller that cannot pass the request again, or after a long wait.
             Body::Pending => {
                 let status = Status::ServiceUnavailable;
                 (status, self.answers.status_body(status))
@@ -598,7 +602,7 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         self.counters.note_answer(status);
-        conn.deadline.waiting = Waiting::Unset;
+        (conn.deadline.waiting, conn.deadline.checks) = (Waiting::Unset, 0);
         conn.phase = Phase::default();
         conn.requests += 1;
         self.counters.http_request_limits += u64::from(conn.requests == self.options.requests_max);
@@ -739,7 +743,12 @@ impl Application for Http {
                 self.end_body(conn, slot, Some(HttpError::BodyTimeout), reply);
             }
             // The request comes again with the next input, which follows at once.
-            (Waiting::Password, _) => return conn.deadline.waiting = Waiting::Unset,
+            (Waiting::Password, _) => {
+                conn.deadline.checks += 1;
+                conn.deadline.waiting = Waiting::Unset;
+                self.whole = 0;
+                return;
+            }
             _ => {
                 self.whole = 0;
                 return self.idle(conn, reply);

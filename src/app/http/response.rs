@@ -353,6 +353,7 @@ impl Answers {
                 Status::NoContent => Rendered::new(ALLOW, b""),
                 // The method may be unknown here, and a response to HEAD has no content.
                 Status::InternalServerError => Rendered::new("Content-Length: 0\r\n", b""),
+                Status::ServiceUnavailable => Rendered::status_body(status, "Retry-After: 1\r\n"),
                 status => Rendered::status_body(status, ""),
             }),
         };
