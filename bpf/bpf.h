@@ -30,6 +30,17 @@ struct xdp_md {
 	__u32 egress_ifindex;
 };
 
+/* The first members of a packet at tc. */
+struct __sk_buff {
+	__u32 len, pkt_type, mark, queue_mapping;
+	/* The network protocol, in network byte order. */
+	__u32 protocol;
+};
+
+/* The next program at the hook decides, and without one the kernel goes on. */
+#define TCX_NEXT (-1)
+#define TCX_DROP 2
+
 /* The ends of a connection, named as in a packet that comes in. */
 struct bpf_sock_tuple {
 	union {
@@ -59,13 +70,20 @@ struct bpf_sock {
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_LRU_HASH 9
 #define BPF_MAP_TYPE_XSKMAP 17
 
+#define BPF_ANY 0
+#define BPF_NOEXIST 1
+
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
+static long (*bpf_skb_load_bytes)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)26;
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*bpf_sk_release)(void *sock) = (void *)86;
 static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 					      __u64 flags) = (void *)99;
+static long (*bpf_tcp_check_syncookie)(void *sock, void *ip, __u32 ip_len, void *tcp, __u32 tcp_len) = (void *)100;
 
 /* How a map's properties are written down in BTF. */
 #define __uint(name, value) int(*name)[value]

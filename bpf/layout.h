@@ -15,6 +15,11 @@ struct address {
 /* A dedicated address: all TCP ports, ICMP, ARP and neighbour discovery for it are claimed. The
  * kernel does not have it. */
 #define CLAIM_DEDICATED 1
+/* The guard is attached, and frames may pass the XDP program by: it learns which sources send SYNs
+ * that it sees. */
+#define CLAIM_LEARNS 2
+/* Sources of SYNs that are remembered. */
+#define SOURCES 8192
 /* Addresses that can be claimed. */
 #define CLAIM_ADDRESSES 256
 
@@ -39,6 +44,9 @@ enum counter {
 	/* To a claimed port or address, from an address that no host can have, or in a multicast
 	 * frame: dropped. */
 	COUNTER_MARTIAN,
+	/* At tc ingress, to a claimed port, from a connection that the kernel does not have:
+	 * dropped. */
+	COUNTER_GUARDED,
 	COUNTERS,
 };
 

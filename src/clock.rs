@@ -81,11 +81,9 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(NEVER)
 }
 
-/// The tick at which a timing wheel checks a deadline. A passed deadline is checked one tick from
-/// now, so that a timer that is always set again cannot block the loop. A distant deadline is
-/// checked early.
+/// The tick at which a timing wheel checks a deadline. A distant deadline is checked early.
 pub(crate) fn look_at(deadline_ms: u64, now_ms: u64) -> Tick {
-    Tick::from_millis(deadline_ms.clamp(now_ms + 1, now_ms + FARTHEST_MS))
+    Tick::from_millis(deadline_ms.clamp(now_ms, now_ms + FARTHEST_MS))
 }
 
 #[cfg(test)]
@@ -114,7 +112,7 @@ mod tests {
     fn a_deadline_is_looked_at_in_its_tick_or_as_near_to_it_as_a_wheel_can() {
         let now = Tick::from_millis(5000);
         let after = |deadline_ms| now.until(look_at(deadline_ms, 5000));
-        assert_eq!([after(0), after(5000), after(5001), after(65_000)], [1, 1, 1, 60_000]);
+        assert_eq!([after(0), after(5000), after(5001), after(65_000)], [0, 0, 1, 60_000]);
         assert_eq!(after(NEVER), 1 << 30);
     }
 

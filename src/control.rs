@@ -19,6 +19,8 @@ pub enum Command {
     /// Accept no connections, close idle ones, let responses finish for at most this long, then
     /// return.
     Drain(Duration),
+    /// Send IP packets of at most this many bytes.
+    SetMtu(u16),
     /// Return now. Sent to a worker that has drained and keeps running until others have drained.
     Leave,
 }

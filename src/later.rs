@@ -113,6 +113,16 @@ impl Completions {
         Some(taken)
     }
 
+    /// The number of completions that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.completions.len()
+    }
+
+    /// Whether no completion waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.completions.is_empty()
+    }
+
     /// Counts a completion whose connection has ended.
     pub(crate) fn unclaimed(&self) {
         self.unclaimed.set(self.unclaimed.get() + 1);

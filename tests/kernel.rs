@@ -42,9 +42,7 @@ fn the_contract_is_kept_with_every_handler_over_epoll() {
     the_contract_is_kept_with_every_handler(simoom::kernel::Poller::Epoll);
 }
 
-/// A fault that is not mended: about one run in ten stalls, with ample memory too.
 #[test]
-#[ignore = "io_uring may stop to serve a handler that pauses at random"]
 fn the_contract_is_kept_with_every_handler_over_io_uring() {
     if service::need_io_uring() {
         the_contract_is_kept_with_every_handler(simoom::kernel::Poller::IoUring);

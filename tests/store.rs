@@ -10,7 +10,14 @@
 //! in which it expires. Both caches thus hold each item equally long, and only eviction tells them
 //! apart.
 
+#![allow(clippy::print_stdout, reason = "rows, seeds and the table are what tests are run for")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+#[path = "store/client.rs"]
+mod client;
 mod common;
+#[path = "store/measured.rs"]
+mod measured;
 
 use common::{Process, memcached, need_program};
 use simoom::store::{Commit, NewItem, Settings, Store};
@@ -329,9 +336,6 @@ fn the_hit_ratio_is_at_least_that_of_memcached_at_equal_memory() {
             }
         }
     }
-    #[allow(clippy::print_stdout, reason = "the table is what this test is run for")]
-    {
-        println!("{}", table.join("\n"));
-    }
+    println!("{}", table.join("\n"));
     assert!(worse.is_empty(), "memcached is better at {worse:?}:\n{}", table.join("\n"));
 }

@@ -7,6 +7,7 @@ mod bytes;
 pub mod codec;
 pub mod contained;
 pub mod content;
+pub mod disk;
 pub mod http;
 pub mod kv;
 pub mod memcached;
@@ -33,6 +34,8 @@ pub enum Blob {
     Shared(Arc<[u8]>),
     /// A version of a store item. It stays unchanged after the key is updated.
     Item(Item),
+    /// A part of a file that was read for this response.
+    File(disk::FilePart),
 }
 
 impl From<&'static [u8]> for Blob {
@@ -53,6 +56,7 @@ impl simoom_io::Blob for Blob {
             Blob::Static(bytes) => bytes,
             Blob::Shared(bytes) => bytes,
             Blob::Item(item) => item.bytes(),
+            Blob::File(part) => part.bytes(),
         }
     }
 }

@@ -11,6 +11,8 @@ use super::content::Content;
 use super::http::{Http, Options};
 use super::memcached::{self, Memcached};
 use super::{HttpAndMemcached, Nobody, Services};
+use crate::handler::Handler;
+use crate::later::Completed;
 use crate::store::{self, Store};
 use simoom_io::connection::Buffered;
 use simoom_io::send::Pool;
@@ -168,6 +170,16 @@ impl<A: Application> Line<A> {
         Some(deadline)
     }
 
+    /// Passes a completion to the application.
+    pub fn complete(&mut self, completed: Completed)
+    where
+        A: Handler,
+    {
+        self.event(|app, exchange| {
+            exchange.complete(app, |app, conn, reply| app.completed(conn, completed, reply))
+        });
+    }
+
     /// The client sends FIN.
     pub fn finish(&mut self) {
         self.event(|_, exchange| exchange.finish());
@@ -224,7 +236,8 @@ impl<A: Application> Line<A> {
         self.connection.flow.is_aborted()
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether the connection closes.
+    pub fn is_over(&self) -> bool {
         self.connection.flow.is_closing()
     }
 }

@@ -8,6 +8,7 @@ use super::options::Cores;
 use super::plans::{Pace, Plan, Point, Workload};
 use super::results::{Cpu, Memory};
 use super::sample::{Samples, kernel_memory};
+use super::static_set;
 use super::targets::{FILE, PORT, SERVER, Scenario, Target};
 use super::temp_dir::TempDir;
 use super::testbed::{Log, Process, SOURCE, Side, Testbed};
@@ -70,8 +71,12 @@ impl Bench<'_> {
     /// Measures a case once.
     pub(super) fn measure(&self, spec: &CaseSpec<'_>) -> Result<Outcome> {
         let CaseSpec { plan, point, target, connections, .. } = *spec;
-        if let Workload::Http(bytes) = plan.workload {
-            self.temp_dir.write(&format!("www/{FILE}"), &vec![b'x'; bytes as usize])?;
+        match plan.workload {
+            Workload::Http(bytes) => {
+                self.temp_dir.write(&format!("www/{FILE}"), &vec![b'x'; bytes as usize])?;
+            }
+            Workload::Static => static_set::write(self.temp_dir)?,
+            Workload::Memcached(_) => {}
         }
         let scenario = Scenario {
             workload: plan.workload,
@@ -208,6 +213,13 @@ impl Bench<'_> {
         let CaseSpec { plan, point, target, rate, connections, .. } = *spec;
         let what = match plan.workload {
             Workload::Http(_) => format!("http://{SERVER}:{PORT}/{FILE}"),
+            Workload::Static => {
+                let others: Vec<_> = (1..static_set::FILES).map(static_set::path).collect();
+                let (first, others) = (static_set::path(0), others.join(","));
+                format!(
+                    "http://{SERVER}:{PORT}{first} --path {others} --header Accept-Encoding:gzip"
+                )
+            }
             // The ceiling returns a value for every key.
             Workload::Memcached(bytes) if target.is_ceiling => {
                 format!("memcached://{SERVER}:{PORT} --value-size {bytes} --no-preload")
@@ -268,11 +280,10 @@ impl Bench<'_> {
 
 /// Whether the server answers a request over a kernel socket.
 fn answers(workload: Workload) -> bool {
+    let get = |path| format!("GET {path} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n");
     let (question, answer) = match workload {
-        Workload::Http(_) => (
-            format!("GET /{FILE} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n"),
-            "HTTP/1.1 200",
-        ),
+        Workload::Http(_) => (get(&format!("/{FILE}")), "HTTP/1.1 200"),
+        Workload::Static => (get(&static_set::path(0)), "HTTP/1.1 200"),
         Workload::Memcached(_) => ("get nothing\r\n".to_owned(), "END"),
     };
     let address: SocketAddr =

@@ -20,6 +20,7 @@ mod print;
 mod results;
 mod run;
 mod sample;
+mod static_set;
 mod tables;
 mod targets;
 mod temp_dir;

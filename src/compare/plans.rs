@@ -8,6 +8,8 @@ use super::figures::Figure;
 pub(super) enum Workload {
     /// `GET` of a file of this many bytes.
     Http(u32),
+    /// `GET` of the files of the static set in turn, in gzip.
+    Static,
     /// memcached commands with values of this many bytes.
     Memcached(u32),
 }
@@ -117,6 +119,8 @@ pub(super) const PLANS: &[Plan] = &[
         workload: Workload::Http(65_536), points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
     Plan { name: "get-64k-tso", title: "GET 64 KiB, 50 connections, segmentation offload on",
         workload: Workload::Http(65_536), points: &[closed(50, "")], ..GET },
+    Plan { name: "static", title: "GET of 20 files of 3 to 300 KB in turn, compressed beforehand, 50 connections",
+        workload: Workload::Static, for_ceiling: false, points: &[closed(50, "")], ..GET },
     Plan { name: "c10k-files", title: "C10K: files of 512 B to 10,000 clients",
         workload: Workload::Http(512), points: &[closed(10_000, "")], ..GET },
     Plan { name: "c10k-clients", title: "C10K: 20,000 clients, each taking 4 KiB once a second",

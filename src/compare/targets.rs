@@ -73,6 +73,8 @@ pub(super) const TARGETS: &[Target] = &[
         http: true, memcached: true, takes_files: true, is_ceiling: false, start: simoom_epoll },
     Target { name: "nginx", title: "nginx", program: Some("nginx"), version: "-v",
         http: true, memcached: false, takes_files: true, is_ceiling: false, start: nginx },
+    Target { name: "h2o", title: "h2o", program: Some("h2o"), version: "--version",
+        http: true, memcached: false, takes_files: true, is_ceiling: false, start: h2o },
     Target { name: "memcached", title: "memcached", program: Some("memcached"), version: "-V",
         http: false, memcached: true, takes_files: true, is_ceiling: false, start: memcached },
     Target { name: "ceiling", title: "ceiling", program: None, version: "--version",
@@ -110,6 +112,7 @@ impl Target {
             .next()
             .unwrap_or("unknown")
             .trim_start_matches("nginx version: ")
+            .trim_start_matches("h2o version ")
             .trim()
             .to_owned()
     }
@@ -117,7 +120,7 @@ impl Target {
     /// Whether it supports the protocol of this workload.
     pub(super) fn speaks(&self, workload: Workload) -> bool {
         match workload {
-            Workload::Http(_) => self.http,
+            Workload::Http(_) | Workload::Static => self.http,
             Workload::Memcached(_) => self.memcached,
         }
     }
@@ -140,7 +143,7 @@ fn with_headroom(connections: u32) -> u32 {
 fn simoom_serve(scenario: &Scenario<'_>, how: &str, address: &str) -> Start {
     let room = with_headroom(scenario.connections);
     let what = match scenario.workload {
-        Workload::Http(_) => {
+        Workload::Http(_) | Workload::Static => {
             format!("--http {address}{PORT} --root {}/www", scenario.directory.display())
         }
         Workload::Memcached(_) => {
@@ -168,6 +171,7 @@ fn ceiling(scenario: &Scenario<'_>) -> Start {
         Workload::Http(bytes) if scenario.connection_per_request => (bytes, "--close"),
         Workload::Http(bytes) => (bytes, ""),
         Workload::Memcached(bytes) => (bytes, "--memcached"),
+        Workload::Static => return Start::default(),
     };
     let arguments =
         words(&format!("ceiling --interface s0 --port {PORT} --response-bytes {bytes} {how}"));
@@ -187,7 +191,12 @@ fn memcached(scenario: &Scenario<'_>) -> Start {
 /// copied: on this testbed that serves up to five times as many requests as `sendfile`, which is
 /// faster for large files.
 fn nginx(scenario: &Scenario<'_>) -> Start {
-    let Workload::Http(bytes) = scenario.workload else { return Start::default() };
+    let (bytes, coded) = match scenario.workload {
+        Workload::Http(bytes) => (bytes, ""),
+        // Most files are longer.
+        Workload::Static => (SENDFILE_BYTES, " gzip_static on;"),
+        Workload::Memcached(_) => return Start::default(),
+    };
     let connections = with_headroom(scenario.connections);
     let files = connections + NGINX_FILES;
     let send = if bytes < SENDFILE_BYTES { "sendfile off;" } else { "sendfile on; tcp_nopush on;" };
@@ -196,7 +205,7 @@ fn nginx(scenario: &Scenario<'_>) -> Start {
     let _ = writeln!(text, "daemon off; worker_processes 1; worker_rlimit_nofile {files};");
     let _ = writeln!(text, "pid {directory}/nginx.pid; error_log {directory}/nginx-error.log;");
     let _ = writeln!(text, "events {{ use epoll; worker_connections {connections}; }}");
-    let _ = writeln!(text, "http {{ access_log off; {send} tcp_nodelay on;");
+    let _ = writeln!(text, "http {{ access_log off; {send} tcp_nodelay on;{coded}");
     let _ = writeln!(text, "    keepalive_requests 1000000000; keepalive_timeout 1h; etag off;");
     let _ = writeln!(
         text,
@@ -213,6 +222,22 @@ fn nginx(scenario: &Scenario<'_>) -> Start {
         arguments: words(&format!("-p {directory} -c {directory}/nginx.conf")),
         file: Some(("nginx.conf", text)),
     }
+}
+
+/// One thread without access log, with enough connections, and compressed files where they are.
+fn h2o(scenario: &Scenario<'_>) -> Start {
+    let connections = with_headroom(scenario.connections);
+    let directory = scenario.directory.display();
+    let text = format!(
+        "user: root\nnum-threads: 1\nmax-connections: {connections}\n\
+         pid-file: {directory}/h2o.pid\nerror-log: {directory}/h2o-error.log\n\
+         http1-request-timeout: 3600\n\
+         file.etag: OFF\nfile.send-compressed: ON\nfile.mime.setdefaulttype: text/plain\n\
+         listen:\n  host: {SERVER}\n  port: {PORT}\n\
+         hosts:\n  default:\n    paths:\n      /:\n        file.dir: {directory}/www\n"
+    );
+    let arguments = words(&format!("-m worker -c {directory}/h2o.conf"));
+    Start { arguments, file: Some(("h2o.conf", text)) }
 }
 
 impl Target {

@@ -1,5 +1,6 @@
 use super::cores::ranges;
 use super::*;
+use crate::app::disk;
 use crate::cli;
 
 const CORES: &[usize] = &[0, 1, 2, 3];
@@ -58,7 +59,8 @@ fn every_flag_arrives() {
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
          --tcp-keepalive 5 --memcached-idle-timeout 6s --http-head-size 4K --http-line-size 1K \
-         --http-body-size 2M --http-requests 7 --http-pipeline 8 --body-timeout 9s",
+         --http-body-size 2M --http-requests 7 --http-pipeline 8 --body-timeout 9s \
+         --large-file-size 10M --file-threads 3 --file-buffers 48M",
     )
     .unwrap();
     let expected = Serve {
@@ -76,6 +78,7 @@ fn every_flag_arrives() {
         address_probe: Duration::from_millis(300),
         content: content::Settings {
             compress: true,
+            disk: Some(content::Disk { large_bytes: 10 << 20, memory_bytes: 0 }),
             site: content::Site {
                 root: Some("/".into()),
                 dotfiles: true,
@@ -85,6 +88,7 @@ fn every_flag_arrives() {
             },
             ..content::Settings::default()
         },
+        files: disk::Settings { threads: 3, buffer_bytes: 48 << 20 },
         watch: false,
         access_log: Some("a.log".into()),
         access_log_format: AccessLogFormat::Json,

@@ -31,7 +31,7 @@ pub use values::{
 };
 
 #[cfg(feature = "cli")]
-use crate::app::{content, http};
+use crate::app::{content, disk, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
@@ -58,6 +58,8 @@ pub const CONNECTIONS_DEFAULT: u32 = 16_384;
 pub const PORT_DEFAULT: u16 = 8080;
 /// Default port of memcached.
 pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
+/// Default of `--large-file-size`.
+pub const LARGE_FILE_DEFAULT_BYTES: u64 = 256 << 20;
 /// Default of `--memcached-idle-timeout`: longer than clients leave a pooled connection unused.
 pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
@@ -99,6 +101,8 @@ pub struct Serve {
     pub address_probe: Duration,
     /// The files to serve and their rules.
     pub content: content::Settings,
+    /// How files are read from disk.
+    pub files: disk::Settings,
     /// Whether to reload files that change.
     pub watch: bool,
     /// The file of the access log; `None` for no access log.
@@ -217,6 +221,7 @@ impl Serve {
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
         let store = store::Settings::default();
+        let files = disk::Settings::default();
         let fallback: Vec<_> = options.fallback.into_iter().collect();
         let serve = Serve {
             http: endpoints.http,
@@ -239,6 +244,11 @@ impl Serve {
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             content: content::Settings {
                 limit_bytes: 0,
+                // The memory limit is known when the server starts.
+                disk: Some(content::Disk {
+                    large_bytes: options.large_file_size.unwrap_or(LARGE_FILE_DEFAULT_BYTES),
+                    memory_bytes: 0,
+                }),
                 compress: options.compress.unwrap_or_default(),
                 site: content::Site {
                     root: options.root,
@@ -248,6 +258,10 @@ impl Serve {
                     ..options.sites.site
                 },
                 hosts: options.sites.hosts,
+            },
+            files: disk::Settings {
+                threads: options.file_threads.map_or(files.threads, usize::from),
+                buffer_bytes: options.file_buffers.map_or(files.buffer_bytes, |n| n as usize),
             },
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,

@@ -33,7 +33,7 @@ pub struct ServeOptions {
 
     /// Serve the files under this directory [default: a built-in page]
     ///
-    /// The files are read into memory at start-up.
+    /// The files are read into memory at start-up, except for large ones: see --large-file-size.
     #[arg(long, value_name = "DIR", help_heading = "What to serve")]
     pub root: Option<PathBuf>,
 
@@ -77,6 +77,25 @@ pub struct ServeOptions {
     /// by itself
     #[arg(long, value_name = "PATH", value_parser = values::fallback, help_heading = "What to serve")]
     pub fallback: Option<Template>,
+
+    /// Read files longer than this from disk for each request [default: 256M]
+    ///
+    /// Shorter files are held in memory. If they do not fit the memory limit, the largest of them
+    /// are read from disk, too.
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "What to serve")]
+    pub large_file_size: Option<u64>,
+
+    /// Threads that read files from disk, 1 to 64 [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), help_heading = "Resources")]
+    pub file_threads: Option<u8>,
+
+    /// Memory for parts of files that are read from disk, 1M to 64G [default: 32M]
+    ///
+    /// Each answer with such a file takes 4K. The rest is shared by all, so that fast clients get
+    /// parts of up to 256K. Answers that do not fit are refused with 503 and counted
+    /// (http_file_refusals).
+    #[arg(long, value_name = "SIZE", value_parser = values::file_buffers, help_heading = "Resources")]
+    pub file_buffers: Option<u64>,
 
     /// Serve memcached on this port [default: 127.0.0.1:11211]
     ///

@@ -269,6 +269,14 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses the memory for parts of files: 1 MiB to 64 GiB.
+pub(super) fn file_buffers(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        bytes if bytes > 64 << 30 => Err("at most 64G".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
 /// Parses a size in bytes: `1048576`, `512M`, `2GiB`. The letters stand for powers of 1024.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let malformed = || "not a size; write 512M or 2G".to_owned();

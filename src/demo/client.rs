@@ -31,7 +31,7 @@ const WORKLOAD: WorkloadSpec = WorkloadSpec {
 /// Requests the page at `/` and compares each body with `page`.
 pub(super) fn http(target: SocketAddr, page: &[u8]) -> Result<Outcome> {
     let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\n\r\n");
-    let http = Http::new(request.as_bytes(), 1, true).expecting(page);
+    let http = Http::new(&[request.into_bytes()], 1, true).expecting(page);
     drive(&plan(HTTP_TIME), http, target)
 }
 

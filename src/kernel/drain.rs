@@ -82,6 +82,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
         while let Some(command) = self.commands.take() {
             match command {
                 Command::Drain(limit) => self.begin_drain(limit)?,
+                // The kernel knows.
+                Command::SetMtu(_) => {}
                 Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The command receiver of a process that is ending returns this command for

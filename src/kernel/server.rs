@@ -239,9 +239,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
     }
 
-    /// Passes completions of other threads to the handlers.
+    /// Passes completions of other threads to the handlers. What a handler does may lead to further
+    /// ones at once: those wait for the next iteration.
     fn take_completions(&mut self) {
-        while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
+        for _ in 0..self.commands.completions().len() {
+            let Some((ConnectionId(id), completed)) = self.commands.completions().take() else {
+                return;
+            };
             self.exporter.touch();
             let key = Key::from_bits(id);
             let session = self.table.get_mut(key);
@@ -251,12 +255,14 @@ impl<A: Handler, D: Driver> Server<A, D> {
                 self.commands.completions().unclaimed();
             }
         }
+        self.commands_pending |= !self.commands.completions().is_empty();
     }
 
     /// Longest time to block in the driver.
     pub(super) fn sleep(&self) -> Duration {
         let inputs = &self.app_driver.inputs;
         if !self.run_queue.is_empty()
+            || self.commands_pending
             || (!self.starved.is_empty() && self.pool_has_capacity())
             || (!self.bufferless.is_empty() && inputs.largest_free() > 0)
             || (!self.outgrown.is_empty() && inputs.largest_free() == INPUT_BYTES)

@@ -58,7 +58,8 @@ impl Limit {
         }
     }
 
-    fn bytes(self) -> u64 {
+    /// The limit, in bytes.
+    pub(crate) fn bytes(self) -> u64 {
         match self {
             Limit::Flag(bytes) | Limit::Machine(bytes) => bytes,
         }

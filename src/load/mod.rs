@@ -57,7 +57,10 @@ pub fn run(options: &LoadOptions) -> Result<()> {
     let target = Target::parse(&options.url)?;
     let workload = match target.scheme {
         Scheme::Http => options.memcached.refuse().map(|()| None)?,
-        Scheme::Memcached => Some(options.memcached.workload()),
+        Scheme::Memcached => {
+            options.refuse_http()?;
+            Some(options.memcached.workload())
+        }
     };
     let from = options.xdp_options()?;
     let address = target.address()?;
@@ -67,8 +70,10 @@ pub fn run(options: &LoadOptions) -> Result<()> {
     }
     let outcome = match workload {
         None => {
-            let http =
-                Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
+            let request = |path| target.request(path, &options.header, plan.connection_per_request);
+            let paths = [&target.path].into_iter().chain(&options.path);
+            let requests: Vec<_> = paths.map(|path| request(path)).collect();
+            let http = Http::new(&requests, plan.pipeline, plan.verify);
             send(&plan, http, address, from.as_ref(), Watch::new()?)?
         }
         Some(workload) => {

@@ -98,11 +98,12 @@ impl Target {
         Err(Error::usage(format!("{}: a port is a number from 1 to 65535", self.url)))
     }
 
-    /// The bytes of an HTTP request.
-    pub(crate) fn request(&self, closes: bool) -> Vec<u8> {
-        let Target { authority, path, .. } = self;
+    /// The bytes of an HTTP request for `path`, with further `fields`.
+    pub(crate) fn request(&self, path: &str, fields: &[String], closes: bool) -> Vec<u8> {
+        let authority = &self.authority;
+        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
         let connection = if closes { "Connection: close\r\n" } else { "" };
-        format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: simoom-load\r\n{connection}\r\n").into()
+        format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: simoom-load\r\n{fields}{connection}\r\n").into()
     }
 }
 
@@ -153,12 +154,14 @@ mod tests {
 
     #[test]
     fn a_request_names_host_and_path() {
+        let fields = ["A: b".to_owned()];
         let text =
-            String::from_utf8(Target::parse("http://a:81/b").unwrap().request(true)).unwrap();
+            String::from_utf8(Target::parse("http://a:81/b").unwrap().request("/b", &fields, true))
+                .unwrap();
         assert!(
             text.starts_with("GET /b HTTP/1.1\r\nHost: a:81\r\n") && text.ends_with("\r\n\r\n"),
             "{text}"
         );
-        assert!(text.contains("Connection: close\r\n"));
+        assert!(text.contains("\r\nA: b\r\nConnection: close\r\n"));
     }
 }

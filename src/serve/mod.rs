@@ -5,13 +5,15 @@ mod access_log;
 mod reload;
 mod stored;
 
-use crate::app::content::{self, Content};
+use crate::app::content::{self, Content, Disk};
+use crate::app::disk::FileReader;
 use crate::app::http::{self, Access, Http};
 use crate::app::memcached::{self, Memcached, Shared};
 use crate::clock;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::kernel::udp::{self, Udp};
+use crate::limits::Limit;
 use crate::log;
 use crate::metrics::{Registry, Snapshot};
 use crate::server::setup::Setup;
@@ -22,6 +24,11 @@ use reload::Reloads;
 use simoom_io::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 use stored::Stored;
+
+/// Memory for a connection, about: see the memory plan.
+const CONNECTION_BYTES: u64 = 1500;
+/// Memory for what does not depend on connections, about.
+const OTHER_BYTES: u64 = 16 << 20;
 
 /// Serves with `config` until SIGTERM, SIGINT or SIGQUIT.
 pub fn run(config: &config::Serve) -> Result<()> {
@@ -57,7 +64,8 @@ fn builder(
         .metrics(reloads.snapshot.clone())
         .on_signal("SIGHUP", move || hangups.request());
     let (builder, access_log) = open_access_log(builder, config)?;
-    let builder = builder.serve(http, make_http(config, reloads, access_log.clone()));
+    let (builder, files) = start_file_reader(builder, config)?;
+    let builder = builder.serve(http, make_http(config, reloads, access_log.clone(), files));
     let builder = add_memory(builder, config.memcached)
         .serve(memcached, make_memcached(items.clone()))
         .udp(datagrams, make_udp(items.clone()));
@@ -89,19 +97,51 @@ fn open_access_log<L: Factories>(
     Ok((builder, Some(log)))
 }
 
+/// Starts the threads that read files from disk, if there are files.
+fn start_file_reader<L: Factories>(
+    builder: Builder<L>,
+    config: &config::Serve,
+) -> Result<(Builder<L>, Option<FileReader>)> {
+    if !has_root(&config.content) {
+        return Ok((builder, None));
+    }
+    let cannot = |error| Error::because("starting the threads that read files", error);
+    let reader = FileReader::start(&config.files).map_err(cannot)?;
+    let answers_bytes = Http::files_memory_bytes(config.connections as usize);
+    let builder = builder.memory("parts of files", config.files.memory_bytes() + answers_bytes);
+    Ok((builder, Some(reader)))
+}
+
+fn has_root(settings: &content::Settings) -> bool {
+    [&settings.site].into_iter().chain(&settings.hosts).any(|site| site.root.is_some())
+}
+
+/// The memory for files: three quarters of what other parts of the memory plan leave. Those that
+/// depend on the transport are not known yet, so they are estimated.
+fn disk(config: &config::Serve, limit_bytes: usize) -> Option<Disk> {
+    let limit_bytes = Limit::from_flag(None).bytes().min(limit_bytes as u64);
+    let connections_bytes = u64::from(config.connections) * CONNECTION_BYTES;
+    let memcached_bytes = config.memcached.map_or(0, |memcached| memcached.memory_bytes);
+    let files_bytes = config.files.memory_bytes() as u64;
+    let left_bytes =
+        limit_bytes.saturating_sub(connections_bytes + memcached_bytes + files_bytes + OTHER_BYTES);
+    let disk = config.content.disk?;
+    Some(Disk { memory_bytes: left_bytes / 4 * 3, ..disk })
+}
+
 /// Loads the content while the server starts.
 fn load_content(
     config: &config::Serve,
     reloads: Arc<Reloads>,
 ) -> impl FnOnce(usize) -> Result<usize> + use<> {
-    let (settings, watches) = (config.content.clone(), config.watch);
+    let config = config.clone();
     move |limit_bytes| {
-        let settings = content::Settings { limit_bytes, ..settings };
+        let disk = disk(&config, limit_bytes);
+        let settings = content::Settings { limit_bytes, disk, ..config.content };
         let content = Content::load(&settings).map_err(|error| Error::usage(error.to_string()))?;
         let memory_bytes = content.memory_bytes();
-        let has_root =
-            [&settings.site].into_iter().chain(&settings.hosts).any(|s| s.root.is_some());
-        reloads.start(content, settings, watches && has_root)?;
+        let watches = config.watch && has_root(&settings);
+        reloads.start(content, settings, watches)?;
         Ok(memory_bytes)
     }
 }
@@ -110,6 +150,7 @@ fn make_http(
     config: &config::Serve,
     reloads: Arc<Reloads>,
     access_log: Option<Arc<AccessLog>>,
+    files: Option<FileReader>,
 ) -> impl Fn(WorkerInfo) -> Result<Http> + use<> {
     let config::Timeouts { header, idle, .. } = config.timeouts;
     let mut options = config.http_options;
@@ -118,7 +159,11 @@ fn make_http(
     let proxies: Arc<[http::Network]> = config.proxy_protocol.clone().into();
     move |worker| {
         let access = access_log.as_ref().map(|log| log.worker(worker.connections));
-        let http = Http::following(reloads.current(worker.later)?, options);
+        let http = Http::following(reloads.current(worker.later.clone())?, options);
+        let http = match &files {
+            Some(files) => http.with_files(files.clone(), worker.later, worker.connections),
+            None => http,
+        };
         Ok(http.with_access_log(access).with_proxies(proxies.clone()))
     }
 }

@@ -4,7 +4,9 @@
 //! loaded, or does not fit the memory limit beside the old one, changes nothing. This thread frees
 //! the old content when no worker uses it any more.
 
-use crate::app::content::{self, Change, Content, ContentCounters, Current, Watch, directory_of};
+use crate::app::content::{
+    self, Change, Content, ContentCounters, Current, Update, Watch, directory_of,
+};
 use crate::error::{Error, Result};
 use crate::later::Later;
 use crate::metrics::Snapshot;
@@ -13,7 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Interval of the checks that no event triggers: the root behind a link, and retired content.
 const CHECK_PERIOD: Duration = Duration::from_millis(400);
@@ -160,7 +162,7 @@ impl Reloader {
                 }
                 Change::Files => {
                     self.settle(request);
-                    self.reload(false)
+                    if missed || is_moved { self.reload(false) } else { self.update() }
                 }
                 Change::Nothing if is_moved || polls => self.reload(false),
                 Change::Nothing => false,
@@ -169,15 +171,15 @@ impl Reloader {
         }
     }
 
-    fn wait(&self, request: &OwnedFd, timeout: Duration) -> Change {
-        if let Some(Watching { watch: Some(watch) }) = &self.watch {
+    fn wait(&mut self, request: &OwnedFd, timeout: Duration) -> Change {
+        if let Some(Watching { watch: Some(watch) }) = &mut self.watch {
             return watch.wait(request.as_fd(), timeout);
         }
         content::wait(request.as_fd(), timeout)
     }
 
     /// Waits until nothing has changed for a while. A reload that takes long comes less often.
-    fn settle(&self, request: &OwnedFd) {
+    fn settle(&mut self, request: &OwnedFd) {
         let begin = Instant::now();
         let longest = QUIET_MAX.max(self.took);
         while begin.elapsed() < longest {
@@ -188,10 +190,42 @@ impl Reloader {
         }
     }
 
+    /// Serves the files that changed, or loads all files again if it must. Returns whether changes
+    /// may have been missed meanwhile.
+    fn update(&mut self) -> bool {
+        let begin = Instant::now();
+        let watch = self.watch.as_mut().and_then(|watch| watch.watch.as_mut());
+        let Some(changes) = watch.and_then(Watch::take_changes) else { return self.reload(false) };
+        let (before, _) = self.current.get();
+        match before.update(&self.settings, &changes) {
+            Update::Unknown => return self.reload(false),
+            Update::Unchanged => {}
+            Update::Changed(content) => {
+                self.took = begin.elapsed();
+                debug!(changes = changes.len(), took = ?self.took, "serving changed files");
+                self.serve(*content);
+            }
+        }
+        self.failure = None;
+        false
+    }
+
+    /// Serves `content` from now on.
+    fn serve(&mut self, content: Content) {
+        self.retired.push(self.current.replace(Arc::new(content)));
+        self.counters.content_reloads += 1;
+        self.wake_workers();
+        self.publish();
+    }
+
     /// Loads the content again and serves it if it changed. Returns whether changes may have been
     /// missed meanwhile.
     fn reload(&mut self, is_forced: bool) -> bool {
         let begin = Instant::now();
+        // The load sees what changed before it.
+        if let Some(Watching { watch: Some(watch) }) = &mut self.watch {
+            watch.take_changes();
+        }
         let (before, _) = self.current.get();
         let loaded = if is_forced {
             before.reload(&self.settings).map(Some)
@@ -207,15 +241,15 @@ impl Reloader {
             Ok(Some(content)) => {
                 let (files, mib) = (content.files(), content.memory_bytes() >> 20);
                 let missed = self.watch.as_mut().is_some_and(|watch| watch.follow(&content));
-                self.retired.push(self.current.replace(Arc::new(content)));
+                self.serve(content);
                 info!(files, mib, took = ?self.took, "serving changed content");
                 self.failure = None;
-                self.counters.content_reloads += 1;
-                self.wake_workers();
-                self.publish();
                 missed
             }
             Err(error) => {
+                if let Some(Watching { watch: Some(watch) }) = &mut self.watch {
+                    watch.lose_changes();
+                }
                 let error = error.to_string();
                 if self.failure.as_ref() != Some(&error) {
                     warn!("the content is not reloaded: {error}");
@@ -251,6 +285,7 @@ impl Reloader {
     fn publish(&mut self) {
         let (content, _) = self.current.get();
         self.counters.content_files = content.files() as u64;
+        self.counters.content_files_on_disk = content.files_on_disk() as u64;
         self.counters.content_memory = content.memory_bytes() as u64;
         if let Some(reloads) = self.reloads.upgrade() {
             // A reader that holds the lock lets it go at once.

@@ -51,7 +51,14 @@ mod tests {
     use super::*;
 
     fn link(changes: u32, rx_packets: u64) -> Link {
-        Link { up: true, carrier: true, has_program: true, carrier_changes: changes, rx_packets }
+        Link {
+            up: true,
+            carrier: true,
+            has_program: true,
+            carrier_changes: changes,
+            rx_packets,
+            mtu_bytes: 1500,
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Checks for external changes: the link of the interface, its XDP program, its queues, and free
-//! connections. Each change is logged once and counted. A bad state is a reason not to be ready
-//! while it lasts.
+//! Checks for external changes: the link of the interface, its MTU, its XDP program, its queues,
+//! and free connections. Each change is logged once and counted. A bad state is a reason not to be
+//! ready while it lasts.
 
 use super::blindness::Blindness;
 use super::change_log::ChangeLog;
@@ -29,6 +29,8 @@ simoom_io::counters! {
         xdp_blindnesses,
         /// Times receive queues were found without a socket.
         queue_additions,
+        /// Times the MTU of the interface has changed.
+        mtu_changes,
         /// Times all connections of a worker, or of a service on it, were in use.
         connection_exhaustions,
         /// Lines of the log that were lost because standard error did not take them.
@@ -92,6 +94,7 @@ impl Watch {
     fn check_interface(&mut self, claims: &mut Claims) -> Result<()> {
         if let Ok(link) = claims.link() {
             self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
+            self.note_mtu(claims, link.mtu_bytes);
             self.note_program(claims, link.has_program)?;
             self.note_frames(claims, &link)?;
         }
@@ -117,6 +120,14 @@ impl Watch {
         }
     }
 
+    fn note_mtu(&mut self, claims: &mut Claims, mtu_bytes: u32) {
+        if let Some(before_bytes) = claims.follow_mtu(mtu_bytes) {
+            self.events.mtu_changes += 1;
+            let interface = claims.interface();
+            tracing::warn!(interface, before_bytes, mtu_bytes, "the MTU of the interface changed");
+        }
+    }
+
     fn note_program(&mut self, claims: &mut Claims, is_attached: bool) -> Result<()> {
         let interface = claims.interface().to_owned();
         if is_attached {
@@ -126,10 +137,8 @@ impl Watch {
         let is_new = self.readiness.set(Reason::Detached);
         if is_new {
             self.events.xdp_detachments += 1;
-            tracing::error!(
-                interface,
-                "the XDP program was detached from outside: the kernel resets all connections"
-            );
+            let effect = claims.unseen();
+            tracing::error!(interface, "the XDP program was detached from outside: {effect}");
         }
         if self.policy == InterfaceChange::End {
             return Err(Error::failed(format!(
@@ -160,8 +169,11 @@ impl Watch {
         }
         self.events.xdp_blindnesses += 1;
         let interface = claims.interface().to_owned();
-        let text = "the driver receives packets and does not show them to the XDP program, since a \
-                    change of the link: the kernel resets all connections";
+        let text = format!(
+            "the driver receives packets and does not show them to the XDP program, since a change \
+             of the link: {}",
+            claims.unseen()
+        );
         if self.policy == InterfaceChange::End {
             return Err(Error::failed(format!("--interface {interface}: {text}")));
         }

@@ -6,7 +6,7 @@ use super::host::Host;
 use super::places::Claimed;
 use super::{Common, Running, Server, address_check, count, kernel, plan};
 use crate::config::{self, Transport, XdpMode};
-use crate::control::{self, CommandReceiver, CommandSender};
+use crate::control::{self, Command, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
@@ -14,6 +14,7 @@ use crate::steer::Device;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, drivers, rx_queues};
+use simoom_tcp::wire::ipv6;
 use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
 use std::collections::BTreeSet;
 use std::io;
@@ -35,6 +36,12 @@ pub(super) struct Claims {
     device: Device,
     queues: u32,
     snapshot: Arc<Snapshot>,
+    /// The MTU of the interface.
+    mtu_bytes: u32,
+    /// The configuration of the stacks.
+    stack: Config,
+    /// The workers of the device.
+    workers: Vec<CommandSender>,
 }
 
 impl Claims {
@@ -52,6 +59,24 @@ impl Claims {
 
     pub(super) fn attach_again(&mut self) -> Result<()> {
         self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// What becomes of claimed segments that the XDP program does not see.
+    pub(super) fn unseen(&self) -> &'static str {
+        match self.device.is_guarded() {
+            true => "connections stall",
+            false => "the kernel resets all connections",
+        }
+    }
+
+    /// Makes the stacks follow the MTU of the interface. Returns the earlier MTU if it has changed.
+    pub(super) fn follow_mtu(&mut self, mtu_bytes: u32) -> Option<u32> {
+        if mtu_bytes == 0 || mtu_bytes == self.mtu_bytes {
+            return None;
+        }
+        let mtu = stack_mtu(mtu_bytes, self.device.frame_bytes(), &self.stack);
+        self.workers.iter().for_each(|worker| worker.send(Command::SetMtu(mtu)));
+        Some(std::mem::replace(&mut self.mtu_bytes, mtu_bytes))
     }
 
     /// Whether the program has seen a frame since the last call. Unknown counts as yes.
@@ -190,7 +215,7 @@ impl Server {
         );
         let bound_queues = queues.len() as u32;
         self.start_stack_workers(common, queues, workers, &stack, &ports)?;
-        self.claim(common, device, bound_queues)?;
+        self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
         self.start_kernel_workers(common, bound, beside, &[None])?;
         if let Some(claims) = self.device.as_ref().filter(|_| had_carrier) {
@@ -200,7 +225,13 @@ impl Server {
     }
 
     /// Claims the traffic of the interface.
-    fn claim<L>(&mut self, common: &Common<'_, L>, device: Device, queues: u32) -> Result<()> {
+    fn claim<L>(
+        &mut self,
+        common: &Common<'_, L>,
+        device: Device,
+        queues: u32,
+        stack: Config,
+    ) -> Result<()> {
         let places = &common.places.claimed;
         self.addresses = places.iter().map(|claimed| claimed.at).collect();
         for Claimed { service, at, .. } in places {
@@ -210,7 +241,11 @@ impl Server {
         }
         let snapshot = Snapshot::new("steering");
         self.registry.add(snapshot.clone());
-        let claims = self.device.insert(Claims { device, queues, snapshot });
+        let workers = self.workers.iter().filter(|worker| worker.drained.is_some());
+        let workers = workers.map(|worker| worker.command_sender.clone()).collect();
+        let mtu_bytes = common.host.as_ref().map_or(0, |host| host.interface().mtu_bytes);
+        let claims = Claims { device, queues, snapshot, mtu_bytes, stack, workers };
+        let claims = self.device.insert(claims);
         claims.publish();
         for claim in places.iter().map(Claimed::claim) {
             claims
@@ -356,8 +391,11 @@ pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: 
     }
 }
 
-/// The MTU of the interface, limited to the longest frame of the device.
+/// The MTU of the interface, limited to the longest frame of the device. Not below the minimum of
+/// IP: an interface with a smaller MTU cannot carry it.
 fn stack_mtu(mtu_bytes: u32, frame_bytes: usize, stack: &Config) -> u16 {
     let overhead = stack.frame_bytes() - usize::from(stack.mtu);
-    (mtu_bytes as usize).clamp(576, frame_bytes - overhead) as u16
+    let has_ipv6 = stack.addresses.iter().any(|local| !local.address.is_v4());
+    let least = if has_ipv6 { usize::from(ipv6::MIN_MTU) } else { 576 };
+    (mtu_bytes as usize).clamp(least, frame_bytes - overhead) as u16
 }

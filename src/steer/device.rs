@@ -1,6 +1,6 @@
 //! An interface opened through AF_XDP, and the claims on its traffic.
 
-use super::steering::SteerCounters;
+use super::steering::{GUARD, SteerCounters};
 use super::{Claim, Error, Groups, Steering};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, Umem, features};
 use std::io;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub struct Device {
     device: af_xdp::Device,
     steering: Steering,
+    is_guarded: bool,
     groups: Groups,
 }
 
@@ -24,11 +25,22 @@ impl Device {
     pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let count = options.queue_count()?;
         let options = &OpenOptions { queues: Some(count), ..options.clone() };
-        let (program, steering) = Steering::load(count)?;
+        let (mut program, mut steering) = Steering::load(count)?;
         let ifindex = features::interface_index(&options.interface)?;
         let groups = Groups::new(ifindex).map_err(af_xdp::Error::Socket)?;
+        let guarded = program.attach_guard(&options.interface, GUARD);
+        let is_guarded = guarded.is_ok();
+        if let Err(error) = guarded {
+            tracing::warn!(
+                interface = options.interface,
+                "the kernel resets connections whose segments tc redirects or duplicates: {error}"
+            );
+        }
         let (device, queues) = af_xdp::Device::open(options, program)?;
-        Ok((Device { device, steering, groups }, queues))
+        if is_guarded && device.mode() == Mode::Generic {
+            steering.learn_sources();
+        }
+        Ok((Device { device, steering, is_guarded, groups }, queues))
     }
 
     /// The interface's name.
@@ -89,6 +101,11 @@ impl Device {
     /// Attaches the steering program again after another process has detached it.
     pub fn attach_again(&mut self) -> Result<(), Error> {
         Ok(self.device.attach_again()?)
+    }
+
+    /// Whether claimed segments that the steering program does not see are kept from the kernel.
+    pub fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     /// Whether the steering program has seen a frame since the last call.

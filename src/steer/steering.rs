@@ -1,6 +1,6 @@
 //! The steering program bpf/steer.bpf.c: its map of claims and its counters.
 
-use super::claims::{AddressKey, ClaimTable, ClaimValue};
+use super::claims::{AddressKey, CLAIM_LEARNS, ClaimTable, ClaimValue};
 use super::{Claim, Error};
 use af_xdp::Program;
 use af_xdp::aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
@@ -22,13 +22,24 @@ simoom_io::counters! {
         too_many_extensions,
         /// Packets dropped because no host can have their source address.
         martians_dropped,
+        /// Segments of no connection of the kernel that were dropped before they reached it.
+        guard_dropped,
     }
 }
+
+/// The program of the object for tc ingress.
+pub(super) const GUARD: &str = "guard";
+
+type Claims = HashMap<MapData, AddressKey, [u8; ClaimValue::BYTES]>;
 
 /// The maps of a loaded steering program.
 pub struct Steering {
     table: ClaimTable,
-    claims: HashMap<MapData, AddressKey, [u8; ClaimValue::BYTES]>,
+    claims: Claims,
+    /// The claims for the guard.
+    guarded: Claims,
+    /// Whether the program learns the sources of SYNs for the guard.
+    learns: bool,
     counters: PerCpuArray<MapData, u64>,
     /// 1 if a frame came since it was cleared.
     seen: Array<MapData, u32>,
@@ -47,32 +58,65 @@ impl Steering {
         let mut program = Program::load(OBJECT, "steer", "sockets", queues)?.linear("steer_linear");
         let claims =
             HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
+        let guarded = HashMap::try_from(program.take_map("guarded")?)
+            .map_err(failed("the map of guarded claims"))?;
         let counters = PerCpuArray::try_from(program.take_map("counters")?)
             .map_err(failed("the map of counters"))?;
         let seen =
             Array::try_from(program.take_map("seen")?).map_err(failed("the map of seen frames"))?;
-        Ok((program, Steering { table: ClaimTable::default(), claims, counters, seen }))
+        Ok((
+            program,
+            Steering {
+                table: ClaimTable::default(),
+                claims,
+                guarded,
+                learns: false,
+                counters,
+                seen,
+            },
+        ))
+    }
+
+    /// Has the program learn the sources of SYNs, for the guard to drop duplicates of them. Call it
+    /// before traffic is claimed.
+    pub fn learn_sources(&mut self) {
+        self.learns = true;
+    }
+
+    /// An entry of the maps.
+    fn entry(&self, value: ClaimValue) -> [u8; ClaimValue::BYTES] {
+        let flags = value.flags | if self.learns { CLAIM_LEARNS } else { 0 };
+        ClaimValue { flags, ..value }.bytes()
     }
 
     /// Claims traffic.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
         let (key, value) = self.table.add(claim)?;
-        self.claims.insert(key, value.bytes(), 0).map_err(failed("adding a claim"))
+        let entry = self.entry(value);
+        self.guarded.insert(key, entry, 0).map_err(failed("adding a guarded claim"))?;
+        self.claims.insert(key, entry, 0).map_err(failed("adding a claim"))
     }
 
     /// Returns traffic to the kernel.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
         match self.table.remove(claim) {
             (key, Some(value)) => {
-                self.claims.insert(key, value.bytes(), 0).map_err(failed("removing a claim"))
+                let entry = self.entry(value);
+                self.claims.insert(key, entry, 0).map_err(failed("removing a claim"))?;
+                let guarded = self.guarded.insert(key, entry, 0);
+                guarded.map_err(failed("removing a guarded claim"))
             }
-            (key, None) => self.remove_key(key),
+            (key, None) => {
+                remove_key(&mut self.claims, &key)?;
+                remove_key(&mut self.guarded, &key)
+            }
         }
     }
 
-    /// Returns all traffic to the kernel.
+    /// Returns all traffic to the kernel. The guard, if it is attached, still drops segments of
+    /// connections that the kernel does not have.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
-        self.table.clear().try_for_each(|key| self.remove_key(key))
+        self.table.clear().try_for_each(|key| remove_key(&mut self.claims, &key))
     }
 
     /// The program's counters, each the sum over all processors.
@@ -87,6 +131,7 @@ impl Steering {
             truncated: sum(2)?,
             too_many_extensions: sum(3)?,
             martians_dropped: sum(4)?,
+            guard_dropped: sum(5)?,
         })
     }
 
@@ -99,16 +144,16 @@ impl Steering {
         }
         Ok(seen)
     }
+}
 
-    /// Removes an entry that may already be missing.
-    fn remove_key(&mut self, key: AddressKey) -> Result<(), Error> {
-        match self.claims.remove(&key) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
-                Ok(())
-            }
-            Err(error) => Err(failed("removing a claim")(error)),
+/// Removes an entry that may already be missing.
+fn remove_key(claims: &mut Claims, key: &AddressKey) -> Result<(), Error> {
+    match claims.remove(key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+            Ok(())
         }
+        Err(error) => Err(failed("removing a claim")(error)),
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! An item is a [`Header`] of 24 bytes and a line, padded to 8 bytes. The line is what a text `get`
 //! returns: `VALUE <key> <flags> <bytes>\r\n<value>\r\n`. An [`Offset`] tells where the item
-//! begins. The arena does not know which offsets are in use. The rest of the store keeps this
-//! contract, which makes the references sound:
+//! begins. The arena does not know which offsets are in use: they come from the space and its
+//! TLABs, through entries of the table. A caller proves with a value that it holds ([`MayRead`],
+//! [`MayWrite`], [`BucketOffset`]) that it keeps this contract, which makes the references sound:
 //!
-//! - Headers consist of atomics. Any thread may read and write them at any time.
+//! - Headers consist of atomics. All threads that may read an item may change its header.
 //! - One thread at a time writes a line, and only while no entry of the table refers to it: the
 //!   holder of its reservation, or the thread that moves an item there.
 //! - A thread reads a line only if it holds one of three: a pin on the frame that was taken while
 //!   an entry referred to the item; the lock of that entry's chain; or, for an item with the flag
-//!   `LINKED`, the lock of the space.
+//!   `LINKED`, the lock of the space. The writer of a line may read it too.
 //! - A frame is reused only under the lock of the space. Its live count must be 0, so no entry and
 //!   no reservation refers to it, and after that no pin may be held on it. A reader takes the pin
 //!   before it reads the entry again; eviction removes the entry before it reads the pins. All four
@@ -18,7 +19,10 @@
 //! - A frame that the table takes for buckets was free and stays with the table. Buckets consist of
 //!   atomics.
 
-use super::table::Bucket;
+use super::item::{Claim, Item, ItemGuard, Reservation};
+use super::space::Space;
+use super::table::{Bucket, BucketOffset, ChainGuard};
+use super::tlab::Tlabs;
 use af_xdp::memory::Mapping;
 use std::io;
 use std::ops::Range;
@@ -62,6 +66,39 @@ pub(super) struct Header {
 pub(super) const HEADER_BYTES: usize = 24;
 const _: () = assert!(size_of::<Header>() == HEADER_BYTES && align_of::<Header>() == UNIT_BYTES);
 
+/// What a thread holds while it uses an item. References to the item end before it does.
+///
+/// # Safety
+///
+/// While a value of the type exists, the contract of this module lets the thread that holds it read
+/// the items that it was made for.
+pub(super) unsafe trait MayRead {}
+// SAFETY: it holds a pin that was taken before the entry was read again.
+unsafe impl MayRead for ItemGuard<'_> {}
+// SAFETY: it holds a pin that was taken by a thread that could read the item.
+unsafe impl MayRead for Item {}
+// SAFETY: no other thread uses the space of a reservation.
+unsafe impl MayRead for Reservation {}
+// SAFETY: the lock of a chain keeps the items of its entries in the table.
+unsafe impl MayRead for ChainGuard<'_> {}
+// SAFETY: a `Space` is behind its lock, so no frame is reused meanwhile.
+unsafe impl MayRead for Space {}
+// SAFETY: TLABs are behind their lock, so nobody else uses the units that they return.
+unsafe impl MayRead for Tlabs {}
+
+/// What a thread holds while it writes the line of an item to which no entry refers.
+///
+/// # Safety
+///
+/// While a value of the type exists, no other thread uses the memory that it was made for.
+pub(super) unsafe trait MayWrite: MayRead {}
+// SAFETY: a reservation holds the only claim to its space.
+unsafe impl MayRead for Claim {}
+// SAFETY: the reservation ends before another thread uses the space: an entry takes it over.
+unsafe impl MayWrite for Claim {}
+// SAFETY: under its lock an item is written to units that the space has just allocated.
+unsafe impl MayWrite for Space {}
+
 /// One mapping that holds all frames.
 #[derive(Debug)]
 pub(super) struct Arena {
@@ -77,7 +114,10 @@ impl Arena {
         let arena = Arena::of(Mapping::anonymous(bytes)?.0, bytes);
         // The kernel allocates a page at the first write to it.
         #[cfg(not(miri))]
-        (0..bytes).step_by(4096).for_each(|at| arena.write((at / UNIT_BYTES) as Offset, 0, &[0]));
+        for at in (0..bytes).step_by(4096) {
+            // SAFETY: no other thread has the arena yet.
+            unsafe { arena.write((at / UNIT_BYTES) as Offset, 0, &[0]) };
+        }
         Ok(arena)
     }
 
@@ -104,47 +144,64 @@ impl Arena {
 
     /// The header of the item at `at`.
     #[inline]
-    pub(super) fn header(&self, at: Offset) -> &Header {
+    pub(super) fn header<'a>(&'a self, at: Offset, _held: &'a impl MayRead) -> &'a Header {
         assert!(at <= self.last, "beyond the arena");
         // SAFETY: the assertion keeps the header within the mapping.
         let address = unsafe { self.mapping.base().as_ptr().add(at as usize * UNIT_BYTES) };
         // SAFETY: the address is in bounds. It is aligned: the mapping is page-aligned, and offsets
         // count units of 8 bytes. Any bytes are valid for atomics. A reused frame may turn a line
-        // into a header; the contract excludes references to either at that time.
+        // into a header; `_held` excludes references to either at that time.
         unsafe { &*address.cast::<Header>() }
     }
 
-    /// The bucket at `at`, in a frame of the table.
+    /// A bucket in a frame of the table.
     #[inline]
-    pub(super) fn bucket(&self, at: Offset) -> &Bucket {
-        let address = self.address(at, &(0..size_of::<Bucket>()));
+    pub(super) fn bucket(&self, at: BucketOffset) -> &Bucket {
+        let address = self.address(at.offset(), &(0..size_of::<Bucket>()));
         assert!(address.cast::<Bucket>().is_aligned(), "a bucket between two cache lines");
-        // SAFETY: the assertions check bounds and alignment. Any bytes are valid for atomics. By
-        // the contract only the table uses a frame of the table.
+        // SAFETY: the assertions check bounds and alignment. Any bytes are valid for atomics.
+        // Only the table makes a `BucketOffset`, for frames that the space gave to it.
         unsafe { &*address.cast::<Bucket>() }
     }
 
     /// A byte range of the line of the item at `at`.
     #[inline]
-    pub(super) fn line(&self, at: Offset, range: Range<usize>) -> &[u8] {
+    pub(super) fn line<'a>(
+        &'a self,
+        at: Offset,
+        range: Range<usize>,
+        _held: &'a impl MayRead,
+    ) -> &'a [u8] {
         let range = HEADER_BYTES + range.start..HEADER_BYTES + range.end;
         let address = self.address(at, &range);
-        // SAFETY: the address is in bounds. By the contract the caller holds a pin or a lock that
-        // excludes writers of the line.
+        // SAFETY: the address is in bounds. `_held` excludes writers of the line as long as the
+        // reference lives.
         unsafe { std::slice::from_raw_parts(address, range.len()) }
     }
 
     /// Writes to the line of the item at `at`.
     #[inline]
-    pub(super) fn write_line(&self, at: Offset, offset: usize, bytes: &[u8]) {
-        self.write(at, HEADER_BYTES + offset, bytes);
+    pub(super) fn write_line(
+        &self,
+        at: Offset,
+        offset: usize,
+        bytes: &[u8],
+        _held: &mut impl MayWrite,
+    ) {
+        // SAFETY: `_held` excludes other users of the line.
+        unsafe { self.write(at, HEADER_BYTES + offset, bytes) };
     }
 
+    /// Writes to memory relative to `at`. Panics if the bytes would leave the arena.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the memory now.
     #[inline]
-    fn write(&self, at: Offset, offset: usize, bytes: &[u8]) {
+    unsafe fn write(&self, at: Offset, offset: usize, bytes: &[u8]) {
         let address = self.address(at, &(offset..offset + bytes.len()));
-        // SAFETY: the address is in bounds. By the contract only this thread uses the line now.
-        // `bytes` is another line or memory outside of the arena, so the two do not overlap.
+        // SAFETY: the address is in bounds, and only the caller uses the memory. `bytes` is another
+        // line or memory outside of the arena, so the two do not overlap.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
     }
 
@@ -171,6 +228,17 @@ pub(super) fn prefetch<T>(what: *const T) {
     let _ = what;
 }
 
+/// Proof for tests with one thread.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct OneThread;
+// SAFETY: tests with one thread use each reference before they write.
+#[cfg(test)]
+unsafe impl MayRead for OneThread {}
+// SAFETY: tests with one thread use each reference before they write.
+#[cfg(test)]
+unsafe impl MayWrite for OneThread {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,13 +247,10 @@ mod tests {
     #[test]
     fn headers_and_lines_keep_what_is_written() {
         let arena = Arena::new(4096).unwrap();
-        arena.header(8).cas.store(7, Relaxed);
-        arena.write_line(8, 2, b"abc");
-        assert_eq!(
-            (arena.header(8).cas.load(Relaxed), arena.line(8, 2..5)),
-            (7, b"abc".as_slice())
-        );
-        assert_eq!(arena.line(8, 0..2), [0, 0]);
+        arena.header(8, &OneThread).cas.store(7, Relaxed);
+        arena.write_line(8, 2, b"abc", &mut OneThread);
+        assert_eq!(arena.header(8, &OneThread).cas.load(Relaxed), 7);
+        assert_eq!(arena.line(8, 0..5, &OneThread), b"\0\0abc");
         arena.prefetch(8);
     }
 
@@ -193,10 +258,10 @@ mod tests {
     fn the_last_byte_can_be_written_and_the_next_cannot() {
         let arena = Arena::new(4096).unwrap();
         let last = (4096 - HEADER_BYTES) / UNIT_BYTES - 1;
-        arena.write_line(last as Offset, 0, &[1; UNIT_BYTES]);
-        let beyond =
-            std::panic::catch_unwind(|| arena.write_line(last as Offset, 0, &[1; UNIT_BYTES + 1]));
-        assert!(beyond.is_err());
-        assert!(std::panic::catch_unwind(|| arena.header(Offset::MAX).cas.load(Relaxed)).is_err());
+        let write = |bytes: &[u8]| arena.write_line(last as Offset, 0, bytes, &mut OneThread);
+        write(&[1; UNIT_BYTES]);
+        assert!(std::panic::catch_unwind(|| write(&[1; UNIT_BYTES + 1])).is_err());
+        let header = || arena.header(Offset::MAX, &OneThread).cas.load(Relaxed);
+        assert!(std::panic::catch_unwind(header).is_err());
     }
 }

@@ -2,9 +2,9 @@
 //! the value without any lock. Then it changes the entry in a few instructions under the lock of
 //! its chain.
 
-use super::arena::Offset;
+use super::arena::{MayRead, Offset};
 use super::condition::{Verdict, verdict};
-use super::layout::{self, BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
+use super::layout::{BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
 use super::number::{apply, parse};
 use super::shard::add;
 use super::space::{Queue, Space};
@@ -19,9 +19,10 @@ impl Store {
     pub fn reserve(&self, new: &NewItem<'_>, now: u32) -> Result<Reservation, ReserveError> {
         self.tick(now);
         let layout = self.checked_layout(new)?;
-        let at = self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
-        self.render_reserved(at, layout, new);
-        Ok(Reservation::complete(self.shard(), at))
+        let mut reservation =
+            self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
+        reservation.render(layout, new);
+        Ok(reservation)
     }
 
     /// The layout of a new item; an error if it is too large.
@@ -35,34 +36,27 @@ impl Store {
         Ok(layout)
     }
 
-    /// Writes the header and the line of a new item, except the value.
-    #[inline]
-    pub(super) fn render_reserved(&self, at: Offset, layout: Layout, new: &NewItem<'_>) {
-        let header = self.memory.arena.header(at);
-        header.exptime.store(new.exptime, Relaxed);
-        header.item_flags.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
-        layout::render(&self.memory.arena, at, layout, new);
-    }
-
     /// Allocates space for an item. Its header holds its layout, without the flag `LINKED`, and it
     /// counts as live.
     #[inline]
-    pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Offset> {
+    pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Reservation> {
         let (units, class) = (layout.units(), self.class(exptime, now));
-        let occupy = |at| self.occupy(at, layout, exptime);
-        if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
-            return Some(at);
+        if let Some(reservation) = self.allocate_from_tlab(layout, class, exptime) {
+            self.evict_ahead_of_tlab(units, now);
+            return Some(reservation);
         }
         let mut space = self.space();
         if self.fits_tlab(units) {
             self.refill_tlab(&mut space, units, class, now);
-            if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
-                return Some(at);
+            if let Some(reservation) = self.allocate_from_tlab(layout, class, exptime) {
+                self.evict_ahead(&mut space, units, now);
+                return Some(reservation);
             }
         }
         let at = self.append(&mut space, units, class, now)?;
-        occupy(at);
-        Some(at)
+        let reservation = self.occupy(at, layout, exptime, &*space);
+        self.evict_ahead(&mut space, units, now);
+        Some(reservation)
     }
 
     /// The class of an item that expires at `exptime`.
@@ -75,14 +69,22 @@ impl Store {
         space::class(Some(exptime.saturating_sub(now)), classes)
     }
 
-    /// Counts an item as live and writes the header that walks over its segment need.
+    /// Reserves units that were just allocated under the lock that `held` proves: counts an item
+    /// as live and writes the header that walks over its segment need.
     #[inline]
-    pub(super) fn occupy(&self, at: Offset, layout: Layout, exptime: u32) {
-        let header = self.memory.arena.header(at);
+    pub(super) fn occupy(
+        &self,
+        at: Offset,
+        layout: Layout,
+        exptime: u32,
+        held: &impl MayRead,
+    ) -> Reservation {
+        let header = self.memory.arena.header(at, held);
         header.item_flags.store(0, Relaxed);
         layout.store(header);
         self.memory.add(at, layout.units());
         self.memory.extend(at, exptime);
+        Reservation::of(self.shard(), at)
     }
 
     /// Allocates `units` in an open segment, or in a new one.
@@ -110,12 +112,12 @@ impl Store {
         let hash = self.hash_key.hash(new.key);
         let chain = self.table.chain(hash);
         self.table.prefetch(chain);
-        let at = self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
-        self.render_reserved(at, layout, new);
-        self.memory.arena.write_line(at, layout.value().start, value);
-        let reservation = Reservation::complete(self.shard(), at);
+        let mut reservation =
+            self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
+        reservation.render(layout, new);
+        reservation.fill(layout, value);
         let held = self.table.lock(chain);
-        let old = self.locked(new.key, hash, now);
+        let old = self.locked(&held, new.key, hash, now);
         let Some(cas) = self.link(&held, reservation, hash, old, None, now) else {
             return Ok(Outcome::OutOfMemory);
         };
@@ -139,14 +141,14 @@ impl Store {
         let mut own: Option<Reservation> = None;
         loop {
             let held = self.table.lock(self.table.chain(hash));
-            let old = self.locked(reservation.key(), hash, now);
-            let cas = old.map(|(_, at)| self.memory.arena.header(at).cas.load(Relaxed));
+            let old = self.locked(&held, reservation.key(), hash, now);
+            let cas = old.map(|(_, at)| self.memory.arena.header(at, &held).cas.load(Relaxed));
             match (verdict(how, cas), old) {
                 (Verdict::Refuse(outcome), old) => {
                     if let (Outcome::Exists, true, Some((_, at))) =
                         (outcome, how.compare.is_some(), old)
                     {
-                        let exptime = self.memory.arena.header(at).exptime.load(Relaxed);
+                        let exptime = self.memory.arena.header(at, &held).exptime.load(Relaxed);
                         add(&self.shard().stats.classes[self.class(exptime, now)].cas_badval, 1);
                     }
                     return outcome;
@@ -154,8 +156,7 @@ impl Store {
                 (Verdict::Join, Some((_, at)))
                     if joined.as_ref().is_none_or(|item| item.offset() != at) =>
                 {
-                    self.shard().pin(at);
-                    let item = Item::pinned(self.shard(), at);
+                    let (item, _) = Item::pin(self.shard(), at, &held);
                     drop(held);
                     let tlab = own.take().unwrap_or(reservation);
                     reservation = match self.join(&item, &tlab, how.mode, now) {
@@ -173,7 +174,7 @@ impl Store {
                 }
                 (verdict, old) => {
                     if let (Verdict::StoreStale, Some((_, at))) = (verdict, old) {
-                        self.inherit_staleness(&reservation, at);
+                        self.inherit_staleness(&held, &reservation, at);
                     }
                     let class = self.class(reservation.header().exptime.load(Relaxed), now);
                     let Some(cas) = self.link(&held, reservation, hash, old, how.cas, now) else {
@@ -212,8 +213,8 @@ impl Store {
         Ok(whole)
     }
 
-    fn inherit_staleness(&self, reservation: &Reservation, old: Offset) {
-        let (old, new) = (self.memory.arena.header(old), reservation.header());
+    fn inherit_staleness(&self, held: &ChainGuard<'_>, reservation: &Reservation, old: Offset) {
+        let (old, new) = (self.memory.arena.header(old, held), reservation.header());
         let exptime = old.exptime.load(Relaxed);
         new.exptime.store(exptime, Relaxed);
         self.memory.extend(reservation.offset(), exptime);
@@ -245,8 +246,14 @@ impl Store {
         // A key that was read often will be read again. A key in the ghost queue belongs to the
         // working set.
         let uses = match old {
-            Some((_, at)) => self.memory.arena.header(at).item_flags.load(Relaxed) >> USES_SHIFT,
-            None => u8::from(self.ghost.remembers(hash)),
+            Some((_, at)) => self.uses(at, held),
+            None => {
+                let epochs_since = self.ghost.epochs_since(hash);
+                if epochs_since.is_some() {
+                    add(&self.shard().stats.returns, 1);
+                }
+                u8::from(epochs_since.is_some_and(Ghost::is_recent))
+            }
         };
         header.item_flags.fetch_or(LINKED | uses << USES_SHIFT, Release);
         let stats = &self.shard().stats;
@@ -254,7 +261,7 @@ impl Store {
         add(&stats.bytes, layout.total_bytes() as u64);
         slot.store(Entry::new(hash, at));
         if let Some((_, old)) = old {
-            self.forget(old);
+            self.forget(held, old);
         }
         reservation.linked();
         Some(cas)
@@ -270,15 +277,14 @@ impl Store {
         let hash = self.hash_key.hash(key);
         loop {
             let held = self.table.lock(self.table.chain(hash));
-            let Some((_, at)) = self.locked(key, hash, now) else {
+            let Some((_, at)) = self.locked(&held, key, hash, now) else {
                 drop(held);
                 match self.count_from(key, how, now) {
                     Some(counted) => return counted,
                     None => continue,
                 }
             };
-            self.shard().pin(at);
-            let item = Item::pinned(self.shard(), at);
+            let (item, _) = Item::pin(self.shard(), at, &held);
             drop(held);
             let old = item.meta();
             // As in memcached: an empty value is not a number, whatever its cas unique.
@@ -323,7 +329,7 @@ impl Store {
         now: u32,
     ) -> Option<u64> {
         let held = self.table.lock(self.table.chain(hash));
-        let (slot, at) = self.locked(item.key(), hash, now)?;
+        let (slot, at) = self.locked(&held, item.key(), hash, now)?;
         if at != item.offset() || item.cas() != compare {
             return None;
         }
@@ -390,15 +396,17 @@ impl Store {
             None => None,
         };
         let held = self.table.lock(chain);
-        let Some((slot, mut at)) = self.locked(key, hash, now) else { return Outcome::NotFound };
-        let header = self.memory.arena.header(at);
+        let Some((slot, mut at)) = self.locked(&held, key, hash, now) else {
+            return Outcome::NotFound;
+        };
+        let header = self.memory.arena.header(at, &held);
         let cas = header.cas.load(Relaxed);
         if how.compare.is_some_and(|compare| compare != cas) {
             return Outcome::Exists;
         }
         if how.emptied.is_none() && !how.invalidate {
             slot.store(Entry::NONE);
-            self.forget(at);
+            self.forget(&held, at);
             self.table.shrink(chain);
             return Outcome::Stored { cas: 0 };
         }
@@ -417,15 +425,14 @@ impl Store {
             at = offset;
         }
         if how.invalidate {
-            self.invalidate(at, how);
+            self.invalidate(&held, at, how);
         }
-        Outcome::Stored { cas: self.memory.arena.header(at).cas.load(Relaxed) }
+        Outcome::Stored { cas: self.memory.arena.header(at, &held).cas.load(Relaxed) }
     }
 
-    /// Marks an item stale. The caller holds the lock of the chain. Changes the cas unique last;
-    /// see [`layout::meta`].
-    fn invalidate(&self, at: Offset, how: &Delete) {
-        let header = self.memory.arena.header(at);
+    /// Marks an item stale. Changes the cas unique last; see [`super::layout::meta`].
+    fn invalidate(&self, held: &ChainGuard<'_>, at: Offset, how: &Delete) {
+        let header = self.memory.arena.header(at, held);
         if let Some(exptime) = how.exptime {
             header.exptime.store(exptime, Relaxed);
             self.memory.extend(at, exptime);

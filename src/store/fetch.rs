@@ -4,7 +4,7 @@
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
 use super::shard::{add, chance};
-use super::table::{Entry, Slot};
+use super::table::{ChainGuard, Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -37,7 +37,7 @@ impl Store {
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
         let guard = self.find_alive(key, hash.0, now)?;
-        note_use(guard.header(), now);
+        self.note_use(guard.header(), now);
         Some(guard)
     }
 
@@ -96,13 +96,12 @@ impl Store {
                 NewItem { key, flags: 0, exptime, value_bytes: 0, binary_key: how.binary_key };
             let reservation = self.reserve(&new, now).ok()?;
             reservation.header().item_flags.fetch_or(TOKEN_SENT, Relaxed);
-            self.shard().pin(reservation.offset());
-            let item = Item::pinned(self.shard(), reservation.offset());
+            let (item, _) = Item::pin(self.shard(), reservation.offset(), &reservation);
             let commit = Commit { mode: Mode::Add, cas: how.vivify_cas, ..Commit::default() };
             if let Outcome::Stored { .. } = self.commit(reservation, &commit, now) {
                 let meta = item.meta();
                 if !how.peek {
-                    note_use(item.header(), now);
+                    self.note_use(item.header(), now);
                 }
                 return Some(Fetched { item, meta, created: true, won: true, token_sent: false });
             }
@@ -113,9 +112,8 @@ impl Store {
     fn fetch_found(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
         let hash = self.hash_key.hash(key);
         let held = self.table.lock(self.table.chain(hash));
-        let (_, at) = self.locked(key, hash, now)?;
-        let first = self.shard().pin(at);
-        let item = Item::pinned(self.shard(), at);
+        let (_, at) = self.locked(&held, key, hash, now)?;
+        let (item, first) = Item::pin(self.shard(), at, &held);
         let (header, meta) = (item.header(), item.meta());
         if let Some(exptime) = how.touch {
             header.exptime.store(exptime, Relaxed);
@@ -129,7 +127,7 @@ impl Store {
             header.item_flags.fetch_or(TOKEN_SENT, Release);
         }
         if !how.peek {
-            note_use(header, now);
+            self.note_use(header, now);
         }
         // Copying takes the lock of the space, which comes before the lock of a chain.
         drop(held);
@@ -141,12 +139,12 @@ impl Store {
     pub fn touch(&self, key: &[u8], exptime: u32, now: u32) -> bool {
         self.tick(now);
         let hash = self.hash_key.hash(key);
-        let _held = self.table.lock(self.table.chain(hash));
-        let Some((_, at)) = self.locked(key, hash, now) else { return false };
-        let header = self.memory.arena.header(at);
+        let held = self.table.lock(self.table.chain(hash));
+        let Some((_, at)) = self.locked(&held, key, hash, now) else { return false };
+        let header = self.memory.arena.header(at, &held);
         header.exptime.store(exptime, Relaxed);
         self.memory.extend(at, exptime);
-        note_use(header, now);
+        self.note_use(header, now);
         true
     }
 
@@ -172,12 +170,11 @@ impl Store {
                     continue;
                 }
                 self.memory.arena.prefetch(entry.offset());
-                let guard = ItemGuard::at(shard, entry.offset());
-                if !slot.confirm(entry) {
+                let Some(guard) = ItemGuard::of(shard, slot, entry) else {
                     bucket = self.table.first(hash);
                     continue 'buckets;
-                }
-                if layout::is_key(&self.memory.arena, guard.offset(), key) {
+                };
+                if guard.is_key(key) {
                     return Some(guard);
                 }
             }
@@ -188,11 +185,17 @@ impl Store {
     /// The slot and offset of the item under `key`. Removes the item if it is dead. The caller
     /// holds the lock of the chain.
     #[inline]
-    pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Offset)> {
+    pub(super) fn locked(
+        &self,
+        held: &ChainGuard<'_>,
+        key: &[u8],
+        hash: u64,
+        now: u32,
+    ) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
         let is_it = |slot: &&Slot| {
             let entry = slot.load();
-            entry.may_be(hash) && layout::is_key(arena, entry.offset(), key)
+            entry.may_be(hash) && layout::is_key(arena, entry.offset(), key, held)
         };
         let mut bucket = self.table.first(hash);
         let slot = loop {
@@ -202,10 +205,10 @@ impl Store {
             }
         };
         let at = slot.load().offset();
-        if self.is_alive(arena.header(at), now) {
+        if self.is_alive(arena.header(at, held), now) {
             return Some((slot, at));
         }
-        self.expire(slot, at);
+        self.expire(held, slot, at);
         self.table.shrink(self.table.chain(hash));
         None
     }
@@ -218,21 +221,21 @@ impl Store {
             && header.generation.load(Relaxed) == self.generation.load(Acquire)
     }
 
-    /// Removes a dead item from the table. The caller holds the lock of the chain.
-    pub(super) fn expire(&self, slot: &Slot, at: Offset) {
+    /// Removes a dead item from the table.
+    pub(super) fn expire(&self, held: &ChainGuard<'_>, slot: &Slot, at: Offset) {
         let stats = &self.shard().stats;
         add(&stats.reclaimed, 1);
-        if self.memory.arena.header(at).item_flags.load(Relaxed) & FETCHED == 0 {
+        if self.memory.arena.header(at, held).item_flags.load(Relaxed) & FETCHED == 0 {
             add(&stats.expired_unfetched, 1);
         }
         slot.store(Entry::NONE);
-        self.forget(at);
+        self.forget(held, at);
     }
 
     /// Subtracts an item whose entry was removed or replaced from the counters.
     #[inline]
-    pub(super) fn forget(&self, at: Offset) {
-        let header = self.memory.arena.header(at);
+    pub(super) fn forget(&self, held: &ChainGuard<'_>, at: Offset) {
+        let header = self.memory.arena.header(at, held);
         let layout = Layout::read(header);
         header.item_flags.fetch_and(!layout::LINKED, Release);
         let stats = &self.shard().stats;
@@ -274,30 +277,28 @@ impl Store {
         if layout.units() >> (self.memory.frame_shift - 2) != 0 {
             return None;
         }
-        let at = self.take(layout, header.exptime.load(Relaxed), now)?;
-        let arena = &self.memory.arena;
-        layout::copy(arena, item.offset(), at);
-        let shard = self.shard();
-        shard.pin(at);
-        self.memory.subtract(at, layout.units());
-        add(&shard.stats.pin_copied, 1);
-        Some(Item::pinned(shard, at))
+        let mut copy = self.take(layout, header.exptime.load(Relaxed), now)?;
+        copy.copy(item.offset(), item);
+        add(&self.shard().stats.pin_copied, 1);
+        Some(Item::pin(self.shard(), copy.offset(), &copy).0)
     }
-}
 
-/// Marks an item as fetched and increments its use count: always up to 2, then with falling
-/// probability.
-#[inline]
-pub(super) fn note_use(header: &Header, now: u32) {
-    if header.last_access.load(Relaxed) != now {
-        header.last_access.store(now, Relaxed);
-    }
-    let item_flags = header.item_flags.load(Relaxed);
-    let uses = item_flags >> USES_SHIFT;
-    if (uses < USES_MAX && chance(uses)) || item_flags & FETCHED == 0 {
-        let more = item_flags | FETCHED;
-        let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
-        // If another thread changed the flags, its use counts for both.
-        let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
+    /// Marks an item as fetched and increments its use count: always up to 2, then with falling
+    /// probability.
+    #[inline]
+    fn note_use(&self, header: &Header, now: u32) {
+        if header.last_access.load(Relaxed) != now {
+            header.last_access.store(now, Relaxed);
+        }
+        let item_flags = header.item_flags.load(Relaxed);
+        let uses = item_flags >> USES_SHIFT;
+        if chance(uses) || item_flags & FETCHED == 0 {
+            let more = item_flags | FETCHED;
+            let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
+            // If another thread changed the flags, its use counts for both.
+            let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
+            // One in 2^uses hits comes here.
+            add(&self.shard().stats.hits, 1 << uses);
+        }
     }
 }

@@ -6,8 +6,7 @@
 //! that is complete finds the rest. A value of up to a frame is copied among the items when it is
 //! complete; a larger one stays where it is, and its segment becomes one of the young.
 
-use super::arena::Offset;
-use super::layout::{self, Layout};
+use super::layout::Layout;
 use super::space::{Queue, Space};
 use super::*;
 use std::ops::Range;
@@ -33,7 +32,7 @@ pub(super) fn shard_frames(
 
 /// What came of looking for space.
 enum Search {
-    Found(Offset),
+    Found(Reservation),
     /// The shard has its share already, or all shards have theirs.
     ShareIsFull,
     OutOfMemory,
@@ -57,11 +56,11 @@ impl Store {
             let limit = give_up().then_some(self.incoming_max);
             found = self.search_incoming(layout, new.exptime, limit, now);
         }
-        let Search::Found(at) = found else {
+        let Search::Found(mut reservation) = found else {
             return Err(ReserveError::OutOfMemory);
         };
-        self.render_reserved(at, layout, new);
-        Ok(Reservation::incoming(self.shard(), at))
+        reservation.render(layout, new);
+        Ok(reservation.incoming())
     }
 
     /// Takes space if this shard has no more than `limit` frames then, and all have their part.
@@ -94,8 +93,7 @@ impl Store {
                 space.begin_incoming(head, units, shard, now)
             }
         };
-        self.occupy(at, layout, exptime);
-        Search::Found(at)
+        Search::Found(self.occupy(at, layout, exptime, &*space))
     }
 
     /// Frames for incoming values: the first of them, all free. Single ones are among the last of
@@ -109,7 +107,7 @@ impl Store {
         }
         let all = self.memory.frames() as u32;
         let last = all - all / INCOMING_PART as u32..all;
-        let (recent, newest) = (Store::recent_frames(space), Store::newest_frames(space));
+        let (recent, newest) = (Store::recent_frames(space), run::newest_frames(space));
         let is_small = |space: &Space, frame| space.segments[frame as usize].frames == 1;
         let is_old = |space: &Space, frame, recent| !self.is_recent(space, frame, recent);
         self.free_one(space, &last, Space::is_free, now)
@@ -168,8 +166,8 @@ impl Store {
             space.admit(self.memory.frame(reservation.offset()) as u32, self.class(exptime, now));
             return Some(reservation.admitted());
         }
-        let at = self.take(layout, exptime, now)?;
-        layout::copy(&self.memory.arena, reservation.offset(), at);
-        Some(Reservation::written(self.shard(), at))
+        let mut admitted = self.take(layout, exptime, now)?;
+        admitted.copy(reservation.offset(), &reservation);
+        Some(admitted)
     }
 }

@@ -2,9 +2,11 @@
 //! guard for callers that copy bytes at once ([`ItemGuard`]). Items and reservations may outlive
 //! the store.
 
-use super::arena::{Header, Offset, UNIT_BYTES};
-use super::layout::{self, Layout};
+use super::NewItem;
+use super::arena::{Header, MayRead, Offset, UNIT_BYTES};
+use super::layout::{self, BINARY_KEY, Layout};
 use super::shard::Shard;
+use super::table::{Entry, Slot};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,33 +33,37 @@ pub struct ItemGuard<'a> {
 }
 
 impl<'a> ItemGuard<'a> {
-    /// Pins the item at `at`.
-    #[inline]
-    pub(super) fn at(shard: &'a Arc<Shard>, at: Offset) -> ItemGuard<'a> {
-        ItemGuard { shard, at, pins: shard.pin_guard(at) }
+    /// Pins the item of an entry; `None` if the slot has another entry by then. The second read of
+    /// the slot makes the pin valid: if it finds the entry again, the pin precedes the removal of
+    /// the entry, and the thread that reuses the frame sees the pin.
+    #[inline(always)]
+    pub(super) fn of(shard: &'a Arc<Shard>, slot: &Slot, entry: Entry) -> Option<ItemGuard<'a>> {
+        let at = entry.offset();
+        let guard = ItemGuard { shard, at, pins: shard.pin_guard(at) };
+        slot.confirm(entry).then_some(guard)
     }
 
-    #[inline]
-    pub(super) fn offset(&self) -> Offset {
-        self.at
+    /// Whether `key` is the key of the item.
+    #[inline(always)]
+    pub(super) fn is_key(&self, key: &[u8]) -> bool {
+        layout::is_key(&self.shard.memory.arena, self.at, key, self)
     }
 
     #[inline]
     pub(super) fn header(&self) -> &Header {
-        self.shard.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at, self)
     }
 
     /// As [`Item::line`].
     #[inline]
     pub fn line(&self) -> &[u8] {
-        self.shard.memory.arena.line(self.at, 0..Layout::read(self.header()).line_bytes())
+        self.shard.memory.arena.line(self.at, 0..Layout::read(self.header()).line_bytes(), self)
     }
 
     /// Makes a handle. Returns with it whether the shard had no pin on the frame before.
     #[inline]
     pub(super) fn pin(&self) -> (Item, bool) {
-        let first = self.shard.pin(self.at);
-        (Item::pinned(self.shard, self.at), first)
+        Item::pin(self.shard, self.at, self)
     }
 }
 
@@ -90,12 +96,14 @@ pub struct Meta {
 }
 
 impl Item {
-    /// Makes a handle on the item at `at`. Takes over a pin of the shard.
+    /// Pins the item at `at`, which the caller may read. Returns with the handle whether the shard
+    /// had no pin on the frame before.
     #[inline]
-    pub(super) fn pinned(shard: &Arc<Shard>, at: Offset) -> Item {
+    pub(super) fn pin(shard: &Arc<Shard>, at: Offset, _held: &impl MayRead) -> (Item, bool) {
+        let first = shard.pin(at);
         let item = Item { shard: Arc::clone(shard), at };
         shard.hold(at, item.layout());
-        item
+        (item, first)
     }
 
     #[inline]
@@ -105,7 +113,7 @@ impl Item {
 
     #[inline]
     pub(super) fn header(&self) -> &Header {
-        self.shard.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at, self)
     }
 
     #[inline]
@@ -116,12 +124,12 @@ impl Item {
     /// The response of a text `get`: `VALUE <key> <flags> <bytes>\r\n<value>\r\n`.
     #[inline]
     pub fn line(&self) -> &[u8] {
-        self.shard.memory.arena.line(self.at, 0..self.layout().line_bytes())
+        self.shard.memory.arena.line(self.at, 0..self.layout().line_bytes(), self)
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        layout::key(&self.shard.memory.arena, self.at)
+        layout::key(&self.shard.memory.arena, self.at, self)
     }
 
     /// The range of the value in [`Item::line`]. `\r\n` follows it.
@@ -132,12 +140,12 @@ impl Item {
 
     /// The value.
     pub fn value(&self) -> &[u8] {
-        self.shard.memory.arena.line(self.at, self.value_range())
+        self.shard.memory.arena.line(self.at, self.value_range(), self)
     }
 
     /// The metadata as it is now. The item flags are at least as new as the cas unique.
     pub fn meta(&self) -> Meta {
-        layout::meta(&self.shard.memory.arena, self.at)
+        layout::meta(&self.shard.memory.arena, self.at, self)
     }
 
     /// The cas unique as it is now.
@@ -153,8 +161,7 @@ impl Item {
 
 impl Clone for Item {
     fn clone(&self) -> Item {
-        self.shard.pin(self.at);
-        Item::pinned(&self.shard, self.at)
+        Item::pin(&self.shard, self.at, self).0
     }
 }
 
@@ -184,35 +191,56 @@ impl fmt::Debug for Item {
     }
 }
 
+/// The claim of a [`Reservation`] to its space. Only this file makes one.
+#[derive(Debug)]
+pub(super) struct Claim(());
+
 /// Space in the store for one value. Write the value, then pass it to [`super::Store::commit`].
 /// Dropping the reservation frees the space. 24 bytes.
 pub struct Reservation {
     shard: Arc<Shard>,
     at: Offset,
+    claim: Claim,
     written: u32,
     incoming: bool,
     linked: bool,
 }
 
 impl Reservation {
-    /// Reserves space among the items, already counted as live.
-    pub(super) fn complete(shard: &Arc<Shard>, at: Offset) -> Reservation {
-        Reservation { shard: Arc::clone(shard), at, written: 0, incoming: false, linked: false }
+    /// Reserves space that [`super::Store::occupy`] has just counted as live. Only the functions
+    /// that allocate it call this, once for each allocation.
+    #[inline]
+    pub(super) fn of(shard: &Arc<Shard>, at: Offset) -> Reservation {
+        Reservation {
+            shard: Arc::clone(shard),
+            at,
+            claim: Claim(()),
+            written: 0,
+            incoming: false,
+            linked: false,
+        }
     }
 
-    /// Reserves space among the items, with a complete value already copied to it.
-    pub(super) fn written(shard: &Arc<Shard>, at: Offset) -> Reservation {
-        let mut reservation = Reservation::complete(shard, at);
-        reservation.written = reservation.layout().value_bytes as u32;
-        reservation
+    /// Turns a reservation into one for a value that a client is still sending.
+    pub(super) fn incoming(mut self) -> Reservation {
+        self.incoming = true;
+        self.shard.begin_incoming(self.layout().units());
+        self
     }
 
-    /// Reserves space among the values that clients are still sending.
-    pub(super) fn incoming(shard: &Arc<Shard>, at: Offset) -> Reservation {
-        let mut reservation = Reservation::complete(shard, at);
-        reservation.incoming = true;
-        shard.begin_incoming(reservation.layout().units());
-        reservation
+    /// Writes the header and the line of a new item, except the value.
+    #[inline]
+    pub(super) fn render(&mut self, layout: Layout, new: &NewItem<'_>) {
+        let header = self.header();
+        header.exptime.store(new.exptime, Relaxed);
+        header.item_flags.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
+        layout::render(&self.shard.memory.arena, self.at, layout, new, &mut self.claim);
+    }
+
+    /// Copies a complete item, which the caller may read. The reservation has the item's layout.
+    pub(super) fn copy(&mut self, from: Offset, held: &impl MayRead) {
+        layout::copy(&self.shard.memory.arena, (from, held), (self.at, &mut self.claim));
+        self.written = self.layout().value_bytes as u32;
     }
 
     pub(super) fn is_incoming(&self) -> bool {
@@ -231,7 +259,7 @@ impl Reservation {
     }
 
     pub(super) fn header(&self) -> &Header {
-        self.shard.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at, self)
     }
 
     pub(super) fn layout(&self) -> Layout {
@@ -240,22 +268,30 @@ impl Reservation {
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        layout::key(&self.shard.memory.arena, self.at)
+        layout::key(&self.shard.memory.arena, self.at, self)
     }
 
     /// The part of the value that was written.
     pub(super) fn value(&self) -> &[u8] {
         let start = self.layout().value().start;
-        self.shard.memory.arena.line(self.at, start..start + self.written as usize)
+        self.shard.memory.arena.line(self.at, start..start + self.written as usize, self)
     }
 
     /// Appends to the value, up to its length. Returns the bytes taken.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.remaining());
         let offset = self.layout().value().start + self.written as usize;
-        self.shard.memory.arena.write_line(self.at, offset, &bytes[..n]);
+        self.shard.memory.arena.write_line(self.at, offset, &bytes[..n], &mut self.claim);
         self.written += n as u32;
         n
+    }
+
+    /// Writes the whole value of a new reservation with this layout.
+    #[inline]
+    pub(super) fn fill(&mut self, layout: Layout, value: &[u8]) {
+        let start = layout.value().start;
+        self.shard.memory.arena.write_line(self.at, start, value, &mut self.claim);
+        self.written = value.len() as u32;
     }
 
     /// Length of the value.

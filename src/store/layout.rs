@@ -2,7 +2,7 @@
 //!
 //! The line is the only place of the client's flags: they are parsed from its text.
 
-use super::arena::{Arena, HEADER_BYTES, Header, Offset, UNIT_BYTES};
+use super::arena::{Arena, HEADER_BYTES, Header, MayRead, MayWrite, Offset, UNIT_BYTES};
 use super::{Meta, NewItem};
 use crate::digits;
 use std::ops::Range;
@@ -89,21 +89,30 @@ impl Layout {
 
 /// Writes the line of a new item, except the value.
 #[inline]
-pub(super) fn render(arena: &Arena, at: Offset, layout: Layout, new: &NewItem<'_>) {
-    arena.write_line(at, 0, b"VALUE ");
-    arena.write_line(at, KEY_AT, new.key);
+pub(super) fn render(
+    arena: &Arena,
+    at: Offset,
+    layout: Layout,
+    new: &NewItem<'_>,
+    held: &mut impl MayWrite,
+) {
+    arena.write_line(at, 0, b"VALUE ", held);
+    arena.write_line(at, KEY_AT, new.key, held);
     let mut numbers = *b"                      \r\n";
     let end = numbers.len() - END.len();
     let value_bytes = digits::write_before(&mut numbers, end, new.value_bytes as u64);
     let flags = digits::write_before(&mut numbers, value_bytes - 1, new.flags.into());
-    arena.write_line(at, layout.key().end, &numbers[flags - 1..]);
-    arena.write_line(at, layout.value().end, END);
+    arena.write_line(at, layout.key().end, &numbers[flags - 1..], held);
+    arena.write_line(at, layout.value().end, END, held);
 }
 
-/// Copies an item without the flag `LINKED`. The caller may read `from` by the contract of
-/// [`super::arena`].
-pub(super) fn copy(arena: &Arena, from: Offset, to: Offset) {
-    let (source, target) = (arena.header(from), arena.header(to));
+/// Copies an item without the flag `LINKED`.
+pub(super) fn copy(
+    arena: &Arena,
+    (from, held): (Offset, &impl MayRead),
+    (to, writer): (Offset, &mut impl MayWrite),
+) {
+    let (source, target) = (arena.header(from, held), arena.header(to, writer));
     let layout = Layout::read(source);
     layout.store(target);
     target.exptime.store(source.exptime.load(Relaxed), Relaxed);
@@ -111,23 +120,23 @@ pub(super) fn copy(arena: &Arena, from: Offset, to: Offset) {
     target.generation.store(source.generation.load(Relaxed), Relaxed);
     target.cas.store(source.cas.load(Acquire), Relaxed);
     target.item_flags.store(source.item_flags.load(Acquire) & !LINKED, Relaxed);
-    arena.write_line(to, 0, arena.line(from, 0..layout.line_bytes()));
+    arena.write_line(to, 0, arena.line(from, 0..layout.line_bytes(), held), writer);
 }
 
 /// Parses the client's flags from the line.
-fn flags(arena: &Arena, at: Offset, layout: Layout) -> u32 {
-    let digits = arena.line(at, layout.key().end + 1..layout.value().start);
+fn flags(arena: &Arena, at: Offset, layout: Layout, held: &impl MayRead) -> u32 {
+    let digits = arena.line(at, layout.key().end + 1..layout.value().start, held);
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0u32, |flags, digit| flags.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
 }
 
 /// The metadata of an item. Reads the cas unique first: writers change it after the item flags.
-pub(super) fn meta(arena: &Arena, at: Offset) -> Meta {
-    let header = arena.header(at);
+pub(super) fn meta(arena: &Arena, at: Offset, held: &impl MayRead) -> Meta {
+    let header = arena.header(at, held);
     let cas = header.cas.load(Acquire);
     let item_flags = header.item_flags.load(Acquire);
     Meta {
-        flags: flags(arena, at, Layout::read(header)),
+        flags: flags(arena, at, Layout::read(header), held),
         cas,
         exptime: header.exptime.load(Relaxed),
         last_access: header.last_access.load(Relaxed),
@@ -140,9 +149,9 @@ pub(super) fn meta(arena: &Arena, at: Offset) -> Meta {
 
 /// Whether `key` is the key of an item.
 #[inline]
-pub(super) fn is_key(arena: &Arena, at: Offset, key: &[u8]) -> bool {
-    usize::from(arena.header(at).key_bytes.load(Relaxed)) == key.len()
-        && equal(arena.line(at, KEY_AT..KEY_AT + key.len()), key)
+pub(super) fn is_key(arena: &Arena, at: Offset, key: &[u8], held: &impl MayRead) -> bool {
+    usize::from(arena.header(at, held).key_bytes.load(Relaxed)) == key.len()
+        && equal(arena.line(at, KEY_AT..KEY_AT + key.len(), held), key)
 }
 
 /// Whether two keys of equal length are equal. Compares words: keys are short, so a call to compare
@@ -165,13 +174,13 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 #[inline]
-pub(super) fn key(arena: &Arena, at: Offset) -> &[u8] {
-    let header = arena.header(at);
-    arena.line(at, Layout::read(header).key())
+pub(super) fn key<'a>(arena: &'a Arena, at: Offset, held: &'a impl MayRead) -> &'a [u8] {
+    arena.line(at, Layout::read(arena.header(at, held)).key(), held)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::arena::OneThread;
     use super::*;
 
     #[test]
@@ -185,15 +194,17 @@ mod tests {
             let new =
                 NewItem { key, flags, exptime: 0, value_bytes: value.len(), binary_key: false };
             let layout = Layout::of(&new);
-            layout.store(arena.header(3));
-            assert_eq!(Layout::read(arena.header(3)), layout);
-            render(&arena, 3, layout, &new);
-            arena.write_line(3, layout.value().start, value);
+            layout.store(arena.header(3, &OneThread));
+            assert_eq!(Layout::read(arena.header(3, &OneThread)), layout);
+            render(&arena, 3, layout, &new, &mut OneThread);
+            arena.write_line(3, layout.value().start, value, &mut OneThread);
             let key_text = String::from_utf8_lossy(key);
             let value_text = String::from_utf8_lossy(value);
             let expected = format!("VALUE {key_text} {flags} {}\r\n{value_text}\r\n", value.len());
-            assert_eq!(arena.line(3, 0..layout.line_bytes()), expected.as_bytes());
-            assert_eq!((super::key(&arena, 3), meta(&arena, 3).flags), (key, flags));
+            let line = arena.line(3, 0..layout.line_bytes(), &OneThread);
+            assert_eq!(line, expected.as_bytes());
+            let (own_key, meta) = (super::key(&arena, 3, &OneThread), meta(&arena, 3, &OneThread));
+            assert_eq!((own_key, meta.flags), (key, flags));
             assert_eq!(layout.total_bytes(), (24 + expected.len()).next_multiple_of(8));
         }
     }

@@ -56,11 +56,6 @@ impl Store {
         space.segments.len() as u32 / RECENT_PART
     }
 
-    /// The age below which a segment may hold the newest items, in frames.
-    pub(super) fn newest_frames(space: &Space) -> u32 {
-        space.segments.len() as u32 / NEWEST_PART
-    }
-
     /// The range of frames for the next search; the whole memory if it is small.
     fn search_range(space: &mut Space, frames: u32) -> Range<u32> {
         let (all, part) = (space.segments.len() as u32, RUN_SEARCH_FRAMES + frames);
@@ -106,7 +101,7 @@ impl Store {
         }
         let quarters = 4 * u64::from(space.age(head)) / space.segments.len() as u64;
         let newer = AGE_QUARTERS.saturating_sub(quarters as u32);
-        let uses = if segment.frames > 1 { self.uses(space.start(head)) } else { 0 };
+        let uses = if segment.frames > 1 { self.uses(space.start(head), space) } else { 0 };
         Some(self.memory.live(head).1 * (1 + newer + u32::from(uses)))
     }
 
@@ -127,4 +122,9 @@ impl Store {
         }
         space.release_frames();
     }
+}
+
+/// The age below which a segment may hold the newest items, in frames.
+pub(super) fn newest_frames(space: &Space) -> u32 {
+    space.segments.len() as u32 / NEWEST_PART
 }

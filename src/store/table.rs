@@ -12,6 +12,7 @@
 
 use super::arena::{OFFSET_BITS, Offset, UNIT_BYTES, prefetch};
 use super::memory::Memory;
+use super::space::TableFrame;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,17 @@ const LOCKS: usize = 4096;
 const SPARE: u64 = 1 << 63;
 /// Units of the arena that a bucket takes.
 const BUCKET_UNITS: u64 = (size_of::<Bucket>() / UNIT_BYTES) as u64;
+
+/// Where a bucket begins in a frame that the space gave to the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BucketOffset(Offset);
+
+impl BucketOffset {
+    #[inline]
+    pub(super) fn offset(self) -> Offset {
+        self.0
+    }
+}
 
 /// The low bits of the hash in the upper bits, offset + 1 in the lower ones; 0 if empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +119,9 @@ struct Spare {
 }
 
 /// Holds the lock of a chain.
-pub(super) type ChainGuard<'a> = MutexGuard<'a, ()>;
+pub(super) struct ChainGuard<'a>(
+    #[expect(dead_code, reason = "held until dropped")] MutexGuard<'a, ()>,
+);
 
 /// The hash table of the store.
 #[derive(Debug)]
@@ -162,7 +176,10 @@ impl Table {
     fn bucket(&self, number: u64) -> &Bucket {
         match self.buckets.get(number as usize) {
             Some(bucket) => bucket,
-            None => self.memory.arena.bucket((number - self.buckets.len() as u64) * BUCKET_UNITS),
+            None => {
+                let at = (number - self.buckets.len() as u64) * BUCKET_UNITS;
+                self.memory.arena.bucket(BucketOffset(at))
+            }
         }
     }
 
@@ -173,9 +190,9 @@ impl Table {
     }
 
     /// Makes spare buckets of a frame. The table keeps the frame.
-    pub(super) fn grow(&self, frame: u32) {
+    pub(super) fn grow(&self, frame: &TableFrame) {
         let buckets = (1 << self.memory.frame_shift) / BUCKET_UNITS;
-        let first = self.buckets.len() as u64 + u64::from(frame) * buckets;
+        let first = self.buckets.len() as u64 + u64::from(frame.frame()) * buckets;
         for number in first..first + buckets {
             self.bucket(number).slots.iter().for_each(|slot| slot.store(Entry::NONE));
         }
@@ -218,7 +235,8 @@ impl Table {
     /// Takes the lock of a chain.
     #[inline]
     pub(super) fn lock(&self, chain: usize) -> ChainGuard<'_> {
-        self.locks[chain % self.locks.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        let lock = &self.locks[chain % self.locks.len()];
+        ChainGuard(lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether none of the locks is poisoned.
@@ -344,7 +362,7 @@ mod tests {
         }
         assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));
         assert!(table.is_short());
-        table.grow(1);
+        table.grow(&TableFrame::of(1));
         let (free, spare) = table.spare();
         assert_eq!((free, table.is_short()), ((1 << 11) / BUCKET_UNITS as usize, false));
         while let Some(slot) = table.free_slot(0) {

@@ -58,30 +58,30 @@ impl Tlab {
     }
 
     /// Covers the free units with an item that no entry refers to, for walks over the segment.
-    fn write_filler(self, arena: &Arena) {
+    fn write_filler(self, arena: &Arena, space: &Space) {
         let value_bytes = self.left() as usize * UNIT_BYTES - HEADER_BYTES - END.len();
-        let header = arena.header(self.at);
+        let header = arena.header(self.at, space);
         header.item_flags.store(0, Relaxed);
         Layout { key_bytes: 0, overhead_bytes: 0, value_bytes }.store(header);
     }
 }
 
 impl Store {
-    /// Allocates `units` from the TLAB of this shard. `occupy` writes the header that walks need.
+    /// Allocates an item from the TLAB of this shard.
     #[inline]
     pub(super) fn allocate_from_tlab(
         &self,
-        units: u32,
+        layout: Layout,
         class: usize,
-        occupy: impl Fn(Offset),
-    ) -> Option<Offset> {
+        exptime: u32,
+    ) -> Option<Reservation> {
+        let units = layout.units();
         if !self.fits_tlab(units) {
             return None;
         }
         let mut tlabs = self.shard().tlabs();
         let at = tlabs[class].take(units)?;
-        occupy(at);
-        Some(at)
+        Some(self.occupy(at, layout, exptime, &*tlabs))
     }
 
     /// Whether an item of `units` is small enough for a TLAB.
@@ -148,7 +148,7 @@ impl Store {
             return;
         }
         if !space.shrink(tlab.end, tlab.left()) && tlab.left() > 0 {
-            tlab.write_filler(&self.memory.arena);
+            tlab.write_filler(&self.memory.arena, space);
         }
         let last = tlab.end - 1;
         space.segments[self.memory.frame(last)].tlabs -= 1;

@@ -288,6 +288,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     fn control(&mut self) -> LoopControl {
         match self.commands.take() {
             Some(Command::Drain(limit)) => self.begin_to_drain(limit),
+            Some(Command::SetMtu(mtu)) => self.stack.set_mtu(mtu),
             Some(Command::Leave) => self.leaves = true,
             None => {}
         }

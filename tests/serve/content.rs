@@ -12,6 +12,7 @@ use std::path::Path;
 over_all!(
     a_changed_file_is_served_without_a_signal,
     content_switched_under_load_is_never_mixed,
+    files_of_a_large_tree_change,
     curl_decodes_what_was_compressed_beforehand,
     the_access_log_has_each_answer,
     a_password_is_verified_while_others_are_served,
@@ -59,7 +60,18 @@ fn a_changed_file_is_served_without_a_signal(transport: Transport) {
 /// Two trees with different bytes under equal names, and a link that is switched between them.
 /// Every answer belongs to one tree, whole, and its tag is that of its bytes.
 fn content_switched_under_load_is_never_mixed(transport: Transport) {
-    const SWITCHES: usize = 20;
+    switch_under_load(transport, 20);
+}
+
+#[test]
+#[ignore = "takes some minutes"]
+fn content_switched_a_thousand_times_is_never_mixed() {
+    for transport in [Transport::Epoll, Transport::IoUring, Transport::Xdp] {
+        switch_under_load(transport, 1000);
+    }
+}
+
+fn switch_under_load(transport: Transport, switches: usize) {
     let plan = Plan::new(transport);
     let Some(network) = plan.network() else { return };
     let root = crate::site::files();
@@ -80,7 +92,7 @@ fn content_switched_under_load_is_never_mixed(transport: Transport) {
     let site = Site::of(network, root, command);
     let mut client = site.connect();
     let mut tags = std::collections::BTreeMap::new();
-    for turn in 0..SWITCHES {
+    for turn in 0..switches {
         let tree = ["b", "a"][turn % 2];
         switch(tree);
         let wanted = text(tree);
@@ -97,6 +109,73 @@ fn content_switched_under_load_is_never_mixed(transport: Transport) {
     assert_eq!(tags.len(), 2);
     let memory = site.counter("content_memory");
     assert!(memory < 110_000, "{memory}: one tree at a time");
+}
+
+/// Files that change again and again in a tree of many files, each replaced by a rename. Each
+/// change is served, and no answer is anything but one of the versions.
+fn files_of_a_large_tree_change(transport: Transport) {
+    change_files(transport, 2000, 200, 20);
+}
+
+#[test]
+#[ignore = "takes minutes, and says what was measured"]
+fn files_of_a_tree_of_200_000_change_100_times_a_second() {
+    change_files(Transport::Epoll, 200_000, 3000, 10);
+}
+
+/// Changes `changes` of `files` files, one each `pause_ms`.
+fn change_files(transport: Transport, files: usize, changes: usize, pause_ms: u64) {
+    const IN_DIRECTORY: usize = 100;
+    let plan = Plan::new(transport).with("--memory-limit 2G --log-level debug");
+    let Some(network) = plan.network() else { return };
+    let root = crate::site::files();
+    let path = |file: usize| format!("/t{}/{file}.html", file / IN_DIRECTORY);
+    for file in 0..files {
+        if file % IN_DIRECTORY == 0 {
+            fs::create_dir(root.path().join(format!("t{}", file / IN_DIRECTORY))).unwrap();
+        }
+        fs::write(root.path().join(&path(file)[1..]), format!("{file} 0")).unwrap();
+    }
+    let site = plan.start_with(network, root);
+    site.wait_for("content_files", files as u64);
+    let mut client = site.connect();
+    let cpu = || content_thread_cpu(site.process.id());
+    let (before, begin) = (cpu(), std::time::Instant::now());
+    let mut slowest = std::time::Duration::ZERO;
+    for change in 1..=changes {
+        let file = change * 7919 % files;
+        let text = format!("{file} {change}");
+        replace(&site.root().join(&path(file)[1..]), text.as_bytes());
+        if change % 50 == 0 {
+            let since = std::time::Instant::now();
+            wait_for(&mut client, &path(file), text.as_bytes());
+            slowest = slowest.max(since.elapsed());
+        }
+        client.request(&path(change % files));
+        let answer = client.answer();
+        let body = String::from_utf8(answer.body).unwrap();
+        assert!(body.starts_with(&format!("{} ", change % files)), "{body}");
+        std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+    }
+    let (cpu, took) = (cpu() - before, begin.elapsed());
+    let reloads = site.counter("content_reloads");
+    println!(
+        "{files} files, {changes} changes in {took:.1?}: {cpu:.2?} s of CPU, {reloads} reloads, at \
+         most {slowest:.1?} until a change is served"
+    );
+    let loads = site.log().matches("serving changed content").count();
+    assert!(loads < 2, "{loads} loads of all files");
+}
+
+/// Seconds of CPU that the thread has taken that loads content.
+fn content_thread_cpu(process: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let content = tasks.map(|task| task.unwrap().path()).find(|task| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "content")
+    });
+    let stat = fs::read_to_string(content.expect("the thread runs").join("stat")).unwrap();
+    let ticks = stat.split(' ').skip(13).take(2).map(|n| n.parse::<f64>().unwrap());
+    ticks.sum::<f64>() / 100.0
 }
 
 fn curl_decodes_what_was_compressed_beforehand(transport: Transport) {

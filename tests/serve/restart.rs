@@ -161,6 +161,45 @@ fn a_start_answers_every_request_that_was_sent() {
     drop(server);
 }
 
+/// Servers that follow each other.
+const SERVERS: usize = 3;
+
+/// A client is refused while there is no server, and never reset: neither in the time between
+/// attaching and claiming, nor at the end of a drain.
+#[test]
+fn starts_and_stops_reset_no_client() {
+    let Some(network) = Plan::new(Transport::Xdp).network() else { return };
+    let root = crate::site::files();
+    let address = at(network.address(1));
+    let mut command = Plan::new(Transport::Xdp).command(root.path());
+    command.stderr(Stdio::null());
+    let goes_on = |served: bool, tally: &Tally| {
+        if !served {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        !tally.ends.load(Ordering::Relaxed)
+    };
+    let tally = under_load(&network, address, goes_on, |tally| {
+        for _ in 0..SERVERS {
+            let (answered, refused) = (&tally.answered, &tally.refused);
+            let mut server = network.server.run(|| Process::start(&mut command));
+            let before = answered.load(Ordering::Relaxed);
+            wait_until("requests are answered", PATIENCE, || {
+                answered.load(Ordering::Relaxed) >= before + CLIENTS as u64
+            });
+            server.signal(rustix::process::Signal::TERM);
+            assert_eq!(server.wait(PATIENCE).code(), Some(0));
+            let before = refused.load(Ordering::Relaxed);
+            wait_until("clients are refused", PATIENCE, || {
+                refused.load(Ordering::Relaxed) > before
+            });
+        }
+        tally.ends.store(true, Ordering::Relaxed);
+    });
+    let lost = tally.lost.into_inner().unwrap();
+    assert!(lost.is_empty(), "lost beside {}: {lost:#?}", tally.answered.into_inner());
+}
+
 /// The names of the server's threads.
 fn threads(site: &Site) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", site.process.id())).unwrap();

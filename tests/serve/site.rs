@@ -3,6 +3,7 @@
 use crate::PATIENCE;
 use crate::client::Client;
 use crate::common::{Network, Process, need_root, simoom, wait_until};
+use simoom_io::testing::Random;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{ChildStderr, ExitStatus, Stdio};
@@ -313,21 +314,7 @@ fn collect(stderr: ChildStderr, log: &Mutex<String>) {
 pub fn files() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, len) in FILES {
-        std::fs::write(root.path().join(&path[1..]), bytes(len)).unwrap();
+        std::fs::write(root.path().join(&path[1..]), Random::new(0).bytes(len)).unwrap();
     }
     root
-}
-
-/// So many bytes of a sequence by which misplaced ones show themselves (xorshift).
-fn bytes(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let word = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(word).collect();
-    bytes.truncate(len);
-    bytes
 }

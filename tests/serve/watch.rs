@@ -65,15 +65,19 @@ fn a_program_detached_from_outside_is_attached_again() {
         return;
     }
     let Some(mut site) = Site::start(Transport::Xdp) else { return };
-    site.connect().expect("/12", &site.content("/12"));
+    let mut open = site.connect();
+    open.expect("/12", &site.content("/12"));
     let before = program(&site);
     detach(&site);
+    // The kernel sees this request, unless the program is attached again already.
+    open.request("/64k");
     site.wait_for_log("the XDP program was detached from outside");
     site.wait_for_log("the XDP program is attached again");
     assert_eq!(program(&site), before);
     site.wait_for("xdp_reattachments", 1);
     assert_eq!(site.counter("xdp_detachments"), 1);
     wait_for_readyz(&site, "\r\n\r\nready\n");
+    open.answer().is(200, &site.content("/64k"));
     // What comes now goes to the stack, not to the kernel's TCP.
     let accepted = site.counter("connections_accepted");
     let opens = site.counter("passive_opens");
@@ -113,6 +117,32 @@ fn a_lost_link_is_told_until_it_is_back() {
     site.wait_for("link_losses", 1);
     site.connect().expect("/12", &site.content("/12"));
     assert!(site.metrics().contains("simoom_not_ready{reason=\"link_down\"} 0\n"));
+}
+
+/// The path black holes count segments that no longer fit.
+#[test]
+fn an_mtu_that_changes_is_followed_by_open_and_new_connections() {
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    let content = site.content("/64k");
+    let mut open = site.connect();
+    open.expect("/64k", &content);
+    let set = |site: &Site, mtu_bytes| {
+        site.network.server.run(|| simoom::netns::set_mtu("s0", mtu_bytes)).unwrap();
+    };
+    set(&site, 1280);
+    site.wait_for_log("\"before_bytes\":1500,\"mtu_bytes\":1280");
+    site.wait_for("path_mtu_lowered", 1);
+    // A veth end drops longer frames than its MTU allows.
+    site.network.client.run(|| simoom::netns::set_mtu("c0", 1280)).unwrap();
+    open.expect("/64k", &content);
+    site.connect().expect("/64k", &content);
+    site.network.client.run(|| simoom::netns::set_mtu("c0", 1500)).unwrap();
+    set(&site, 1500);
+    site.wait_for_log("\"before_bytes\":1280,\"mtu_bytes\":1500");
+    site.connect().expect("/64k", &content);
+    site.wait_for("mtu_changes", 2);
+    assert_eq!((site.counter("path_mtu_lowered"), site.counter("path_black_holes")), (1, 0));
+    assert_eq!(site.counter("retransmission_timeouts"), 0, "{}", site.metrics());
 }
 
 /// A server on one of two queues; the other is taken into use while it runs.

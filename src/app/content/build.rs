@@ -4,7 +4,7 @@
 //! and whether a rule applies. A request then needs one lookup.
 
 use super::coding::{CODINGS, Coding};
-use super::data::Data;
+use super::data::{Data, Identity};
 use super::file::{Description, File};
 use super::media_type::{self, MediaType};
 use super::read::Loaded;
@@ -79,14 +79,42 @@ impl Builder {
         Builder { now, ..Builder::default() }
     }
 
+    /// The builder of a version that replaces some files of `content`.
+    pub(super) fn of(content: Content, now: u64) -> Builder {
+        Builder { content, now, ..Builder::default() }
+    }
+
+    /// Sets the file for a path, which is among `files` with its compressed forms.
+    pub(super) fn replace(
+        &mut self,
+        (index, site): (u32, &Site),
+        path: &[u8],
+        loaded: &Loaded,
+        files: &ByPath<'_>,
+    ) -> Entry {
+        let entry = Entry::File(self.file_at(site, path, loaded, files));
+        self.content.known.insert(loaded.identity, loaded.data.clone());
+        self.table(index).replace(path, entry);
+        entry
+    }
+
+    /// The bytes of a version of a file.
+    pub(super) fn known(&self, identity: &Identity) -> Option<&Arc<Data>> {
+        self.content.known.get(identity)
+    }
+
+    /// The paths of a site.
+    pub(super) fn table(&mut self, site: u32) -> &mut Table {
+        &mut self.content.sites[site as usize]
+    }
+
     /// Bytes of memory so far.
     pub(super) fn memory_bytes(&self) -> usize {
         self.content.memory_bytes
     }
 
     /// The finished content.
-    pub(super) fn finish(mut self) -> Content {
-        self.content.files.shrink_to_fit();
+    pub(super) fn finish(self) -> Content {
         self.content
     }
 
@@ -130,7 +158,9 @@ impl Builder {
         self.content.memory_bytes += table.memory_bytes();
         let index = index(self.content.sites.len());
         self.content.sites.push(table);
-        self.content.hosts.add(&site.names, index);
+        if let Some(hosts) = Arc::get_mut(&mut self.content.hosts) {
+            hosts.add(&site.names, index);
+        }
     }
 
     fn file_at(&mut self, site: &Site, path: &[u8], loaded: &Loaded, files: &ByPath<'_>) -> u32 {
@@ -272,11 +302,17 @@ impl Builder {
                 Some(Entry::File(index)) => Some(index),
                 _ => None,
             });
+            let is_in_memory = |index: &u32| self.content.file(*index).on_disk().is_none();
+            let file = file.filter(is_in_memory);
             if let Some((_, path)) = own.filter(|_| file.is_none()) {
-                tracing::warn!(path, status = code, "the file of an error page is missing");
+                tracing::warn!(
+                    path,
+                    status = code,
+                    "the file of an error page is missing or too large for memory"
+                );
             }
             let rendered = match file {
-                Some(file) => self.content.files[file as usize].error_page(status, &fields),
+                Some(file) => self.content.file(file).error_page(status, &fields),
                 None if !fields.is_empty() => {
                     Rendered::status_body(status, &with_allow(status, &fields))
                 }

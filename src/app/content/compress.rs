@@ -105,6 +105,12 @@ fn coded(bytes: &[u8], coding: Coding) -> Option<Arc<Data>> {
     Some(Arc::new(Data::new(coded.into())))
 }
 
+/// `bytes` in the codings brotli and gzip.
+#[cfg(feature = "cli")]
+pub(crate) fn compressed_forms(bytes: &[u8]) -> std::io::Result<[Vec<u8>; 2]> {
+    Ok([brotli(bytes)?, gzip(bytes)?])
+}
+
 fn brotli(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut writer =

@@ -169,13 +169,14 @@ fn a_reload_shares_what_did_not_change() {
     fs::write(root.path().join("c"), "more").unwrap();
     let after = before.reload(&settings).unwrap();
     let data = |content: &Content| {
-        let identity = content.known.keys().find(|identity| identity.bytes == 10_000).unwrap();
-        std::sync::Arc::as_ptr(&content.known[identity])
+        let known = content.known.iter().find(|(identity, _)| identity.bytes == 10_000).unwrap();
+        std::sync::Arc::as_ptr(known.1)
     };
     assert_eq!(after.files(), 3);
-    assert!(after.known.len() == 3 && before.known.len() == 2);
-    let shared =
-        |content: &Content| content.known.values().map(std::sync::Arc::as_ptr).collect::<Vec<_>>();
+    assert!(after.known.iter().count() == 3 && before.known.iter().count() == 2);
+    let shared = |content: &Content| {
+        content.known.iter().map(|(_, data)| std::sync::Arc::as_ptr(data)).collect::<Vec<_>>()
+    };
     assert!(shared(&before).contains(&data(&after)), "the bytes of /a are there once");
     // Both together must fit.
     let tight = Settings { limit_bytes: after.memory_bytes() + 100, ..settings };
@@ -189,5 +190,5 @@ fn the_name_selects_the_type_of_one_content() {
     let root = tree(&[("a.html", "<p>")]);
     symlink("a.html", root.path().join("b.txt")).unwrap();
     let content = load(root.path(), LIMIT).unwrap();
-    assert_eq!((content.files(), content.known.len()), (2, 1));
+    assert_eq!((content.files(), content.known.iter().count()), (2, 1));
 }

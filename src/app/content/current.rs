@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 simoom_io::counters! {
     /// What is counted of the content.
     pub struct ContentCounters {
-        /// Files in memory, each form of a file counted.
+        /// Files that are served, each form of a file counted.
         content_files: gauge,
+        /// Files that are read from disk for each request, each form of a file counted.
+        content_files_on_disk: gauge,
         /// Memory of the content that is served.
         content_memory: gauge bytes,
         /// Times that changed content was loaded and served.

@@ -3,9 +3,11 @@
 //! A reload keeps the bytes of files that did not change. [`Identity`] tells whether a file did.
 
 use super::coding::{CODINGS, Coding};
+use super::on_disk::OnDisk;
 use rustix::fs::Stat;
+use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Files have times of the kernel's clock ticks, of up to 10 ms.
 const TIME_GRAIN_NS: i128 = 20_000_000;
@@ -33,6 +35,13 @@ impl Identity {
         }
     }
 
+    /// The identity of some file of this length.
+    #[cfg(test)]
+    pub(super) fn of_size(inode: u64, bytes: u64) -> Identity {
+        let (modified, changed) = ((0, 0), (0, 0));
+        Identity { device: 0, inode, bytes, modified, changed }
+    }
+
     /// The identity of no version: for bytes that were read while the file changed.
     pub(super) fn of_no_version(self) -> Identity {
         Identity { inode: 0, ..self }
@@ -50,6 +59,16 @@ impl Identity {
         now - changed < TIME_GRAIN_NS
     }
 
+    /// Whether both are the same inode with the same bytes. Other names and permissions may differ.
+    pub(super) fn is_same_file(&self, other: &Identity) -> bool {
+        (self.device, self.inode) == (other.device, other.inode) && self.has_same_bytes(other)
+    }
+
+    /// Whether an open file that had one version has the same bytes in the other.
+    pub(super) fn has_same_bytes(&self, other: &Identity) -> bool {
+        (self.bytes, self.modified) == (other.bytes, other.modified)
+    }
+
     /// The last modification in unix seconds, never in the future (RFC 9110 §8.8.2.1).
     pub(super) fn modified(&self, now: u64) -> Option<u64> {
         u64::try_from(self.modified.0).ok().map(|seconds| seconds.min(now))
@@ -59,7 +78,9 @@ impl Identity {
 /// The bytes of a file and the forms that were compressed from them.
 #[derive(Debug)]
 pub(super) struct Data {
+    /// Empty for a file that is read from disk.
     bytes: Arc<[u8]>,
+    on_disk: Option<Arc<OnDisk>>,
     hash: u64,
     /// Forms made by `--compress`. `None` inside: not shorter.
     coded: [OnceLock<Option<Arc<Data>>>; CODINGS],
@@ -68,9 +89,30 @@ pub(super) struct Data {
 impl Data {
     pub(super) fn new(bytes: Arc<[u8]>) -> Data {
         let hash = xxh3_64(&bytes);
-        Data { bytes, hash, coded: Default::default() }
+        Data { bytes, on_disk: None, hash, coded: Default::default() }
     }
 
+    /// A file that is read from disk. Its entity tag depends on its length and the time of its last
+    /// modification, so that copies on several servers can have the same; `version` distinguishes
+    /// versions with the same time.
+    pub(super) fn on_disk(file: OnDisk, identity: &Identity, version: u64) -> Data {
+        let mut hasher = Xxh3::new();
+        (identity.modified, version).hash(&mut hasher);
+        let (bytes, hash) = (Arc::from([]), hasher.digest());
+        Data { bytes, on_disk: Some(Arc::new(file)), hash, coded: Default::default() }
+    }
+
+    /// The file, if it is read from disk.
+    pub(super) fn file(&self) -> Option<&Arc<OnDisk>> {
+        self.on_disk.as_ref()
+    }
+
+    /// The length of the file.
+    pub(super) fn len(&self) -> u64 {
+        self.on_disk.as_ref().map_or(self.bytes.len() as u64, |file| file.len())
+    }
+
+    /// The bytes in memory. None for a file that is read from disk.
     pub(super) fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
@@ -86,7 +128,7 @@ impl Data {
 
     /// The strong entity tag, with quotes. Depends on the bytes alone.
     pub(super) fn etag(&self) -> String {
-        format!("\"{:016x}-{:x}\"", self.hash, self.bytes.len())
+        format!("\"{:016x}-{:x}\"", self.hash, self.len())
     }
 
     pub(super) fn coded(&self, coding: Coding) -> &OnceLock<Option<Arc<Data>>> {

@@ -4,6 +4,7 @@ use super::build::with_allow;
 use super::coding::{CODINGS, Coding};
 use super::data::Data;
 use super::media_type;
+use super::on_disk::OnDisk;
 use crate::app::http::Validators;
 use crate::app::http::date::imf_fixdate;
 use crate::app::http::response::{Rendered, Shared, Status};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 /// The index of no file.
 const NONE: u32 = u32::MAX;
 
-/// A file in memory, ready to send.
+/// A file, ready to send. Its content lies in memory or on disk.
 #[derive(Debug)]
 pub(crate) struct File {
     ok: Rendered,
@@ -26,6 +27,8 @@ pub(crate) struct File {
     options: u32,
     /// The content, which an error page may share.
     content: Arc<[u8]>,
+    /// The file that the content is read from; `None` if it is in memory.
+    on_disk: Option<Arc<OnDisk>>,
     content_type: Box<str>,
     /// Offset of the Content-Length field in `ok`.
     length_at: usize,
@@ -54,7 +57,11 @@ impl File {
     pub(super) fn new(data: &Data, description: &Description<'_>) -> File {
         let Description { media_type, modified, coding, varies, fields, text } = *description;
         let etag = data.etag();
-        let content_type = media_type::content_type(media_type, text.bytes());
+        // The charset of a file on disk is left to the document.
+        let content_type = match text.file() {
+            Some(_) => media_type.to_owned(),
+            None => media_type::content_type(media_type, text.bytes()),
+        };
         let vary = if varies { "Vary: Accept-Encoding\r\n" } else { "" };
         let mut ok = String::new();
         // Writing to a string cannot fail.
@@ -69,7 +76,7 @@ impl File {
         }
         let _ = write!(ok, "{vary}{fields}Accept-Ranges: bytes\r\n");
         let length_at = ok.len();
-        let _ = write!(ok, "Content-Length: {}\r\n", data.bytes().len());
+        let _ = write!(ok, "Content-Length: {}\r\n", data.len());
         File {
             ok: Rendered::sharing(&ok, data.bytes()),
             // RFC 9110 §15.4.5: send Date, the validator, Vary and the caching fields, and no other
@@ -80,6 +87,7 @@ impl File {
             coded: [NONE; CODINGS],
             options: NONE,
             content: data.bytes().clone(),
+            on_disk: data.file().cloned(),
             content_type: content_type.into(),
             length_at,
         }
@@ -90,7 +98,18 @@ impl File {
         self.ok.fields(self.length_at)
     }
 
-    /// The content.
+    /// The file that the content is read from; `None` if it is in memory.
+    #[inline]
+    pub(crate) fn on_disk(&self) -> Option<&Arc<OnDisk>> {
+        self.on_disk.as_ref()
+    }
+
+    /// The length of the content.
+    pub(crate) fn len(&self) -> u64 {
+        self.on_disk.as_ref().map_or_else(|| self.content().len(), |file| file.len())
+    }
+
+    /// The content in memory.
     pub(crate) fn content(&self) -> Shared<'_> {
         self.ok.content()
     }

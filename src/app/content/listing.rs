@@ -34,7 +34,7 @@ pub(super) fn children(tree: &Tree, files: &ByPath<'_>) -> Children {
     for (path, loaded) in files {
         if let Some((parent, name)) = split(path) {
             let (name, modified) = (name.to_vec(), loaded.identity.modified(u64::MAX));
-            let bytes = loaded.data.bytes().len() as u64;
+            let bytes = loaded.data.len();
             let child = Child { is_file: true, name, bytes, modified };
             children.entry(parent.to_vec()).or_default().push(child);
         }

@@ -7,16 +7,17 @@
 //! previous content.
 
 use super::build::{self, Builder};
-use super::data::Identity;
 use super::read::{self, Known, Loaded, TooLarge};
 use super::root::Root;
 use super::site::Site;
+use super::update::Origin;
 use super::walk::{self, Tree};
-use super::{BUILT_IN_PAGE, Content, Settings, compress};
+use super::{BUILT_IN_PAGE, Content, Settings, compress, place};
 use std::fmt;
 use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::info;
 use xxhash_rust::xxh3::Xxh3;
@@ -72,7 +73,7 @@ impl std::error::Error for Error {
 /// A site with the files that the walk found. Without a root there are none.
 struct Walked<'a> {
     site: &'a Site,
-    root: Option<Root>,
+    root: Option<Arc<Root>>,
     tree: Tree,
 }
 
@@ -85,8 +86,8 @@ pub(super) fn load(
 ) -> Result<Option<Content>, Error> {
     let mut progress = Progress::default();
     let sites = settings.sites();
-    let walked = sites.iter().map(|site| find(site, settings.limit_bytes, &mut progress));
-    let walked = walked.collect::<Result<Vec<_>, _>>()?;
+    let walked = sites.iter().map(|site| find(site, settings, &mut progress));
+    let mut walked = walked.collect::<Result<Vec<_>, _>>()?;
     let fingerprint = fingerprint(&walked);
     let known_fingerprint = previous.and_then(|previous| previous.fingerprint);
     if !is_forced && known_fingerprint == Some(fingerprint) {
@@ -96,14 +97,18 @@ pub(super) fn load(
     // The built-in page always fits: the check of the memory plan names what does not.
     let has_files = walked.iter().any(|walked| walked.root.is_some());
     let limit_bytes = if has_files { settings.limit_bytes as u64 } else { u64::MAX };
+    let no_files = Known::default();
+    let known = previous.map_or(&no_files, |previous| &previous.known);
+    let held_bytes = previous.map_or(0, Content::memory_bytes) as u64;
+    if let Some(disk) = settings.disk.filter(|_| has_files) {
+        let trees = walked.iter_mut().map(|walked| &mut walked.tree).collect();
+        place::place(trees, &disk, known, held_bytes, limit_bytes);
+    }
     let too_large = |needed_bytes| too_large(&walked, needed_bytes, limit_bytes);
-    let needed_bytes = walked.iter().map(|walked| walked.tree.needed_bytes).sum();
+    let needed_bytes = walked.iter().map(|walked| place::needed_bytes(&walked.tree)).sum();
     if needed_bytes > limit_bytes {
         return Err(too_large(needed_bytes));
     }
-    let no_files = Known::new();
-    let known = previous.map_or(&no_files, |previous| &previous.known);
-    let held_bytes = previous.map_or(0, Content::memory_bytes) as u64;
     let left_bytes = limit_bytes.saturating_sub(held_bytes);
     let sources: Vec<read::Source<'_>> = walked
         .iter()
@@ -114,7 +119,7 @@ pub(super) fn load(
     let loaded = read::read_all(&sources, known, left_bytes, &mut progress)
         .map_err(|TooLarge { needed_bytes }| too_large(held_bytes + needed_bytes))?;
     let mut content = build(settings, &walked, loaded, &mut progress);
-    let is_certain = !content.known.keys().any(Identity::is_of_no_version);
+    let is_certain = !content.known.iter().any(|(identity, _)| identity.is_of_no_version());
     content.fingerprint = is_certain.then_some(fingerprint);
     match content.memory_bytes() as u64 {
         needed_bytes if needed_bytes > limit_bytes => Err(too_large(needed_bytes)),
@@ -125,7 +130,7 @@ pub(super) fn load(
 /// Finds the files of a site.
 fn find<'a>(
     site: &'a Site,
-    limit_bytes: usize,
+    settings: &Settings,
     progress: &mut Progress,
 ) -> Result<Walked<'a>, Error> {
     let Some(path) = &site.root else {
@@ -133,14 +138,18 @@ fn find<'a>(
     };
     let error = |source| Error::Root { root: path.clone(), source };
     let root = path.canonicalize().and_then(Root::open).map_err(error)?;
-    let settings = walk::Settings { limit_bytes, dotfiles: site.dotfiles };
+    let settings = walk::Settings {
+        limit_bytes: settings.limit_bytes,
+        dotfiles: site.dotfiles,
+        disk: settings.disk.is_some(),
+    };
     let tree = walk::walk(&root, settings, |tree| {
         if progress.is_due(Instant::now()) {
             let (directories, paths) = (tree.directories.len(), tree.paths.len());
             info!(directories, paths, "looking for the files under --root");
         }
     });
-    Ok(Walked { site, root: Some(root), tree: tree.map_err(error)? })
+    Ok(Walked { site, root: Some(Arc::new(root)), tree: tree.map_err(error)? })
 }
 
 /// Identifies the paths and the versions of all files.
@@ -156,7 +165,7 @@ fn fingerprint(walked: &[Walked<'_>]) -> u64 {
 }
 
 fn too_large(walked: &[Walked<'_>], needed_bytes: u64, limit_bytes: u64) -> Error {
-    let largest = walked.iter().max_by_key(|walked| walked.tree.needed_bytes);
+    let largest = walked.iter().max_by_key(|walked| place::needed_bytes(&walked.tree));
     let root = largest.and_then(|walked| walked.site.root.clone()).unwrap_or_default();
     let files = walked.iter().map(|walked| walked.tree.files.len()).sum();
     Error::TooLarge { root, files, needed_bytes, limit_bytes }
@@ -189,8 +198,13 @@ fn build(
     }
     let mut content = builder.finish();
     let all = loaded.into_iter().flatten().flatten();
-    content.known = all.map(|Loaded { data, identity }| (identity, data)).collect();
-    content.watched = walked.iter().flat_map(|walked| &walked.tree.watched).cloned().collect();
+    for Loaded { data, identity } in all {
+        content.known.insert(identity, data);
+    }
+    let watched = walked.iter().flat_map(|walked| &walked.tree.watched).cloned();
+    content.watched = Arc::new(watched.collect());
+    let sources = walked.iter().map(|walked| (walked.root.clone(), &walked.tree));
+    content.origin = Origin::of(settings, sources).map(Arc::new);
     content
 }
 

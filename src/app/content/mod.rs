@@ -18,18 +18,22 @@ mod compress;
 mod current;
 mod data;
 mod file;
+mod grown;
 mod hash;
 mod hosts;
 mod listing;
 mod load;
 mod media_type;
+mod on_disk;
 mod pattern;
+mod place;
 mod read;
 mod root;
 mod rules;
 mod site;
 mod skipped;
 mod table;
+mod update;
 mod walk;
 mod watch;
 
@@ -37,10 +41,13 @@ pub use auth::{AuthRule, Users, check_realm};
 #[cfg(test)]
 pub(crate) use auth::{hold, wait_for_verdict};
 pub(crate) use coding::{Choice, choose};
+#[cfg(feature = "cli")]
+pub(crate) use compress::compressed_forms;
 pub use current::{ContentCounters, Current};
 pub(crate) use file::File;
 pub use load::Error;
 pub use media_type::Types;
+pub(crate) use on_disk::OnDisk;
 pub use pattern::{Pattern, Template};
 pub(crate) use rules::Outcome;
 pub use site::{
@@ -48,14 +55,18 @@ pub use site::{
     check_field, check_host_name,
 };
 
+pub(crate) use update::Update;
 pub(crate) use watch::{Change, Watch, wait};
 
 use super::http::response::{Redirect, Rendered, Status};
 use build::Builder;
+use grown::List;
 use hosts::Hosts;
 use read::Known;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use table::Table;
+use update::Origin;
 
 /// The page at `/` if no root is configured.
 pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
@@ -65,12 +76,24 @@ pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
 pub struct Settings {
     /// Memory limit, in bytes.
     pub limit_bytes: usize,
+    /// Which files are read from disk for each request. `None`: all files are in memory.
+    pub disk: Option<Disk>,
     /// Whether to compress files at start.
     pub compress: bool,
     /// The site of all hosts that no other site names.
     pub site: Site,
     /// The other sites.
     pub hosts: Vec<Site>,
+}
+
+/// Which files are read from disk for each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Longer files are read from disk.
+    pub large_bytes: u64,
+    /// Memory for the other files. The largest of those that do not fit are read from disk, too. A
+    /// reload may take a quarter more: until it is complete, old and new files are held.
+    pub memory_bytes: u64,
 }
 
 impl Settings {
@@ -98,19 +121,21 @@ pub(crate) struct Page {
     pub(crate) rendered: Rendered,
 }
 
-/// The files of all sites.
-#[derive(Debug, Default)]
+/// The files of all sites. A clone shares all of them, and may replace some.
+#[derive(Clone, Debug, Default)]
 pub struct Content {
     /// At least one: the default site comes first.
     sites: Vec<Table>,
-    hosts: Hosts,
-    files: Vec<File>,
-    redirects: Vec<Redirect>,
-    pages: Vec<Page>,
+    hosts: Arc<Hosts>,
+    files: List<File>,
+    redirects: List<Redirect>,
+    pages: List<Page>,
     /// The bytes of files by their version, for the next load.
     known: Known,
     /// The directories that contain the files.
-    watched: Vec<PathBuf>,
+    watched: Arc<Vec<PathBuf>>,
+    /// What an update needs; `None` if each change needs a load of all files.
+    origin: Option<Arc<Origin>>,
     /// The files that the walk found. `None` if some may have changed unnoticed while they were
     /// read.
     fingerprint: Option<u64>,
@@ -164,6 +189,11 @@ impl Content {
         self.memory_bytes
     }
 
+    /// The number of files that are read from disk, each form counted.
+    pub fn files_on_disk(&self) -> usize {
+        self.files.iter().filter(|file| file.on_disk().is_some()).count()
+    }
+
     /// The number of files, each form of a file counted.
     pub fn files(&self) -> usize {
         self.files.len()
@@ -183,15 +213,15 @@ impl Content {
 
     #[inline]
     pub(crate) fn file(&self, index: u32) -> &File {
-        &self.files[index as usize]
+        self.files.get(index as usize)
     }
 
     pub(crate) fn redirect(&self, index: u32) -> &Redirect {
-        &self.redirects[index as usize]
+        self.redirects.get(index as usize)
     }
 
     pub(crate) fn page(&self, index: u32) -> &Page {
-        &self.pages[index as usize]
+        self.pages.get(index as usize)
     }
 
     /// The site's own page for an error.

@@ -4,12 +4,15 @@
 //! share one copy.
 
 use super::data::{Data, Identity};
+use super::grown::Map;
 use super::load::Progress;
+use super::on_disk::OnDisk;
 use super::root::Root;
 use super::walk::Found;
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use rustix::fs::fstat;
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ const THREADS_MAX: usize = 8;
 const NAMED_MAX: usize = 8;
 
 /// The bytes of files by their version.
-pub(super) type Known = HashMap<Identity, Arc<Data>>;
+pub(super) type Known = Map<Identity, Arc<Data>, RandomState>;
 
 /// A file that was read.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ pub(super) struct Loaded {
 
 /// The files of one site.
 pub(super) struct Source<'a> {
-    pub(super) root: &'a Root,
+    pub(super) root: &'a Arc<Root>,
     pub(super) files: &'a [Found],
 }
 
@@ -57,7 +60,8 @@ pub(super) fn read_all(
     let mut jobs = Vec::new();
     for (site, source) in sources.iter().enumerate() {
         for (file, found) in source.files.iter().enumerate() {
-            match known.get(&found.identity) {
+            let known = known.get(&found.identity);
+            match known.filter(|data| data.file().is_some() == found.on_disk) {
                 Some(data) => {
                     let (data, identity) = (data.clone(), found.identity);
                     loaded[site][file] = Some(Loaded { data, identity });
@@ -71,7 +75,7 @@ pub(super) fn read_all(
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let (mut read_files, mut unread) = (0, 0);
     let mut distinct = Distinct::default();
-    known.values().for_each(|data| drop(distinct.only(data.clone())));
+    known.iter().for_each(|(_, data)| drop(distinct.only(data.clone())));
     thread::scope(|scope| {
         for _ in 0..threads.min(jobs.len()) {
             let (reader, sender) = (&reader, sender.clone());
@@ -121,7 +125,8 @@ impl Reader<'_> {
     fn run(&self, results: &Sender<(usize, usize, io::Result<Loaded>)>) {
         while let Some(&(site, file)) = self.jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let Source { root, files } = &self.sources[site];
-            let result = self.read(root, &files[file].path);
+            let Found { path, on_disk, .. } = &files[file];
+            let result = if *on_disk { open_only(root, path) } else { self.read(root, path) };
             if self.taken.load(Ordering::Relaxed) > self.limit_bytes
                 || results.send((site, file, result)).is_err()
             {
@@ -130,26 +135,49 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a file. If it changes meanwhile, its identity is that of no version, so that the next
-    /// reload reads it again.
     fn read(&self, root: &Root, path: &Path) -> io::Result<Loaded> {
-        let mut file = open(root, path)?;
-        let before = Identity::of(&fstat(&file)?);
-        let taken = self.taken.fetch_add(before.bytes, Ordering::Relaxed) + before.bytes;
-        if taken > self.limit_bytes {
-            return Err(io::Error::other("larger than the memory limit"));
-        }
-        let len = usize::try_from(before.bytes).map_err(io::Error::other)?;
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
-        let filled = Arc::get_mut(&mut bytes).map_or(Ok(0), |bytes| fill(&mut file, bytes))?;
-        if filled < len {
-            bytes = bytes[..filled].into();
-        }
-        let after = Identity::of(&fstat(&file)?);
-        let is_certain = before == after && !after.is_recent(unix_nanoseconds());
-        let identity = if is_certain { after } else { after.of_no_version() };
-        Ok(Loaded { data: Arc::new(Data::new(bytes)), identity })
+        read_file(root, path, |bytes| {
+            let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            taken <= self.limit_bytes
+        })
     }
+}
+
+/// Reads a file if `fits` allows its length. If it changes meanwhile, its identity is that of no
+/// version, so that the next reload reads it again.
+pub(super) fn read_file(
+    root: &Root,
+    path: &Path,
+    fits: impl FnOnce(u64) -> bool,
+) -> io::Result<Loaded> {
+    let mut file = open(root, path)?;
+    let before = Identity::of(&fstat(&file)?);
+    if !fits(before.bytes) {
+        return Err(io::Error::other("larger than the memory limit"));
+    }
+    let len = usize::try_from(before.bytes).map_err(io::Error::other)?;
+    let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+    let filled = Arc::get_mut(&mut bytes).map_or(Ok(0), |bytes| fill(&mut file, bytes))?;
+    if filled < len {
+        bytes = bytes[..filled].into();
+    }
+    let after = Identity::of(&fstat(&file)?);
+    let is_certain = before == after && !after.is_recent(unix_nanoseconds());
+    let identity = if is_certain { after } else { after.of_no_version() };
+    Ok(Loaded { data: Arc::new(Data::new(bytes)), identity })
+}
+
+/// Opens a file that is read for each request.
+pub(super) fn open_only(root: &Arc<Root>, path: &Path) -> io::Result<Loaded> {
+    let file = open(root, path)?;
+    let version = Identity::of(&fstat(&file)?);
+    let now = unix_nanoseconds();
+    // A version with the time of another gets a tag that no other load gives.
+    let (identity, nonce) =
+        if version.is_recent(now) { (version.of_no_version(), now as u64) } else { (version, 0) };
+    let on_disk = OnDisk::new(root.clone(), path.to_owned(), version, file);
+    let data = Arc::new(Data::on_disk(on_disk, &version, nonce));
+    Ok(Loaded { data, identity })
 }
 
 fn unix_nanoseconds() -> i128 {
@@ -188,6 +216,9 @@ struct Distinct(HashMap<(u64, usize), Vec<Arc<Data>>>);
 impl Distinct {
     /// The data with the bytes of `data` that was seen first.
     fn only(&mut self, data: Arc<Data>) -> Arc<Data> {
+        if data.file().is_some() {
+            return data;
+        }
         let alike = self.0.entry((data.hash(), data.bytes().len())).or_default();
         match alike.iter().find(|known| known.bytes() == data.bytes()) {
             Some(known) => known.clone(),

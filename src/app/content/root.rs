@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// The directory that contains the served files.
+#[derive(Debug)]
 pub(super) struct Root {
     /// A canonical path.
     path: PathBuf,

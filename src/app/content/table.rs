@@ -1,18 +1,19 @@
 //! The paths of one site.
 
 use super::Entry;
+use super::grown::Map;
 use super::hash::PathHasher;
 use super::rules::Rules;
-use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::sync::Arc;
 
 /// A map from paths to entries, and the rules for the other paths.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    entries: HashMap<Box<[u8]>, Entry, BuildHasherDefault<PathHasher>>,
+    entries: Map<Box<[u8]>, Entry, BuildHasherDefault<PathHasher>>,
     /// The entries of paths that rules apply to.
     ruled: Vec<Entry>,
-    rules: Rules,
+    rules: Arc<Rules>,
     path_bytes: usize,
 }
 
@@ -33,15 +34,36 @@ impl Table {
     }
 
     pub(super) fn insert(&mut self, path: &[u8], entry: Entry) {
-        if self.entries.insert(path.into(), entry).is_none() {
+        if self.entries.insert(path.into(), entry) {
             self.path_bytes += path.len();
         }
+    }
+
+    /// Replaces the entry of a path under the rules that are set, or adds one.
+    pub(super) fn replace(&mut self, path: &[u8], entry: Entry) {
+        let is_ruled = self.rules.apply_to_files() && self.rules.apply_to(path);
+        let entry = if is_ruled {
+            self.ruled.push(entry);
+            Entry::Ruled(self.ruled.len() as u32 - 1)
+        } else {
+            entry
+        };
+        self.insert(path, entry);
+    }
+
+    pub(super) fn remove(&mut self, path: &[u8]) {
+        self.entries.remove(path.into());
+    }
+
+    /// The number of paths whose entries differ from those that all versions share.
+    pub(super) fn changes(&self) -> usize {
+        self.entries.changes()
     }
 
     /// Sets the rules. Entries whose path a rule applies to become [`Entry::Ruled`].
     pub(super) fn apply(&mut self, rules: Rules) {
         if rules.apply_to_files() {
-            for (path, entry) in &mut self.entries {
+            for (path, entry) in self.entries.iter_mut() {
                 if rules.apply_to(path) {
                     self.ruled.push(*entry);
                     // There are at most as many as files.
@@ -49,7 +71,7 @@ impl Table {
                 }
             }
         }
-        self.rules = rules;
+        self.rules = Arc::new(rules);
     }
 
     /// Bytes of memory outside the struct.

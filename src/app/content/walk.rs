@@ -41,6 +41,8 @@ pub(super) struct Settings {
     pub(super) limit_bytes: usize,
     /// Whether to find names that begin with a dot.
     pub(super) dotfiles: bool,
+    /// Whether files may be read from disk for each request, so that their content needs no memory.
+    pub(super) disk: bool,
 }
 
 /// The result of the walk.
@@ -54,9 +56,13 @@ pub(super) struct Tree {
     pub(super) directories: Vec<Vec<u8>>,
     /// The directories themselves, which a watch observes.
     pub(super) watched: Vec<PathBuf>,
+    /// The number of symbolic links that were followed.
+    pub(super) links: usize,
     pub(super) skipped: Skipped,
-    /// Memory that the whole tree needs.
-    pub(super) needed_bytes: u64,
+    /// Memory that the whole tree needs, without the content of its files.
+    pub(super) overhead_bytes: u64,
+    /// Bytes of the files.
+    pub(super) content_bytes: u64,
 }
 
 /// A file to read.
@@ -65,6 +71,8 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
     /// The version of the file during the walk.
     pub(super) identity: Identity,
+    /// Whether it is read from disk for each request.
+    pub(super) on_disk: bool,
 }
 
 /// Device and inode.
@@ -171,12 +179,13 @@ impl Walk<'_> {
         }
         self.directories[directory].entries = Some(entries);
         let request_path = self.visits[visit].request_path.clone();
-        self.tree.needed_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
+        self.tree.overhead_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
         self.tree.directories.push(request_path);
     }
 
     fn is_too_large(&self) -> bool {
-        self.tree.needed_bytes > self.settings.limit_bytes as u64
+        let content_bytes = if self.settings.disk { 0 } else { self.tree.content_bytes };
+        self.tree.overhead_bytes + content_bytes > self.settings.limit_bytes as u64
     }
 
     fn path_of(&self, directory: usize, entry: &Entry) -> PathBuf {
@@ -185,7 +194,7 @@ impl Walk<'_> {
 
     fn file(&mut self, visit: usize, entry: &Entry, file: usize) {
         let request_path = [self.visits[visit].request_path.as_slice(), &entry.name].concat();
-        self.tree.needed_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
+        self.tree.overhead_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
         if !self.is_too_large() {
             self.tree.paths.push((request_path, file));
         }
@@ -248,7 +257,10 @@ impl Walk<'_> {
                 .and_then(|stat| self.target(&path, &stat))
         };
         match target {
-            Ok((target, is_link)) => Some(Entry { name, is_link, target }),
+            Ok((target, is_link)) => {
+                self.tree.links += usize::from(is_link);
+                Some(Entry { name, is_link, target })
+            }
             Err(reason) => {
                 self.tree.skipped.note(&path, reason);
                 None
@@ -258,7 +270,7 @@ impl Walk<'_> {
 
     /// Whether the name is a dotfile's and dotfiles are not served.
     fn is_hidden(&self, name: &[u8]) -> bool {
-        name.starts_with(b".") && name != WELL_KNOWN && !self.settings.dotfiles
+        is_hidden(name, self.settings.dotfiles)
     }
 
     /// Resolves `path` and reports whether it is a link. `stat` describes the link itself.
@@ -293,7 +305,9 @@ impl Walk<'_> {
         let bytes = stat.st_size as u64;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Target::Directory(self.directory(canonical, stat))),
-            FileType::RegularFile if bytes > FILE_MAX_BYTES => Err(Reason::TooLarge(bytes)),
+            FileType::RegularFile if bytes > FILE_MAX_BYTES && !self.settings.disk => {
+                Err(Reason::TooLarge(bytes))
+            }
             FileType::RegularFile => Ok(Target::File(self.found(canonical, stat))),
             kind => Err(Reason::Special(kind_of(kind))),
         }
@@ -310,11 +324,17 @@ impl Walk<'_> {
     /// The file at `path`.
     fn found(&mut self, path: PathBuf, stat: &Stat) -> usize {
         *self.file_of.entry(inode_of(stat)).or_insert_with(|| {
-            self.tree.needed_bytes += stat.st_size as u64 + FILE_OVERHEAD_BYTES;
-            self.tree.files.push(Found { path, identity: Identity::of(stat) });
+            self.tree.overhead_bytes += FILE_OVERHEAD_BYTES;
+            self.tree.content_bytes += stat.st_size as u64;
+            self.tree.files.push(Found { path, identity: Identity::of(stat), on_disk: false });
             self.tree.files.len() - 1
         })
     }
+}
+
+/// Whether the name is a dotfile's and `dotfiles` are not served.
+pub(super) fn is_hidden(name: &[u8], dotfiles: bool) -> bool {
+    name.starts_with(b".") && name != WELL_KNOWN && !dotfiles
 }
 
 /// The sorted names in an open directory. Fails if its inode differs from the expected one.

@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 fn found(root: &Path) -> Tree {
-    walk_with(root, Settings { limit_bytes: usize::MAX, dotfiles: false })
+    walk_with(root, Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false })
 }
 
 fn walk_with(root: &Path, settings: Settings) -> Tree {
@@ -63,9 +63,9 @@ fn directories_that_link_to_each_other_have_a_bounded_number_of_paths() {
 #[test]
 fn a_tree_beyond_the_limit_is_only_counted() {
     let root = linked_to_each_other(12);
-    let tree = walk_with(root.path(), Settings { limit_bytes: 100, dotfiles: false });
+    let tree = walk_with(root.path(), Settings { limit_bytes: 100, dotfiles: false, disk: false });
     assert_eq!((tree.files.len(), tree.paths.len(), tree.directories.len()), (12, 0, 1 + 2 * 12));
-    assert!(tree.needed_bytes > 12 * FILE_OVERHEAD_BYTES, "{}", tree.needed_bytes);
+    assert!(tree.overhead_bytes > 12 * FILE_OVERHEAD_BYTES, "{}", tree.overhead_bytes);
 }
 
 #[test]
@@ -144,7 +144,8 @@ fn names_with_a_dot_in_front_are_left_out_but_well_known() {
         "{lines:?}"
     );
 
-    let tree = walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true });
+    let tree =
+        walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true, disk: false });
     assert_eq!((tree.paths.len(), tree.skipped.text().len()), (8, 0));
 }
 
@@ -207,7 +208,8 @@ fn links_to_dotfiles_are_left_out_but_those_of_a_config_map() {
         "{lines}"
     );
 
-    let tree = walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true });
+    let tree =
+        walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true, disk: false });
     assert!(paths(&tree).contains(&"/git/config".to_owned()) && tree.skipped.text().is_empty());
 }
 
@@ -223,14 +225,17 @@ fn a_directory_that_is_swapped_before_it_is_listed_is_left_out() {
     write(root.path(), "d/file");
     write(outside.path(), "secret");
     let mut visits = 0;
-    let tree =
-        walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
+    let tree = walk(
+        &opened(root.path()),
+        Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false },
+        |_| {
             visits += 1;
             if visits == 1 {
                 // The root was listed, and with it d was found to be a directory.
                 swap(root.path(), outside.path());
             }
-        });
+        },
+    );
     let tree = tree.unwrap();
     assert_eq!((paths(&tree), visits), (Vec::<String>::new(), 2));
     assert_eq!(tree.skipped.text().len(), 1, "{:?}", tree.skipped.text());
@@ -242,14 +247,17 @@ fn a_directory_that_another_takes_the_place_of_is_not_listed_as_the_first() {
     write(root.path(), "d/file");
     write(root.path(), ".hidden/secret");
     let mut visits = 0;
-    let tree =
-        walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
+    let tree = walk(
+        &opened(root.path()),
+        Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false },
+        |_| {
             visits += 1;
             if visits == 1 {
                 fs::rename(root.path().join("d"), root.path().join("was")).unwrap();
                 fs::rename(root.path().join(".hidden"), root.path().join("d")).unwrap();
             }
-        });
+        },
+    );
     let tree = tree.unwrap();
     assert!(paths(&tree).is_empty());
     assert!(tree.skipped.text().join("").contains("another directory took its place"));
@@ -262,7 +270,8 @@ fn a_directory_that_is_swapped_before_its_files_are_read_does_not_lead_out() {
     write(outside.path(), "file");
     let opened = opened(root.path());
     let tree =
-        walk(&opened, Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {}).unwrap();
+        walk(&opened, Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false }, |_| {})
+            .unwrap();
     assert!(opened.file(&tree.files[0].path).is_ok());
     swap(root.path(), outside.path());
     assert!(opened.file(&tree.files[0].path).is_err());

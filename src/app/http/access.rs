@@ -4,6 +4,7 @@
 //! never waits. Another thread takes the buffers ([`Buffer::take`]), formats the records and writes
 //! them. A record that finds no space is lost and counted.
 
+use super::places::{PlaceIndex, Places};
 use super::request::Request;
 use super::response::Status;
 use simoom_io::Ends;
@@ -24,8 +25,8 @@ const FIXED_BYTES: usize = 8 + 4 + 8 + 2 + 1 + 16;
 /// The texts of a record: minor version, method, target, Host, Referer, User-Agent and
 /// X-Forwarded-For.
 const TEXTS: usize = 7;
-/// The index of no address.
-const NONE: u32 = u32::MAX;
+/// Requests whose records wait for the file that answers them.
+const WAITING_MAX: usize = 1024;
 
 /// The records of one worker that are not written yet.
 #[derive(Debug)]
@@ -86,39 +87,30 @@ impl Buffer {
     }
 }
 
-/// The index of a connection's address.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AddressIndex(u32);
-
-impl Default for AddressIndex {
-    fn default() -> AddressIndex {
-        AddressIndex(NONE)
-    }
-}
-
 /// The access log of one worker.
 #[derive(Debug)]
 pub struct Access {
     buffer: Arc<Buffer>,
-    /// Addresses of the open connections, and the free places.
+    /// Addresses of the open connections.
     addresses: Vec<Option<IpAddr>>,
-    free: Vec<u32>,
     /// The texts of the request that is being handled. Empty if its head was not parsed.
     texts: Vec<u8>,
     began: Instant,
+    /// The texts of requests that wait for the file that answers them, by the place of the
+    /// connection.
+    waiting: std::collections::HashMap<PlaceIndex, (Instant, Vec<u8>)>,
     record: Vec<u8>,
 }
 
 impl Access {
     /// An access log for `connections`, into `buffer`.
     pub fn new(buffer: Arc<Buffer>, connections: usize) -> Access {
-        let count = u32::try_from(connections).unwrap_or(NONE - 1);
         Access {
             buffer,
-            addresses: vec![None; count as usize],
-            free: (0..count).rev().collect(),
+            addresses: vec![None; connections],
             texts: Vec::with_capacity(TEXTS * (TEXT_MAX_BYTES + 2)),
             began: Instant::now(),
+            waiting: std::collections::HashMap::new(),
             record: Vec::with_capacity(FIXED_BYTES + TEXTS * (TEXT_MAX_BYTES + 2)),
         }
     }
@@ -126,26 +118,29 @@ impl Access {
     /// Bytes of memory for `connections`.
     pub fn memory_bytes(connections: usize) -> usize {
         // Two buffers: one is filled while the other is written.
-        2 * BUFFER_BYTES + connections * (size_of::<Option<IpAddr>>() + size_of::<u32>())
+        2 * BUFFER_BYTES + connections * (size_of::<Option<IpAddr>>() + Places::BYTES_EACH)
     }
 
-    pub(super) fn opened(&mut self, ends: Option<Ends>) -> AddressIndex {
-        let Some(index) = self.free.pop() else { return AddressIndex::default() };
-        self.addresses[index as usize] = ends.map(|ends| ends.remote.ip().to_canonical());
-        AddressIndex(index)
+    pub(super) fn opened(&mut self, place: PlaceIndex, ends: Option<Ends>) {
+        if let Some(address) = self.addresses.get_mut(place.get()) {
+            *address = ends.map(|ends| ends.remote.ip().to_canonical());
+        }
+    }
+
+    /// The number of connections.
+    pub(super) fn connections(&self) -> usize {
+        self.addresses.len()
     }
 
     /// Replaces the address by that of the client which a proxy speaks for.
-    pub(super) fn set_address(&mut self, AddressIndex(index): AddressIndex, client: IpAddr) {
-        if let Some(address) = self.addresses.get_mut(index as usize) {
+    pub(super) fn set_address(&mut self, place: PlaceIndex, client: IpAddr) {
+        if let Some(address) = self.addresses.get_mut(place.get()) {
             *address = Some(client);
         }
     }
 
-    pub(super) fn closed(&mut self, AddressIndex(index): AddressIndex) {
-        if index != NONE {
-            self.free.push(index);
-        }
+    pub(super) fn closed(&mut self, place: PlaceIndex) {
+        self.waiting.remove(&place);
     }
 
     /// Forgets the request of another connection that has no answer yet. Call it first when a
@@ -219,15 +214,36 @@ impl Access {
         self.texts.extend_from_slice(text);
     }
 
+    /// Keeps the request until the file that answers it has come.
+    #[cold]
+    pub(super) fn wait(&mut self, place: PlaceIndex) {
+        if place != PlaceIndex::default() && self.waiting.len() < WAITING_MAX {
+            self.waiting.insert(place, (self.began, self.texts.clone()));
+        }
+    }
+
+    /// Goes on with the request that waited.
+    #[cold]
+    pub(super) fn resume(&mut self, place: PlaceIndex) {
+        match self.waiting.remove(&place) {
+            Some((began, texts)) => {
+                self.began = began;
+                self.texts.clear();
+                self.texts.extend_from_slice(&texts);
+            }
+            None => self.begin(),
+        }
+    }
+
     /// Writes the record of an answer of `bytes`. Returns false if it is lost.
     pub(super) fn answered(
         &mut self,
-        AddressIndex(index): AddressIndex,
+        place: PlaceIndex,
         status: Status,
         bytes: u64,
         unix_seconds: u64,
     ) -> bool {
-        let address = self.addresses.get(index as usize).copied().flatten();
+        let address = self.addresses.get(place.get()).copied().flatten();
         let took_us = match self.texts.is_empty() {
             true => 0,
             false => u32::try_from(self.began.elapsed().as_micros()).unwrap_or(u32::MAX),

@@ -1,11 +1,11 @@
 //! The state of a connection and its deadline.
 
 use super::Http;
-use super::access::AddressIndex;
 use super::body::Discard;
 use super::head::Search;
 use super::heads::Slot;
 use super::options::Timeouts;
+use super::places::PlaceIndex;
 use super::response::{Persistence, Status};
 use crate::app::Blob;
 use simoom_io::{Duration, Reply};
@@ -15,8 +15,8 @@ use simoom_io::{Duration, Reply};
 pub struct Connection {
     pub(in crate::app) phase: Phase,
     pub(super) deadline: Deadline,
-    /// The peer's address, for the access log.
-    pub(super) address: AddressIndex,
+    /// The place of its address for the access log, and of an answer that reads a file.
+    pub(super) place: PlaceIndex,
     /// The number of answered requests.
     pub(super) requests: u32,
 }
@@ -87,6 +87,8 @@ pub(in crate::app) enum Phase {
     Body(Discard, Slot),
     /// Sending the parts of a multipart response. The head of the request remains in the input.
     Parts(Parts),
+    /// Sending a file that is read from disk.
+    Reading,
     Closing,
 }
 
@@ -169,9 +171,10 @@ impl Http {
     /// Ends the connection after an idle period, unless an answer is not complete.
     pub(super) fn idle(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         match (conn.deadline.idle(reply), conn.phase) {
-            (Idle::Sending, _) | (_, Phase::Parts(_)) => {
+            (Idle::Sending, _) | (_, Phase::Parts(_) | Phase::Reading) => {
                 conn.deadline.waiting = Waiting::Unset;
                 self.wait(conn, Waiting::Idle, reply);
+                self.keep_reading(conn, reply);
             }
             (Idle::Over, phase) => {
                 let is_open = !matches!(phase, Phase::Closing);

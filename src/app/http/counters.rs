@@ -75,6 +75,15 @@ simoom_io::counters! {
         /// Connections reset because they came from a proxy and did not begin with a header of the
         /// PROXY protocol.
         http_bad_proxy_header,
+        /// Bytes of files that were read from disk for answers.
+        http_file_bytes: bytes,
+        /// Answers that wait for a part of a file from disk.
+        http_file_waiting: gauge,
+        /// Answers that were refused (503) or cut off because a file could not be read, or changed.
+        http_file_failures,
+        /// Requests for a file on disk that were refused (503) because the memory for its parts was
+        /// used up (`--file-buffers`).
+        http_file_refusals,
         /// Lines of the access log that were lost because its file did not accept them, or not in
         /// time.
         http_access_log_lost,

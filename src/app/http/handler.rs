@@ -1,7 +1,8 @@
 //! The worker's interface to the HTTP handler, besides the calls for each connection.
 
-use super::{Access, Blob, Connection, Http};
+use super::{Access, Blob, Connection, Counters, Http};
 use crate::handler::{Handler, Seconds};
+use crate::later::Completed;
 use crate::metrics::Metric;
 use simoom_io::Reply;
 
@@ -22,11 +23,20 @@ impl Handler for Http {
         Http::panicked(self, conn, reply);
     }
 
+    fn completed(
+        &mut self,
+        conn: &mut Connection,
+        completed: Completed,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        self.file_completed(conn, completed, reply);
+    }
+
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        let http_file_waiting = self.files_waiting();
+        let mut counters = Counters { http_file_waiting, ..*self.counters() };
         // The thread that writes the access log counts what it cannot write.
-        let unwritten = self.access.as_ref().map_or(0, Access::unwritten);
-        let mut counters = self.counters().clone();
-        counters.http_access_log_lost += unwritten;
+        counters.http_access_log_lost += self.access.as_ref().map_or(0, Access::unwritten);
         counters.iter().for_each(|(metric, value)| sink(metric, value));
     }
 }

@@ -42,8 +42,10 @@ mod heads;
 mod options;
 mod partial;
 pub(super) mod path;
+mod places;
 mod proxy;
 mod range;
+mod reading;
 pub(super) mod request;
 pub(crate) mod response;
 mod target;
@@ -58,12 +60,16 @@ pub use proxy::Network;
 
 use super::Blob;
 use super::content::{Content, Current};
+use super::disk::FileReader;
+use crate::later::Later;
 use body::Discard;
 use connection::{Answer, Body, PASSWORD_CHECKS_MAX, Phase, Waiting};
 use error::HttpError;
 use head::Search;
 use heads::{Heads, Kept, Slot};
 use partial::{Delivery, Progress};
+use places::Places;
+use reading::Files;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -93,6 +99,9 @@ pub struct Http {
     access: Option<Access>,
     /// Networks whose connections begin with a header of the PROXY protocol.
     proxies: Arc<[Network]>,
+    /// Answers with files that are read from disk.
+    files: Option<Files>,
+    places: Places,
     counters: Counters,
 }
 
@@ -132,18 +141,39 @@ impl Http {
             draining: false,
             access: None,
             proxies: Arc::default(),
+            files: None,
+            places: Places::default(),
             counters: Counters::default(),
         }
     }
 
     /// Writes a record of each answer to this access log.
     pub fn with_access_log(self, access: Option<Access>) -> Http {
-        Http { access, ..self }
+        let connections = access.as_ref().map_or(0, Access::connections);
+        Http { access, ..self.with_places(connections) }
     }
 
     /// Expects a header of the PROXY protocol on each connection from these networks.
     pub fn with_proxies(self, proxies: Arc<[Network]>) -> Http {
         Http { proxies, ..self }
+    }
+
+    /// Reads the files that the content does not hold in memory with `reader`, for up to
+    /// `connections`. Without it they are answered with 503.
+    pub fn with_files(self, reader: FileReader, later: Later, connections: usize) -> Http {
+        let files = Some(Files::new(reader, later, connections));
+        Http { files, ..self.with_places(connections) }
+    }
+
+    /// Places for up to `connections`, or more.
+    fn with_places(self, connections: usize) -> Http {
+        let places = Places::new(connections.max(self.places.count()));
+        Http { places, ..self }
+    }
+
+    /// Bytes of memory that [`Http::with_files`] takes.
+    pub const fn files_memory_bytes(connections: usize) -> usize {
+        Files::memory_bytes(connections)
     }
 
     /// Replaces the options.
@@ -181,7 +211,8 @@ impl Http {
     /// resets the connection, so that the client sees that the answer is cut off.
     pub(in crate::app) fn panicked(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
-        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Parts(_)) {
+        let in_answer = matches!(conn.phase, Phase::Closing | Phase::Parts(_) | Phase::Reading);
+        if reply.queued() == whole && !in_answer {
             let status = Status::InternalServerError;
             self.answers.send(
                 status,
@@ -203,6 +234,10 @@ impl Http {
             (Phase::Proxy, _) => self.read_proxy_header(conn, bytes, reply),
             (Phase::Body(discard, slot), _) => self.read_body(conn, discard, slot, bytes, reply),
             (Phase::Parts(_), _) => self.continue_parts(conn, bytes, reply),
+            (Phase::Reading, _) => {
+                self.keep_reading(conn, reply);
+                Step::Wait(Waiting::Idle)
+            }
             // RFC 9112 §2.2: ignore empty lines before a request line. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
@@ -222,7 +257,7 @@ impl Http {
             Ok(None) => Step::Wait(Waiting::Head),
             Ok(Some(header)) => {
                 if let (Some(access), Some(client)) = (&mut self.access, header.client) {
-                    access.set_address(conn.address, client);
+                    access.set_address(conn.place, client);
                 }
                 conn.phase = Phase::default();
                 Step::Took(header.len)
@@ -538,6 +573,12 @@ impl Http {
 
     #[inline]
     fn answer(&mut self, conn: &mut Connection, answer: Answer, reply: &mut Reply<'_, Blob>) {
+        if let Body::File(index) = answer.body
+            && answer.with_content
+            && self.content.file(index).on_disk().is_some()
+        {
+            return self.begin_reading(conn, index, None, answer, reply);
+        }
         let persistence = self.persistence(conn, answer.persistence);
         let (status, tail) = match answer.body {
             Body::Unsatisfiable(index) => {
@@ -586,22 +627,21 @@ impl Http {
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
     ) {
+        self.counters.note_answer(status);
         if self.access.is_some() {
             self.record(conn, status, reply.queued().saturating_sub(self.whole));
         }
-        self.finished(conn, status, persistence, reply);
+        self.complete(conn, persistence, reply);
     }
 
-    /// As [`Http::answered`], for an answer whose record is written already.
+    /// An answer is queued whole.
     #[inline]
-    fn finished(
+    fn complete(
         &mut self,
         conn: &mut Connection,
-        status: Status,
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.counters.note_answer(status);
         (conn.deadline.waiting, conn.deadline.checks) = (Waiting::Unset, 0);
         conn.phase = Phase::default();
         conn.requests += 1;
@@ -617,7 +657,7 @@ impl Http {
     fn record(&mut self, conn: &Connection, status: Status, bytes: u64) {
         let now = self.answers.date();
         if let Some(access) = &mut self.access
-            && !access.answered(conn.address, status, bytes, now)
+            && !access.answered(conn.place, status, bytes, now)
         {
             self.counters.http_access_log_lost += 1;
         }
@@ -666,13 +706,21 @@ impl Application for Http {
     fn closed(&mut self, conn: &mut Connection, _: Closed) {
         self.drop_head(conn);
         if let Some(access) = &mut self.access {
-            access.closed(conn.address);
+            access.closed(conn.place);
         }
+        if let Some(files) = &mut self.files {
+            files.closed(conn.place);
+        }
+        self.places.give_back(conn.place);
     }
 
     fn opened(&mut self, conn: &mut Connection, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        conn.place = self.places.take();
         if let Some(access) = &mut self.access {
-            conn.address = access.opened(opened.ends);
+            access.opened(conn.place, opened.ends);
+        }
+        if let Some(files) = &mut self.files {
+            files.opened(conn.place, opened.id);
         }
         if let Some(ends) = opened.ends
             && self.proxies.iter().any(|network| network.contains(ends.remote.ip()))
@@ -734,6 +782,12 @@ impl Application for Http {
         self.whole = 0;
     }
 
+    fn resumed(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        if matches!(conn.phase, Phase::Reading) {
+            self.go_on_reading(conn, reply);
+        }
+    }
+
     fn timeout(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         self.forget_request();
         self.whole = reply.queued();
@@ -766,6 +820,10 @@ mod access_tests;
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "reading_tests.rs"]
+mod reading_tests;
 
 #[cfg(test)]
 #[path = "site_tests.rs"]

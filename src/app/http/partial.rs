@@ -58,16 +58,20 @@ impl Http {
         let file = content.file(index);
         let now = self.answers.date();
         let selection = match conditional::range(request.fields, file.validators(), now) {
-            Some(value) => range::select(value, file.content().len()),
+            Some(value) => range::select(value, file.len()),
             None => Selection::Whole,
         };
         match &selection {
-            Selection::Ranges(ranges) if delivery != Delivery::Once && ranges.are_several() => {
+            Selection::Ranges(ranges)
+                if delivery != Delivery::Once
+                    && ranges.are_several()
+                    && file.on_disk().is_none() =>
+            {
                 return self.answer_parts(conn, file, ranges.as_slice(), answer, reply);
             }
             _ if delivery == Delivery::Again => self.cut(conn, reply),
             Selection::Ranges(ranges) if !ranges.are_several() => {
-                self.answer_range(conn, file, ranges.as_slice()[0], answer, reply);
+                self.answer_range(conn, file, index, ranges.as_slice()[0], answer, reply);
             }
             Selection::Ranges(_) | Selection::Whole => self.answer(conn, answer, reply),
             Selection::Unsatisfiable => {
@@ -90,10 +94,14 @@ impl Http {
         &mut self,
         conn: &mut Connection,
         file: &File,
+        index: u32,
         range: ByteRange,
         answer: Answer,
         reply: &mut Reply<'_, Blob>,
     ) {
+        if file.on_disk().is_some() {
+            return self.begin_reading(conn, index, Some(range), answer, reply);
+        }
         let persistence = self.persistence(conn, answer.persistence);
         self.answers.send_range(file, range, persistence, reply);
         self.answered(conn, Status::PartialContent, persistence, reply);
@@ -134,7 +142,8 @@ impl Http {
             let Some(range) = ranges.get(queued) else {
                 Text::new().last_boundary(boundary).send(reply);
                 let persistence = self.persistence(conn, answer.persistence);
-                self.finished(conn, Status::PartialContent, persistence, reply);
+                self.counters.note_answer(Status::PartialContent);
+                self.complete(conn, persistence, reply);
                 return Progress::Complete;
             };
             send_part(file, *range, boundary, reply);
@@ -154,14 +163,21 @@ impl Answers {
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
     ) {
+        self.send_range_head(file, range, persistence, reply);
+        file.content().send(range.start, range.end, reply);
+    }
+
+    /// Sends the head of an answer with one range.
+    pub(super) fn send_range_head(
+        &self,
+        file: &File,
+        range: ByteRange,
+        persistence: Persistence,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         self.begin(Status::PartialContent, persistence, reply);
         send_fields(file, 0, reply);
-        Text::new()
-            .content_range(range, file.content().len())
-            .content_length(range.len())
-            .end()
-            .send(reply);
-        file.content().send(range.start, range.end, reply);
+        Text::new().content_range(range, file.len()).content_length(range.len()).end().send(reply);
     }
 
     /// Sends 416 with the length of the file.
@@ -175,7 +191,7 @@ impl Answers {
     ) {
         let status = Status::RangeNotSatisfiable;
         self.begin(status, persistence, reply);
-        Text::new().unsatisfied_range(file.content().len()).send(reply);
+        Text::new().unsatisfied_range(file.len()).send(reply);
         self.status_body(status).send(with_content, reply);
     }
 
@@ -218,12 +234,12 @@ fn content_type_len(file: &File) -> usize {
 fn send_part(file: &File, range: ByteRange, boundary: u64, reply: &mut Reply<'_, Blob>) {
     Text::new().boundary(boundary).send(reply);
     reply.copy(&file.fields().as_slice()[..content_type_len(file)]);
-    Text::new().content_range(range, file.content().len()).end().send(reply);
+    Text::new().content_range(range, file.len()).end().send(reply);
     file.content().send(range.start, range.end, reply);
 }
 
 fn part_head_len(file: &File, range: ByteRange, boundary: u64) -> u64 {
-    let content_range = Text::new().content_range(range, file.content().len()).end().len();
+    let content_range = Text::new().content_range(range, file.len()).end().len();
     Text::new().boundary(boundary).len() + content_type_len(file) as u64 + content_range
 }
 

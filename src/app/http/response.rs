@@ -1,9 +1,9 @@
 //! Sends responses. A response is a head, an optional Connection field, and a rendered tail.
 //!
-//! The *head* (status line, Server, Date) is the same for all responses of one status within
-//! one second. A worker renders it once a second. The *tail* (the other fields, the empty line, the
-//! content) never changes, and is rendered at start-up. A response copies two ranges, and shares
-//! the content if it is large. No request formats or allocates anything here.
+//! The *head* (status line, [`COMMON_FIELDS`], Date) is the same for all responses of one status
+//! within one second. A worker renders it once a second. The *tail* (the other fields, the empty
+//! line, the content) never changes, and is rendered at start-up. A response copies two ranges, and
+//! shares the content if it is large. No request formats or allocates anything here.
 
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
@@ -13,18 +13,18 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The fields of all responses besides Date, whole lines. All limits of this file follow from them.
+const COMMON_FIELDS: &str = "Server: simoom\r\n";
+
 /// A tail up to this size is copied, head and content together. So a small response is one entry of
 /// the send queue and needs no reference count. With the head of a 200 it fits one chunk.
-pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - 70;
-const _: () =
-    assert!(HEAD_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
+pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - head_bytes("200 OK".len());
 
 /// The longest insertion of [`Rendered::send_inserting`]: the remaining bytes that one response may
 /// copy.
-pub(super) const INSERTED_MAX_BYTES: usize = 896;
-const _: () = assert!(
-    HEAD_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
-);
+pub(super) const INSERTED_MAX_BYTES: usize =
+    CAPACITY_COPY_BYTES - HEAD_MAX_BYTES - CONNECTION_KEEP_ALIVE.len();
+const _: () = assert!(COPY_MAX_BYTES <= INSERTED_MAX_BYTES, "a response with a copied tail");
 
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
 pub(in crate::app) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -102,7 +102,7 @@ const STATUSES: [(Status, &str, &str); 25] = [
     (
         Status::UriTooLong,
         "414 URI Too Long",
-        "The request line is longer than the limit, or its query is longer than 896 bytes, the limit for a redirect.",
+        "The request line is longer than the limit, or its query is too long for a redirect.",
     ),
     (
         Status::RangeNotSatisfiable,
@@ -255,11 +255,11 @@ pub(crate) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.range.len() as u64
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.range.clone()]
     }
 
@@ -308,10 +308,18 @@ pub(super) struct Answers {
     status_bodies: [Rendered; STATUSES.len()],
 }
 
-/// `HEAD_MAX_BYTES` suffice for the longest reason phrase, of status 431.
-pub(in crate::app) const HEAD_MAX_BYTES: usize = 104;
+/// The longest code with its reason phrase.
+const STATUS_MAX_BYTES: usize = 40;
+/// The longest start of a response.
+const HEAD_MAX_BYTES: usize = head_bytes(STATUS_MAX_BYTES);
 
-/// The start of a response: status line, Server and Date.
+/// The length of the start of a response whose code and reason phrase have `status_bytes`.
+const fn head_bytes(status_bytes: usize) -> usize {
+    let fields = COMMON_FIELDS.len() + "Date: ".len() + DATE_BYTES;
+    "HTTP/1.1 ".len() + status_bytes + "\r\n".len() + fields + "\r\n".len()
+}
+
+/// The start of a response: status line, [`COMMON_FIELDS`] and Date.
 #[derive(Clone, Copy)]
 pub(in crate::app) struct ResponseHead {
     bytes: [u8; HEAD_MAX_BYTES],
@@ -319,10 +327,10 @@ pub(in crate::app) struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// `status` is the code and the reason phrase, at most 40 bytes.
+    /// `status` is the code and the reason phrase, up to [`STATUS_MAX_BYTES`].
     pub(in crate::app) fn new(status: &str) -> ResponseHead {
         let date = " ".repeat(DATE_BYTES);
-        let text = format!("HTTP/1.1 {status}\r\nServer: simoom\r\nDate: {date}\r\n");
+        let text = format!("HTTP/1.1 {status}\r\n{COMMON_FIELDS}Date: {date}\r\n");
         let mut bytes = [0; HEAD_MAX_BYTES];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         ResponseHead { bytes, len: text.len() }
@@ -333,7 +341,7 @@ impl ResponseHead {
         self.bytes[end - DATE_BYTES..end].copy_from_slice(date);
     }
 
-    /// Status line, Server and Date.
+    /// Status line, [`COMMON_FIELDS`] and Date.
     #[inline]
     pub(in crate::app) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -430,6 +438,12 @@ impl Answers {
     }
 }
 
+/// The start of a response at the time of the tests: 784,111,777 seconds.
+#[cfg(test)]
+pub(in crate::app) fn test_head(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{COMMON_FIELDS}Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,7 +457,15 @@ mod tests {
             let page = Rendered::status_body(status, ALLOW);
             assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
         }
-        assert!(ResponseHead::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
+        assert_eq!(ResponseHead::new("200 OK").len + COPY_MAX_BYTES, CHUNK_BYTES);
+        assert_eq!(ResponseHead::new(&"x".repeat(STATUS_MAX_BYTES)).len, HEAD_MAX_BYTES);
+    }
+
+    #[test]
+    fn the_guide_has_the_limit_of_redirects() {
+        let (page, limit) = (include_str!("../../guide/http.md"), INSERTED_MAX_BYTES);
+        assert!(page.contains(&format!("up to {limit} bytes")), "{limit}, of queries");
+        assert!(page.contains(&format!("more than {limit} bytes")), "{limit}, of locations");
     }
 
     #[test]
@@ -453,14 +475,11 @@ mod tests {
             let head = &answers.heads[Status::Ok as usize];
             String::from_utf8(head.bytes[..head.len].to_vec()).unwrap()
         };
-        assert_eq!(
-            text(&answers),
-            "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-        );
+        let expected = test_head("200 OK");
+        let epoch = expected.replace("Sun, 06 Nov 1994 08:49:37", "Thu, 01 Jan 1970 00:00:00");
+        assert_eq!(text(&answers), epoch);
         answers.set_date(784_111_777);
-        assert_eq!(
-            text(&answers),
-            "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-        );
+        assert_eq!(text(&answers), expected);
+        assert!(expected.starts_with("HTTP/1.1 200 OK\r\nServer: simoom\r\n"));
     }
 }

@@ -443,8 +443,11 @@ impl<S> Router<S> {
                 Phase::default()
             }
             http::connection::Phase::Body(..) => Phase::Files(Box::new(file_conn)),
-            // The content handler sends several parts only if it can read the head again.
-            http::connection::Phase::Closing | http::connection::Phase::Parts(_) => {
+            // The content handler sends several parts only if it can read the head again, and has
+            // no files on disk.
+            http::connection::Phase::Closing
+            | http::connection::Phase::Parts(_)
+            | http::connection::Phase::Reading => {
                 conn.deadline.waiting = Waiting::Unset;
                 Phase::Closing
             }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::app::contained::Contained;
+use crate::app::http::response::test_head;
 use crate::app::testing::{Line, fuzz_router};
 use proptest::prelude::*;
 use simoom_io::send::Pool;
@@ -276,8 +277,8 @@ fn each_request_is_answered_in_its_turn() {
 fn a_static_answer_whole() {
     assert_eq!(
         get("/"),
-        "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\r\nroot\n"
+        test_head("200 OK")
+            + "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\r\nroot\n"
     );
 }
 

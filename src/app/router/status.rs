@@ -95,6 +95,7 @@ impl ResponseHeads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::http::response::test_head;
 
     #[test]
     fn codes_ascend_and_each_has_its_head() {
@@ -102,9 +103,7 @@ mod tests {
         let mut heads = ResponseHeads::new();
         heads.set_date(784_111_777);
         for line in STATUSES.iter().map(|line| line.trim_end()).chain(["299 ", "599 "]) {
-            let expected = format!(
-                "HTTP/1.1 {line}\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-            );
+            let expected = test_head(line);
             assert_eq!(heads.get(code_of(line)).bytes(), expected.as_bytes());
         }
     }

@@ -51,7 +51,7 @@ impl Bench {
     }
 
     fn of(plan: Plan) -> Bench {
-        let http = Http::new(REQUEST, plan.pipeline, plan.verify);
+        let http = Http::new(&[REQUEST.to_vec()], plan.pipeline, plan.verify);
         let client = Client::new(plan, http);
         Bench { client, pool: Pool::new(256, 64), conns: Vec::new(), now_us: 0 }
     }

@@ -1,7 +1,9 @@
-//! HTTP/1.1 for the load generator: one GET request, and answers compared with the first one.
+//! HTTP/1.1 for the load generator: GET requests in turn, and answers compared with the first one
+//! for the same path.
 //!
 //! An answer is good if its status is 200 to 299, its length is that of the first answer and, with
-//! `--verify`, its content too. Redirects are not followed. An answer must announce its length.
+//! `--verify`, its content too (of one path). Redirects are not followed. An answer must announce
+//! its length.
 
 mod head;
 
@@ -15,17 +17,21 @@ const VERIFY_MAX_BYTES: u64 = 256 << 20;
 
 /// The protocol.
 pub(crate) struct Http {
-    /// The request, repeated up to the limit of a batch.
+    /// The requests in turn, and repeated, so that a batch may begin with any of them.
     text: Text,
-    request_bytes: usize,
+    /// Where each request in `text` begins, and its end.
+    starts: Vec<usize>,
+    /// The path of the next request.
+    next: u16,
     heads: Heads,
     verify: bool,
-    reference: Option<Reference>,
+    /// The first answer for each path.
+    references: Vec<Option<Reference>>,
     /// Content of the first answer, while it arrives.
     draft: Vec<u8>,
 }
 
-/// The first answer. All others are compared with it.
+/// The first answer for a path. All others are compared with it.
 #[derive(Debug)]
 struct Reference {
     length: u64,
@@ -48,14 +54,22 @@ pub(crate) struct Progress {
 }
 
 impl Http {
-    /// Sends `request`, up to `at_once` times in a batch.
-    pub(crate) fn new(request: &[u8], at_once: u16, verify: bool) -> Http {
+    /// Sends up to 65535 `requests` in turn, up to `at_once` in a batch. Only content of a single
+    /// path can be verified.
+    pub(crate) fn new(requests: &[Vec<u8>], at_once: u16, verify: bool) -> Http {
+        let count = requests.len() + usize::from(at_once);
+        let (mut text, mut starts) = (Vec::new(), vec![0]);
+        for request in requests.iter().cycle().take(count) {
+            text.extend_from_slice(request);
+            starts.push(text.len());
+        }
         Http {
-            text: Text(request.repeat(usize::from(at_once)).into()),
-            request_bytes: request.len(),
+            text: Text(text.into()),
+            starts,
+            next: 0,
+            references: requests.iter().map(|_| None).collect(),
             heads: Heads::default(),
             verify,
-            reference: None,
             draft: Vec::new(),
         }
     }
@@ -63,7 +77,7 @@ impl Http {
     /// Compares the first answer too: its content is to be `content`.
     pub(crate) fn expecting(self, content: &[u8]) -> Http {
         let reference = Reference { length: content.len() as u64, content: content.to_vec() };
-        Http { reference: Some(reference), ..self }
+        Http { references: vec![Some(reference)], ..self }
     }
 
     /// Consumes content at the start of `bytes`. Returns its length.
@@ -73,7 +87,7 @@ impl Http {
             bytes.len().min(usize::try_from(progress.length - progress.came).unwrap_or(usize::MAX));
         if self.verify && is_good(progress.status) {
             let at = progress.came as usize;
-            match &self.reference {
+            match &self.references[0] {
                 Some(first) => progress.same &= first.content.get(at..at + n) == Some(&bytes[..n]),
                 None if progress.length <= VERIFY_MAX_BYTES => {
                     self.draft.extend_from_slice(&bytes[..n]);
@@ -87,12 +101,14 @@ impl Http {
 
     /// The verdict on a complete answer.
     #[inline]
-    fn judge(&mut self, progress: &Progress) -> Verdict {
+    fn judge(&mut self, path: u16, progress: &Progress) -> Verdict {
         let Progress { length, status, same, .. } = *progress;
         if !is_good(status) {
             return Verdict::Bad(Fault::Status, format!("status {status}"));
         }
-        let Some(first) = &self.reference else { return self.judge_first(length) };
+        let Some(first) = &self.references[usize::from(path)] else {
+            return self.judge_first(path, length);
+        };
         if length != first.length {
             let expected = first.length;
             return Verdict::Bad(
@@ -106,34 +122,44 @@ impl Http {
         Verdict::Good(Lookups::default())
     }
 
-    fn judge_first(&mut self, length: u64) -> Verdict {
+    fn judge_first(&mut self, path: u16, length: u64) -> Verdict {
         if self.verify && length > VERIFY_MAX_BYTES {
             return Verdict::Bad(
                 Fault::Content,
                 format!("content of {length} bytes; --verify remembers at most {VERIFY_MAX_BYTES}"),
             );
         }
-        self.reference = Some(Reference { length, content: std::mem::take(&mut self.draft) });
+        let content = std::mem::take(&mut self.draft);
+        self.references[usize::from(path)] = Some(Reference { length, content });
         Verdict::Good(Lookups::default())
     }
 }
 
 impl Protocol for Http {
-    type Request = ();
+    /// The index of the path.
+    type Request = u16;
     type Progress = Progress;
     const BEGINS_WITH: &'static str = "head";
 
     #[inline]
-    fn ask(&mut self, pending: &mut [PendingRequest<()>], reply: &mut Reply<'_, Text>) -> usize {
+    fn ask(&mut self, pending: &mut [PendingRequest<u16>], reply: &mut Reply<'_, Text>) -> usize {
         if !reply.has_capacity() {
             return 0;
         }
-        reply.share(self.text.clone(), 0..self.request_bytes * pending.len());
+        let first = usize::from(self.next);
+        reply.share(self.text.clone(), self.starts[first]..self.starts[first + pending.len()]);
+        for request in pending.iter_mut() {
+            request.what = self.next;
+            self.next += 1;
+            if usize::from(self.next) == self.references.len() {
+                self.next = 0;
+            }
+        }
         pending.len()
     }
 
     #[inline]
-    fn read(&mut self, (): &(), progress: &mut Progress, bytes: &[u8]) -> Parsed {
+    fn read(&mut self, path: &u16, progress: &mut Progress, bytes: &[u8]) -> Parsed {
         let mut at = 0;
         if !progress.begun {
             match self.heads.read(bytes) {
@@ -152,7 +178,7 @@ impl Protocol for Http {
         if progress.came < progress.length {
             return Parsed::more(at, content);
         }
-        let verdict = self.judge(progress);
+        let verdict = self.judge(*path, progress);
         let closes = progress.closes;
         progress.begun = false;
         Parsed { bytes: at, content, closes, verdict }

@@ -31,6 +31,18 @@ pub struct LoadOptions {
     #[arg(value_name = "URL")]
     pub url: String,
 
+    /// Further paths of HTTP, requested in turn with that of the URL
+    ///
+    /// Each answer is compared with the first one for its path.
+    #[arg(long, value_name = "PATH,…", value_delimiter = ',', value_parser = path, help_heading = "Load")]
+    pub path: Vec<String>,
+
+    /// Further field of each HTTP request: `Accept-Encoding: gzip`
+    ///
+    /// May be given several times.
+    #[arg(long, value_name = "FIELD", value_parser = field, help_heading = "Load")]
+    pub header: Vec<String>,
+
     /// Number of open connections
     #[arg(long, value_name = "N", value_parser = values::connections, default_value = "50", help_heading = "Load")]
     pub connections: u32,
@@ -165,6 +177,22 @@ fn core(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "not a core number; write 0 or 1".to_owned())
 }
 
+fn path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err("not a path; write /a/b, and spaces and other characters as %20 and the like".to_owned())
+}
+
+fn field(text: &str) -> Result<String, String> {
+    let is_field = text.split_once(':').is_some_and(|(name, value)| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    });
+    if is_field { Ok(text.to_owned()) } else { Err("not a field; write Name: value".to_owned()) }
+}
+
 fn pipeline(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(depth) if (1..=PIPELINE_MAX).contains(&depth) => Ok(depth),
@@ -219,9 +247,24 @@ impl LoadOptions {
         }))
     }
 
+    /// Refuses flags of HTTP for a target of memcached.
+    pub(crate) fn refuse_http(&self) -> Result<()> {
+        let given = [("--path", !self.path.is_empty()), ("--header", !self.header.is_empty())];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(Error::usage(format!("{flag}: only for http:// targets"))),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that the flags go together, and fills in the defaults.
     pub(crate) fn plan(&self) -> Result<Plan> {
         let LoadOptions { connections, in_flight, pipeline, .. } = *self;
+        if self.verify && !self.path.is_empty() {
+            return Err(Error::usage("--verify: cannot be used with --path"));
+        }
+        if self.path.len() >= usize::from(u16::MAX) {
+            return Err(Error::usage(format!("--path: at most {} paths", u16::MAX - 1)));
+        }
         if let Some(in_flight) = in_flight.filter(|in_flight| *in_flight > connections) {
             return Err(Error::usage(format!(
                 "--in-flight {in_flight}: at most --connections, {connections}"

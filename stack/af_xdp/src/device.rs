@@ -141,6 +141,8 @@ pub struct Link {
     pub carrier_changes: u32,
     /// Packets that the driver has received.
     pub rx_packets: u64,
+    /// The largest IP packet, in bytes. 0 if the kernel does not report it.
+    pub mtu_bytes: u32,
 }
 
 /// An open interface. Dropping it detaches the program; drop it before the queues.
@@ -297,10 +299,10 @@ impl Device {
 
     /// The state of the interface's link. Call it in the interface's network namespace.
     pub fn link(&self) -> io::Result<Link> {
-        let LinkState { up, carrier, programs, carrier_changes, rx_packets } =
+        let LinkState { up, carrier, programs, carrier_changes, rx_packets, mtu_bytes } =
             netdev::link_state(self.ifindex)?;
         let has_program = programs.contains(&self.program.id());
-        Ok(Link { up, carrier, has_program, carrier_changes, rx_packets })
+        Ok(Link { up, carrier, has_program, carrier_changes, rx_packets, mtu_bytes })
     }
 
     /// Attaches the program again: after another process has detached it, or after the driver has

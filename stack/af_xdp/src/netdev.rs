@@ -30,6 +30,7 @@ const NETDEV_A_DEV_XSK_FEATURES: u16 = 6;
 /// `<linux/rtnetlink.h>`, `<linux/if_link.h>`
 const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_BYTES: usize = 16;
+const IFLA_MTU: u16 = 4;
 const IFLA_STATS64: u16 = 23;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
@@ -121,6 +122,8 @@ pub(crate) struct LinkState {
     pub(crate) carrier_changes: u32,
     /// Packets that the driver has received.
     pub(crate) rx_packets: u64,
+    /// The largest IP packet, in bytes.
+    pub(crate) mtu_bytes: u32,
 }
 
 /// Queries the state of the link.
@@ -142,6 +145,7 @@ pub(crate) fn link_state(ifindex: u32) -> io::Result<LinkState> {
         rx_packets: find(attributes, IFLA_STATS64)
             .and_then(|stats| stats.first_chunk())
             .map_or(0, |first| u64::from_ne_bytes(*first)),
+        mtu_bytes: find(attributes, IFLA_MTU).map_or(0, number) as u32,
     })
 }
 
@@ -282,6 +286,7 @@ mod tests {
     fn the_loopback_interface_has_a_queue() {
         assert_eq!(queues(1).unwrap(), (1, 1));
         assert_eq!(link_state(1).unwrap().programs, [0; 0]);
+        assert_eq!(link_state(1).unwrap().mtu_bytes, 65_536);
         assert!(link_state(u32::MAX >> 1).is_err());
     }
 }

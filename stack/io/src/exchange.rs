@@ -199,9 +199,10 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         result
     }
 
-    /// Bytes came, the stream's next. Returns how many of the first the transport is rid of: they
-    /// are consumed, held, or dropped because the connection is closing. The transport keeps the
-    /// others, or leaves them to the peer to send again, and brings them before any that follow.
+    /// Bytes came, the stream's next, no more than the transport could hold with memory. Returns
+    /// how many of the first the transport is rid of: they are consumed, held, or dropped because
+    /// the connection is closing. The transport keeps the others, or leaves them to the peer to
+    /// send again, and brings them before any that follow.
     #[inline]
     pub fn receive<A>(&mut self, app: &mut A, bytes: &[u8]) -> usize
     where
@@ -234,13 +235,25 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         if self.handler.flow.is_closing() {
             return bytes.len();
         }
-        let held = self.input.append(bytes);
-        let taken = held + self.redeliver(app, &bytes[held..]);
-        if taken == bytes.len() || self.handler.flow.is_closing() {
-            return bytes.len();
+        let mut taken = self.input.append(bytes);
+        loop {
+            taken += self.redeliver(app, &bytes[taken..]);
+            if self.handler.flow.is_closing() {
+                return bytes.len();
+            }
+            // Something was consumed, perhaps: there may be memory now. What it takes in is to be
+            // delivered too, as nothing may follow it.
+            let held = self.input.append(&bytes[taken..]);
+            taken += held;
+            if held == 0 || !self.holds_unseen() {
+                return taken;
+            }
         }
-        // Something was consumed, perhaps: there may be memory now.
-        taken + self.input.append(&bytes[taken..])
+    }
+
+    /// Whether bytes are held that were not delivered yet.
+    fn holds_unseen(&self) -> bool {
+        self.input.len() > self.input.seen()
     }
 
     /// The transport has put bytes behind those held: delivers all of them.
@@ -343,7 +356,7 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
     }
 
     /// The handler's deadline has passed: calls `timeout`, then delivers what is held if it was put
-    /// off until now.
+    /// off until now, or if the handler reads on and has not seen it.
     pub fn expire<A>(&mut self, app: &mut A)
     where
         A: Application<Conn = C, Blob = B>,
@@ -352,7 +365,8 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
     }
 
     /// What the handler waited for has come from elsewhere: lets it act, then delivers what is held
-    /// if it was put off until now. Returns whether the connection is open.
+    /// if it was put off until now, or if the handler reads on and has not seen it. Returns whether
+    /// the connection is open.
     pub fn complete<A>(
         &mut self,
         app: &mut A,
@@ -367,7 +381,7 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         let put_off = self.handler.flow.reads_later();
         self.handler.flow.read_again();
         self.act(|conn, reply| complete(app, conn, reply));
-        if put_off {
+        if put_off || self.holds_unseen() {
             self.go_on(app);
         }
         true

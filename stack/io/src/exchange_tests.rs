@@ -125,6 +125,8 @@ impl Transport {
             assert_eq!(told, asked);
             assert_eq!(self.connection.input.seen(), conn.seen);
             assert!(!self.is_finished || !flow.is_idle(), "the peer has finished");
+            let unseen = self.connection.input.len().saturating_sub(conn.seen);
+            assert!(unseen == 0 || !flow.takes_input(), "{unseen} bytes wait for nothing");
         }
         assert!(!requests.overflow || flow.is_aborted());
         assert!(!requests.overfull || flow.is_closing());
@@ -152,7 +154,8 @@ impl Transport {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Receive(n) => {
-                let bytes = self.come(n);
+                let mut bytes = self.come(n);
+                bytes.truncate(LARGE_BYTES);
                 if !bytes.is_empty() {
                     let taken = self.exchange(|app, exchange| exchange.receive(app, &bytes));
                     self.passed_on(taken);
@@ -481,6 +484,35 @@ fn without_memory_nothing_is_delivered_until_all_that_was_seen_is_there_again() 
     assert_eq!(exchange.receive_peeked(&mut app, &all), 0);
     assert_eq!(app.calls, ["received"]);
     connection.release(&mut send, &mut inputs);
+}
+
+/// Consumes nothing in its first call, and everything in the others.
+#[derive(Default)]
+struct Hesitant {
+    lens: Vec<usize>,
+}
+
+impl Application for Hesitant {
+    type Blob = &'static [u8];
+    type Conn = ();
+
+    fn received(&mut self, (): &mut (), bytes: &[u8], _: &mut Reply<'_, Self::Blob>) -> usize {
+        self.lens.push(bytes.len());
+        if self.lens.len() == 1 { 0 } else { bytes.len() }
+    }
+}
+
+#[test]
+fn what_finds_memory_because_something_was_consumed_is_delivered_though_nothing_follows() {
+    let mut app = Hesitant::default();
+    let mut connection = Connection::<Hesitant>::default();
+    let (mut send, mut inputs) = (send::Pool::new(8, 8), input::Pool::new(1, 0));
+    let mut receive =
+        |bytes: &[u8]| connection.exchange(&mut send, &mut inputs).receive(&mut app, bytes);
+    assert_eq!(receive(&[b'?'; SMALL_BYTES]), SMALL_BYTES);
+    assert_eq!(receive(&[b'?'; 5]), 5);
+    assert_eq!(app.lens, [SMALL_BYTES, SMALL_BYTES, 5]);
+    assert!(connection.input.is_empty());
 }
 
 /// Takes a byte at a time, and puts the others off until somebody has completed it.

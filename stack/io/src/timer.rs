@@ -117,9 +117,12 @@ impl Wheel {
         self.nodes[timer as usize].at
     }
 
-    /// Sets the timer, or moves it. A time in the past fires at the next call of [`Wheel::expire`].
+    /// Sets the timer, or moves it. If the wheel has reached `at` already, the timer fires at the
+    /// next tick: an owner that sets its timer for now whenever it fires does not keep
+    /// [`Wheel::expire`] from an end.
     pub fn schedule(&mut self, timer: u32, at: Tick) {
         self.cancel(timer);
+        let at = if self.now.until(at) > 0 { at } else { self.now.plus(1) };
         self.nodes[timer as usize].at = at;
         let head = self.head_for(at);
         self.link(timer, head);
@@ -141,7 +144,8 @@ impl Wheel {
     }
 
     /// Cancels timers that have expired at `now` and writes them to `due`. Returns how many. Call
-    /// again until it returns 0.
+    /// again until it returns 0: each timer fires at most twice until then, whatever is set between
+    /// the calls.
     pub fn expire(&mut self, now: Tick, due: &mut [u32]) -> usize {
         let head = self.due_head();
         let mut count = 0;

@@ -43,7 +43,8 @@ proptest! {
             match step {
                 Step::Schedule(timer, delay) => {
                     wheel.schedule(timer, now.plus(delay));
-                    model.insert(timer, now.plus(delay));
+                    // What is due when it is set fires at the next tick.
+                    model.insert(timer, now.plus(delay.max(1)));
                 }
                 Step::Cancel(timer) => {
                     wheel.cancel(timer);
@@ -85,8 +86,9 @@ proptest! {
         for step in steps {
             match step {
                 Step::Schedule(timer, delay) => {
-                    deadlines.insert(timer, now.plus(delay));
-                    wheel.bring_forward(timer, now.plus(delay));
+                    let deadline = now.plus(delay.max(1));
+                    deadlines.insert(timer, deadline);
+                    wheel.bring_forward(timer, deadline);
                 }
                 Step::Cancel(timer) => {
                     deadlines.remove(&timer);
@@ -118,6 +120,30 @@ fn putting_off_leaves_the_timer_and_bringing_forward_moves_it() {
     wheel.bring_forward(0, Tick(80));
     assert_eq!([79, 80, 80].map(|now| next_due(&mut wheel, Tick(now))), [None, Some(0), None]);
     assert_eq!(wheel.next_deadline(), None);
+}
+
+#[test]
+fn timers_that_are_set_for_now_whenever_they_fire_do_not_hold_up_the_wheel() {
+    for start in [0, 1, 5000, u64::from(u32::MAX) - 1] {
+        let tick = |ms: u64| Tick::from_millis(start + ms);
+        let mut wheel = Wheel::new(3, tick(0));
+        let mut fired = 0;
+        for ms in 0..10 {
+            // A time before the wheel's, the same, the next one.
+            [tick(0), tick(ms), tick(ms + 1)].iter().zip(0..).for_each(|(at, timer)| {
+                wheel.bring_forward(timer, *at);
+            });
+            while let Some(timer) = next_due(&mut wheel, tick(ms)) {
+                fired += 1;
+                assert!(
+                    fired <= 6 * (ms + 1),
+                    "timer {timer} holds up the wheel at {start} + {ms}"
+                );
+                wheel.bring_forward(timer, [tick(0), tick(ms), tick(ms + 1)][timer as usize]);
+            }
+        }
+        assert!(fired >= 18, "{fired} at {start}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The configuration of a stack: addresses, limits and times. It does not change after start-up.
 
+use crate::cookie::Outstanding;
 use crate::demux;
 use crate::neighbour::Route;
 use crate::prefix::PrefixLengths;
@@ -42,6 +43,8 @@ pub struct Config {
     /// Secret of this stack, from which initial sequence numbers (RFC 6528), timestamp offsets and
     /// hash keys are derived. The workers of a device share it.
     pub secret: [u64; 4],
+    /// Until when a SYN cookie may come back. The workers of a device share it.
+    pub cookies: Outstanding,
     /// The sizes of all tables and pools.
     pub limits: Limits,
     /// The congestion control of connections.
@@ -206,6 +209,7 @@ impl Config {
             checksums: ChecksumPolicy::Verify,
             reports_strays: false,
             secret,
+            cookies: Outstanding::default(),
             limits,
             congestion: Congestion::default(),
             congestion_of_ports: Vec::new(),

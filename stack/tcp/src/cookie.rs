@@ -3,15 +3,18 @@
 //!
 //! The initial sequence number encodes the minute and the MSS under two keyed hashes. The
 //! timestamp's low bits, if the peer has timestamps, encode window scale, SACK-permitted and ECN.
-//! Without timestamps a connection goes without those three. The module's only state is the secret,
-//! and the caller passes the time.
+//! Without timestamps a connection goes without those three. The module's only state is the secret
+//! and the time of the last cookie, and the caller passes the time.
 
 use crate::demux::Tuple;
 use crate::keyed::Keyed;
 use crate::seq::Seq;
 use crate::tcp::handshake::default_mss;
 use crate::wire::Options;
+use simoom_io::timer::Tick;
 use smoltcp::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The MSS values that a cookie can encode. A peer's MSS is rounded down to one of them.
 const MSS: [u16; 8] = [88, 536, 1220, 1360, 1440, 1452, 1460, 8960];
@@ -30,7 +33,31 @@ const LOW: u32 = 0x00ff_ffff;
 const INDEX_SHIFT: u32 = 21;
 
 /// How long after the last cookie was sent a cookie may come back, in milliseconds.
-pub(crate) const LIFE_MS: u32 = PERIODS * PERIOD_SECS as u32 * 1000;
+const LIFE_MS: u32 = PERIODS * PERIOD_SECS as u32 * 1000;
+
+/// Until when a SYN cookie may come back. The workers of a device share it, as they share the
+/// secret: what comes back may reach another worker than the SYN did.
+#[derive(Clone, Debug, Default)]
+pub struct Outstanding(Arc<AtomicU32>);
+
+impl Outstanding {
+    /// A cookie was sent.
+    pub(crate) fn sent(&self, now: Tick) {
+        self.0.store(now.plus(LIFE_MS).millis(), Ordering::Relaxed);
+    }
+
+    /// Whether a cookie may come back.
+    pub(crate) fn is_any(&self, now: Tick) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            0 => false,
+            until if Tick::from_millis(until.into()).is_due(now) => {
+                self.0.store(0, Ordering::Relaxed);
+                false
+            }
+            _ => true,
+        }
+    }
+}
 
 /// The initial sequence number that answers a SYN numbered `irs`.
 pub(crate) fn make(keyed: &Keyed, tuple: &Tuple, irs: Seq, mss: Option<u16>, now: Instant) -> Seq {

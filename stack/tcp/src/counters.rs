@@ -71,6 +71,9 @@ simoom_io::counters! {
         sack_blocks_discarded,
         /// SACK blocks not recorded in full because the scoreboard had no free runs.
         sack_blocks_unnoted,
+        /// Duplicate acknowledgements received: nothing new, nothing else in them, and data
+        /// outstanding (RFC 5681 §2).
+        duplicate_acks_received,
         /// Duplicates that a peer reported by D-SACK (RFC 2883).
         dsacks_received,
         /// Duplicates reported to a peer by D-SACK (RFC 2883).

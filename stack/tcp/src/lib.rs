@@ -149,6 +149,7 @@ mod time_wait;
 pub mod wire;
 
 pub use config::{Config, EcnPolicy, Limits, LocalAddress, READ_RATE_MIN};
+pub use cookie::Outstanding;
 pub use neighbour::Route;
 #[cfg(any(test, feature = "testing"))]
 pub use stack::Inspection;

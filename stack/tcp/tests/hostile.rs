@@ -125,6 +125,36 @@ fn rfc_1812_section_5_3_8_nobody_poses_as_this_host() {
     assert_eq!(scene.attack(&Forged::syn(1000, 1).frame(&[])).len(), 1, "a peer is answered");
 }
 
+/// RFC 4987 §3.6: the last worker that a segment is passed to answers for all. It resets a segment
+/// of no connection also while another one's cookies are out, but not text that has overtaken the
+/// cookie.
+#[test]
+fn the_last_worker_knows_of_the_cookies_of_the_others() {
+    let limits = Limits { half_open: 0, ..Limits::for_connections(64) };
+    let config = Config { reports_strays: true, ..config(2, limits) };
+    let now = simoom_io::Instant::from_millis(1000);
+    let (mut app, mut sent) = (Echo::default(), Sink::default());
+    let [mut first, mut last] = [(); 2].map(|()| {
+        let mut stack = simoom_tcp::Stack::new(config.clone(), now);
+        stack.listen(simoom_tcp::testing::pair::PORT);
+        stack
+    });
+    let syn = Forged::syn(1000, 1);
+    first.receive(now, &[Packet(&[&syn.frame(&[])])], &mut app, &mut sent);
+    let ack = syn.completing(&sent.0.pop().expect("a SYN-ACK"));
+    let overtaking = Forged { seq: ack.seq.wrapping_add(10), ..ack };
+    let dead = Forged { source_port: 1001, ack: 70_000, ..ack };
+    for (segment, text, resets) in [(overtaking, &b"text"[..], 0), (dead, b"text", 1)] {
+        let frame = segment.frame(text);
+        let strays = first.receive(now, &[Packet(&[&frame])], &mut app, &mut sent);
+        assert_eq!((strays, sent.0.len()), (1, 0));
+        last.refuse(now, Packet(&[&frame]), &mut sent);
+        assert_eq!(sent.0.drain(..).count(), resets);
+    }
+    let (_, drops) = last.counters();
+    assert_eq!((drops.drop_no_cookie, drops.drop_no_listener), (1, 1));
+}
+
 /// A stack that accepts no more still completes the handshake of a peer that has the SYN-ACK, with
 /// a cookie or not.
 #[test]

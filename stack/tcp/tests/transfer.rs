@@ -170,3 +170,24 @@ fn the_contract_is_kept_with_every_handler() {
         );
     }
 }
+
+/// The interface's MTU is lowered in the middle of a transfer: what is in flight is retransmitted
+/// in segments that fit, without a timeout.
+#[test]
+fn an_mtu_that_is_lowered_cuts_the_segments_of_open_connections() {
+    const TOTAL: u64 = 1_000_000;
+    let mut pair = Pair::echo(TOTAL, quality(1000), 1);
+    pair.connect(40_000);
+    let is_under_way = |pair: &Pair<Echo>| pair.server.stack.counters().0.bytes_sent > TOTAL / 4;
+    assert!(pair.run_until(1_000_000, is_under_way));
+    pair.server.stack.set_mtu(700);
+    pair.server.stack.set_mtu(1500);
+    pair.server.stack.set_mtu(600);
+    let before = pair.server.stack.counters().0.segments_sent;
+    assert!(pair.run_until(1_000_000, |pair| !pair.client.app.closed.is_empty()));
+    assert_eq!(pair.client.app.closed[0].1, Closed::Finished);
+    let (counters, _) = pair.server.stack.counters();
+    let counts = (counters.path_mtu_lowered, counters.path_black_holes);
+    assert_eq!((counts, counters.retransmission_timeouts), ((2, 0), 0));
+    assert!(counters.segments_sent - before > TOTAL / 2 / 548, "segments of 548 bytes at most");
+}

@@ -175,7 +175,7 @@ impl<A: Application> Stack<A> {
 
     /// Whether a peer may believe that it is connected while its connection does not exist here
     /// yet: its acknowledgement, and a request with it, are in flight.
-    pub fn is_opening(&mut self) -> bool {
+    pub fn is_opening(&self) -> bool {
         self.half_open.len() > 0 || self.has_cookies_out()
     }
 

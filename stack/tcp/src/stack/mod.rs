@@ -72,8 +72,6 @@ pub struct Stack<A: Application> {
     half_open: HalfOpenTable,
     prefixes: Prefixes,
     time_wait: TimeWaitTable,
-    /// Until when a SYN cookie may come back; [`Tick::NEVER`] if none was sent.
-    cookies_until: Tick,
     /// Where the next search for a connection that holds input too long starts.
     evict_from: u32,
     /// The list that a flush works through, while `shared.ready` collects connections for the next
@@ -135,7 +133,6 @@ impl<A: Application> Stack<A> {
             half_open: HalfOpenTable::new(limits.half_open),
             prefixes: Prefixes::new(&limits, keyed),
             time_wait: TimeWaitTable::new(limits.time_wait),
-            cookies_until: Tick::NEVER,
             evict_from: 0,
             flushing: Vec::with_capacity(limits.connections as usize),
             yielded_before: 0,

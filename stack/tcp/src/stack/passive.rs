@@ -16,7 +16,6 @@ use crate::tcp::{
 };
 use crate::wire::{Address, Flags, Options, Segment};
 use simoom_io::application::Application;
-use simoom_io::timer::Tick;
 
 impl<A: Application> Stack<A> {
     /// Whether a SYN to the local end of this four-tuple is accepted.
@@ -117,7 +116,7 @@ impl<A: Application> Stack<A> {
         let iss = cookie::make(&self.keyed, tuple, segment.seq, segment.options.mss, *now);
         let mut entry = HalfOpen::of(segment, *tuple, iss, &self.keyed, *now);
         entry.ecn = ecn::is_asked(segment, config.ecn);
-        self.cookies_until = tick.plus(cookie::LIFE_MS);
+        config.cookies.sent(*tick);
         if entry.send_cookie(config, *tick, tx) {
             counters.segments_sent += 1;
             counters.syn_acks_sent += 1;
@@ -125,16 +124,13 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Whether a cookie may come back that this stack has sent.
-    pub(super) fn has_cookies_out(&mut self) -> bool {
-        if self.cookies_until.is_due(self.shared.tick) {
-            self.cookies_until = Tick::NEVER;
-        }
-        self.cookies_until != Tick::NEVER
+    /// Whether a cookie may come back that a worker of the device has sent.
+    pub(super) fn has_cookies_out(&self) -> bool {
+        self.shared.config.cookies.is_any(self.shared.tick)
     }
 
     /// Whether cookies are outstanding, and a segment without a connection could carry one.
-    fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
+    fn may_bear_cookie(&self, segment: &Segment<'_>) -> bool {
         // Also when no SYN is accepted any more: the peer believes that it is connected.
         self.has_cookies_out()
             && segment.flags.only_acknowledge()
@@ -180,7 +176,7 @@ impl<A: Application> Stack<A> {
 
     /// Whether a segment may belong to a connection whose cookie is still in flight, reordered or
     /// lost.
-    fn may_follow_cookie(&mut self, segment: &Segment<'_>) -> bool {
+    fn may_follow_cookie(&self, segment: &Segment<'_>) -> bool {
         !segment.is_empty()
             && self.may_bear_cookie(segment)
             && cookie::may_be(&self.keyed, &Tuple::of(segment), segment.ack - 1, self.shared.now)

@@ -1,4 +1,5 @@
-//! Passes a router's report that a packet was too big to the connection that sent it.
+//! Passes a router's report that a packet was too big to the connection that sent it, and a new MTU
+//! of the interface to all connections.
 
 use super::Stack;
 use crate::demux::Owner;
@@ -32,6 +33,19 @@ impl<A: Application> Stack<A> {
         self.shared.counters.icmp_too_big += 1;
         if !about.is_some_and(|(id, report)| self.lower_mss(id, &report)) {
             self.shared.drop(DropReason::Icmp);
+        }
+    }
+
+    /// Sets [`Config::mtu`](crate::Config), when the MTU of the interface has changed. Open
+    /// connections whose segments no longer fit lower their MSS, and retransmit what is in flight
+    /// in smaller segments. A larger MTU is for new connections.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.shared.config.mtu = mtu;
+        for id in 0..self.tcbs.len() as u32 {
+            let tcb = &mut self.tcbs[id as usize];
+            if path::fit_link(tcb, &mut self.shared) {
+                self.shared.make_ready(&mut tcb.hot, id);
+            }
         }
     }
 

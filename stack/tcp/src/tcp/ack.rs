@@ -33,6 +33,7 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
     let has_blocks = segment.options.sack_count > 0;
     if acked == 0 {
         let is_duplicate = segment.is_empty() && tcb.in_flight() > 0 && tcb.hot.snd.wnd == old_wnd;
+        cx.shared.counters.duplicate_acks_received += u64::from(is_duplicate);
         if is_duplicate || (has_blocks && tcb.hot.flags.has(ConnFlags::SACK)) {
             recovery::acknowledged(tcb, segment, is_duplicate, cx);
         }

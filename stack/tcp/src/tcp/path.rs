@@ -1,11 +1,11 @@
-//! Segments that are too big for the path: a router reports it (RFC 1191, RFC 8201), or they are
-//! lost without a report (RFC 4821 §7.7).
+//! Segments that are too big for the path: a router reports it (RFC 1191, RFC 8201), they are lost
+//! without a report (RFC 4821 §7.7), or the MTU of the interface was lowered.
 //!
 //! The data is retransmitted at once in smaller segments. This is no congestion, so the window
 //! stays. The MSS of a connection never grows again: the next connection tries, once the recorded
 //! path MTU has expired.
 
-use super::{ConnFlags, Shared, Tcb, recovery};
+use super::{ConnFlags, Shared, State, Tcb, recovery};
 use crate::path_mtu::{TooBig, floor};
 use crate::wire::{ip, ipv6, tcp};
 use simoom_io::send::Blob;
@@ -33,6 +33,22 @@ pub(crate) fn too_big<C, B: Blob>(
     is_out
 }
 
+/// Lowers the MSS if full segments no longer fit the interface. Returns whether it was lowered.
+pub(crate) fn fit_link<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> bool {
+    let to = shared.config.mtu;
+    // The MSS is not known before the peer's SYN.
+    if matches!(tcb.hot.state, State::SynSent | State::Closed) || to >= mtu(tcb) {
+        return false;
+    }
+    shared.counters.path_mtu_lowered += 1;
+    if tcb.in_flight() == 0 || tcb.hot.state == State::SynReceived {
+        tcb.hot.mss = to - overhead(tcb);
+    } else {
+        cut_to(tcb, to, shared);
+    }
+    true
+}
+
 /// The retransmission timer expired again: full segments may be too big for a link whose router
 /// sends no report, or whose reports are lost.
 pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
@@ -58,10 +74,15 @@ fn lower_mss<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) -> b
     }
     shared.counters.path_mtu_lowered += 1;
     shared.paths.lowered(tcb.hot.tuple.remote, to, shared.tick);
+    cut_to(tcb, to, shared);
+    true
+}
+
+/// Sets the MSS to fit packets of `to` bytes, and retransmits in such segments.
+fn cut_to<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) {
     tcb.hot.mss = to - overhead(tcb);
     tcb.cold.full_arrived = false;
     recovery::cut_smaller(tcb, shared);
-    true
 }
 
 /// The largest packet of a connection, in bytes.

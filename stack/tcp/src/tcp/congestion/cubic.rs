@@ -44,10 +44,14 @@ impl Controller for Cubic {
         };
     }
 
-    fn on_congestion(&mut self, _: Signal, path: &Path, window: &mut Window) {
+    fn on_congestion(&mut self, signal: Signal, path: &Path, window: &mut Window) {
         // A window that was not fully used says nothing about the path (§4.6).
         let used = window.cwnd.min(path.flight_size);
         window.ssthresh = self.lost(used, used, path.mss);
+        if signal == Signal::Timeout {
+            // §4.8: the next epoch begins with K = 0 and W_max = its first window.
+            self.w_max = 0.0;
+        }
     }
 }
 
@@ -192,6 +196,18 @@ mod tests {
         cubic.lost(100 * MSS, 100 * MSS, MSS);
         cubic.lost(80 * MSS, 80 * MSS, MSS);
         assert!((cubic.w_max - 68.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn rfc_9438_section_4_8_after_a_timeout_the_window_does_not_return_to_the_former_one() {
+        let path = Path { mss: MSS, flight_size: 1000 * MSS, ..Path::default() };
+        let mut window = Window { cwnd: 1000 * MSS, ssthresh: u32::MAX };
+        let mut cubic = Cubic::default();
+        cubic.on_congestion(Signal::Timeout, &path, &mut window);
+        assert_eq!(window.ssthresh, 700 * MSS);
+        // 0.4 * 5^3 is 50 segments more after five seconds; NewReno has 27.
+        let after = run(&mut cubic, window.ssthresh, 5, 100);
+        assert!((740 * MSS..760 * MSS).contains(&after), "{after}");
     }
 
     #[test]

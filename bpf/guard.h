@@ -1,0 +1,152 @@
+/* Guards the connections of the stack against resets by the kernel.
+ *
+ * The program runs at tc ingress, on frames that go to the kernel. Claimed segments come here
+ * although the XDP program is attached: in generic mode the kernel does not show it frames that tc
+ * has redirected or cloned, and a receive queue may have no socket. The kernel does not know their
+ * connection, and would reset it. The guard drops such segments. It passes segments of
+ * the kernel's own connections at a claimed port, and SYNs of clients that the XDP program does not
+ * see. No frame is changed. */
+#ifndef SIMOOM_GUARD_H
+#define SIMOOM_GUARD_H
+
+/* The claims, and those that were removed at the end of a drain: until the program is detached,
+ * segments of the last connections may come. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct address);
+	__type(value, struct claim);
+	__uint(max_entries, CLAIM_ADDRESSES);
+} guarded SEC(".maps");
+
+static __always_inline int guard_drop(void)
+{
+	count(COUNTER_GUARDED);
+	return TCX_DROP;
+}
+
+/* Whether the kernel has the connection of a segment, or has sent it a SYN cookie. */
+static __always_inline int kernel_knows(struct __sk_buff *skb, struct bpf_sock_tuple *ends, __u32 size, void *ip,
+					__u32 ip_len, struct tcp *tcp)
+{
+	struct bpf_sock *sock = bpf_skc_lookup_tcp(skb, ends, size, BPF_F_CURRENT_NETNS, 0);
+	int knows;
+
+	if (!sock)
+		return 0;
+	knows = sock->state != BPF_TCP_LISTEN || !bpf_tcp_check_syncookie(sock, ip, ip_len, tcp, sizeof(*tcp));
+	bpf_sk_release(sock);
+	return knows;
+}
+
+/* A new SYN. The kernel serves clients all of whose segments pass the XDP program by. If it also
+ * answered the duplicate of a SYN that was steered, the client would take one of two connections
+ * and lose it. The first SYN of an unknown source may be such a duplicate, and come first: it is
+ * dropped, and the client retransmits it. */
+static __always_inline int guard_syn(const struct claim *claim, const struct address *source)
+{
+	__u32 past = WAY_PAST, *way;
+
+	if (!(claim->flags & CLAIM_LEARNS))
+		return TCX_NEXT;
+	way = bpf_map_lookup_elem(&sources, source);
+	if (way)
+		return *way == WAY_PAST ? TCX_NEXT : guard_drop();
+	bpf_map_update_elem(&sources, source, &past, BPF_NOEXIST);
+	return guard_drop();
+}
+
+static __always_inline int guard_ipv4(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple ends = {};
+	struct address address = { { 0, 0, be32(0xffff), 0 } };
+	const struct claim *claim;
+	struct ipv4 ip;
+	struct tcp tcp;
+
+	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet), &ip, sizeof(ip)) || ip.protocol != PROTOCOL_TCP ||
+	    ip.version_ihl >> 4 != 4)
+		return TCX_NEXT;
+	address.words[3] = ip.destination;
+	claim = bpf_map_lookup_elem(&guarded, &address);
+	if (!claim)
+		return TCX_NEXT;
+	/* The kernel would reassemble the packet. */
+	if (ip.fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET))
+		return guard_drop();
+	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet) + (ip.version_ihl & 0x0f) * 4, &tcp, sizeof(tcp)) ||
+	    !has_port(claim, tcp.ports.destination))
+		return TCX_NEXT;
+	if (is_new_syn(&tcp)) {
+		address.words[3] = ip.source;
+		return guard_syn(claim, &address);
+	}
+	ends.ipv4.saddr = ip.source;
+	ends.ipv4.daddr = ip.destination;
+	ends.ipv4.sport = tcp.ports.source;
+	ends.ipv4.dport = tcp.ports.destination;
+	return kernel_knows(skb, &ends, sizeof(ends.ipv4), &ip, sizeof(ip), &tcp) ? TCX_NEXT : guard_drop();
+}
+
+static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struct claim *claim, struct ipv6 *ip,
+					      __u32 at)
+{
+	struct bpf_sock_tuple ends = {};
+	struct tcp tcp;
+
+	if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) || !has_port(claim, tcp.ports.destination))
+		return TCX_NEXT;
+	if (is_new_syn(&tcp))
+		return guard_syn(claim, &ip->source);
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		ends.ipv6.saddr[i] = ip->source.words[i];
+		ends.ipv6.daddr[i] = ip->destination.words[i];
+	}
+	ends.ipv6.sport = tcp.ports.source;
+	ends.ipv6.dport = tcp.ports.destination;
+	return kernel_knows(skb, &ends, sizeof(ends.ipv6), ip, sizeof(*ip), &tcp) ? TCX_NEXT : guard_drop();
+}
+
+static __always_inline int guard_ipv6(struct __sk_buff *skb)
+{
+	__u32 at = sizeof(struct ethernet) + sizeof(struct ipv6);
+	const struct claim *claim;
+	struct extension extension;
+	struct ipv6 ip;
+	__u8 protocol;
+
+	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet), &ip, sizeof(ip)))
+		return TCX_NEXT;
+	claim = bpf_map_lookup_elem(&guarded, &ip.destination);
+	if (!claim)
+		return TCX_NEXT;
+	protocol = ip.next_header;
+#pragma unroll
+	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
+		if (protocol == PROTOCOL_TCP)
+			return guard_ipv6_segment(skb, claim, &ip, at);
+		if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
+		    protocol != PROTOCOL_FRAGMENT && protocol != PROTOCOL_DESTINATION)
+			return TCX_NEXT;
+		if (bpf_skb_load_bytes(skb, at, &extension, sizeof(extension)))
+			return TCX_NEXT;
+		/* The same fragments as those that the XDP program drops. */
+		if (protocol == PROTOCOL_FRAGMENT && extension.fragment & IPV6_FRAGMENT)
+			return extension.next_header == PROTOCOL_TCP ? guard_drop() : TCX_NEXT;
+		at += protocol == PROTOCOL_FRAGMENT ? 8 : (extension.len + 1) * 8;
+		protocol = extension.next_header;
+	}
+	return TCX_NEXT;
+}
+
+SEC("classifier")
+int guard(struct __sk_buff *skb)
+{
+	if (skb->protocol == ETHERTYPE_IPV4)
+		return guard_ipv4(skb);
+	if (skb->protocol == ETHERTYPE_IPV6)
+		return guard_ipv6(skb);
+	return TCX_NEXT;
+}
+
+#endif

@@ -1,0 +1,131 @@
+//! Claimed segments that tc has redirected: in generic mode the XDP program does not see them. The
+//! guard at tc ingress keeps them from the kernel, which would reset their connections.
+
+use crate::PATIENCE;
+use crate::client::Client;
+use crate::common::{Network, need_program};
+use crate::site::{PORT, Plan, Site, Transport, at};
+use simoom::netns::{self, Namespace};
+use std::net::{IpAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+/// Downloads in turn, each on a connection of its own.
+const DOWNLOADS: u64 = 20;
+
+/// The segments that leave the client and are mirrored or redirected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Segments {
+    All,
+    /// Without SYNs.
+    Established,
+}
+
+fn tc(namespace: &Namespace, arguments: &str) {
+    let words = arguments.split_whitespace();
+    let run = || Command::new("tc").args(words).stdin(Stdio::null()).output().unwrap();
+    let output = namespace.run(run);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tc {arguments}: {complaint}");
+}
+
+/// Joins the namespaces by a second veth pair, `d0` and `e0`. tc redirects what comes in on `e0`
+/// to `s0`, and does `action` ("mirror" or "redirect") to `d0` with the client's segments.
+fn detour(network: &Network, segments: Segments, action: &str) {
+    netns::veth(&network.server, "e0", &network.client, "d0", 1).unwrap();
+    let own = network.server.run(|| netns::interface("s0")).unwrap().mac;
+    let own = own.map(|byte| format!("{byte:02x}")).join(":");
+    let link = ["link", "set", "e0", "address", &own];
+    let set = network.server.run(|| Command::new("ip").args(link).status()).unwrap();
+    assert!(set.success());
+    network.server.run(|| netns::set_up("e0")).unwrap();
+    network.client.run(|| netns::set_up("d0")).unwrap();
+    tc(&network.server, "qdisc add dev e0 clsact");
+    tc(&network.client, "qdisc add dev c0 clsact");
+    // The offsets are from the IP header, which has no options.
+    for (family, next, header) in [("ip", 9, 20), ("ipv6", 6, 40)] {
+        tc(
+            &network.server,
+            &format!(
+                "filter add dev e0 ingress protocol {family} prio {header} u32 match u32 0 0 \
+                 action mirred ingress redirect dev s0"
+            ),
+        );
+        let flags = match segments {
+            Segments::All => String::new(),
+            Segments::Established => format!("match u8 0x10 0x12 at {}", header + 13),
+        };
+        tc(
+            &network.client,
+            &format!(
+                "filter add dev c0 egress protocol {family} prio {header} u32 \
+                 match u8 6 0xff at {next} match u16 {PORT} 0xffff at {} {flags} \
+                 action mirred egress {action} dev d0",
+                header + 2
+            ),
+        );
+    }
+}
+
+fn start(segments: Segments, action: &str) -> Option<Site> {
+    if !["tc", "ip"].into_iter().all(need_program) {
+        return None;
+    }
+    let plan = Plan::new(Transport::Xdp);
+    let network = plan.network()?;
+    detour(&network, segments, action);
+    Some(plan.start_in(network))
+}
+
+/// Resets that the kernel of the server's namespace has sent.
+fn kernel_resets(network: &Network) -> u64 {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let text = network.server.run(read);
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let at = names.split(' ').position(|name| name == "OutRsts").unwrap();
+    values.split(' ').nth(at).unwrap().parse().unwrap()
+}
+
+fn downloads(site: &Site, address: IpAddr) {
+    let body = site.content("/64k");
+    for _ in 0..DOWNLOADS {
+        let connect = || TcpStream::connect_timeout(&at(address), PATIENCE);
+        let stream = site.network.client.run(connect);
+        Client::new(stream.unwrap()).expect("/64k", &body);
+    }
+}
+
+#[test]
+fn the_kernel_resets_no_connection_whose_segments_tc_duplicates() {
+    duplicates(Segments::Established);
+}
+
+#[test]
+fn the_kernel_answers_no_duplicate_of_a_syn() {
+    duplicates(Segments::All);
+}
+
+fn duplicates(segments: Segments) {
+    let Some(site) = start(segments, "mirror") else { return };
+    for address in [site.network.address(1), site.network.address_v6(1)] {
+        let before = site.counter("steer_guard_dropped");
+        downloads(&site, address);
+        // Each download has at least a handshake's acknowledgement and a request.
+        site.wait_for("steer_guard_dropped", before + 2 * DOWNLOADS);
+        assert_eq!(kernel_resets(&site.network), 0, "{address}");
+    }
+}
+
+/// The first SYN of each of its addresses is dropped, in case that it is a duplicate.
+#[test]
+fn a_client_whose_segments_tc_redirects_is_the_kernels() {
+    let Some(site) = start(Segments::All, "redirect") else { return };
+    for address in [site.network.address(1), site.network.address_v6(1)] {
+        downloads(&site, address);
+    }
+    assert_eq!(kernel_resets(&site.network), 0);
+    site.wait_for("steer_guard_dropped", 2);
+    assert_eq!(site.counter("steer_guard_dropped"), 2);
+    site.wait_for_counter("connections_accepted");
+    site.wait_for("connections_accepted", 2 * DOWNLOADS);
+}

@@ -1,0 +1,121 @@
+//! Files that are read from disk for each request.
+
+use crate::client::get;
+use crate::common::need_program;
+use crate::over_all;
+use crate::site::{LARGE, Plan, Site, Transport};
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+
+over_all!(
+    a_file_on_disk_comes_whole,
+    slow_readers_of_a_file_on_disk_leave_others_alone,
+    curl_resumes_a_file_on_disk,
+    a_file_that_is_replaced_while_it_is_sent_comes_whole,
+    a_file_that_is_truncated_while_it_is_sent_is_cut_off,
+);
+
+/// A server that reads [`LARGE`] from disk.
+fn start(transport: Transport) -> Option<Site> {
+    let flags = "--large-file-size 1M --file-buffers 1M --file-threads 2 --drain-timeout 1s";
+    let site = Plan::new(transport).with(flags).start()?;
+    site.wait_for("content_files_on_disk", 1);
+    Some(site)
+}
+
+fn a_file_on_disk_comes_whole(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    let mut client = site.connect();
+    let (small, large) = (site.content("/12"), site.content(LARGE));
+    client.send([get(LARGE), get("/12"), get(LARGE)].concat());
+    client.answer().is(200, &large);
+    client.answer().is(200, &small);
+    client.answer().is(200, &large);
+    client.send(format!("GET {LARGE} HTTP/1.1\r\nHost: a\r\nRange: bytes=-1000000\r\n\r\n"));
+    client.answer().is(206, &large[large.len() - 1_000_000..]);
+    let mut old = site.connect();
+    old.send(format!("GET {LARGE} HTTP/1.0\r\n\r\n"));
+    old.answer().is(200, &large);
+    old.expect_end();
+    let mut half_closed = site.connect();
+    half_closed.request(LARGE);
+    half_closed.finish_sending();
+    half_closed.answer().is(200, &large);
+    half_closed.expect_end();
+    site.wait_for("http_file_bytes", 4 * large.len() as u64 + 1_000_000);
+    // A server that drains finishes what it has begun.
+    let mut last = site.connect();
+    last.request(LARGE);
+    last.head();
+    site.process.signal(rustix::process::Signal::TERM);
+    assert!(last.take(large.len()) == large);
+}
+
+fn slow_readers_of_a_file_on_disk_leave_others_alone(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    let large = site.content(LARGE);
+    let mut slow: Vec<_> = (0..40).map(|_| site.connect()).collect();
+    for client in &mut slow {
+        client.request(LARGE);
+        client.head();
+    }
+    site.serves_others();
+    site.connect().expect(LARGE, &large);
+    for (number, mut client) in slow.into_iter().enumerate() {
+        match number % 2 {
+            0 => assert!(client.take(large.len()) == large, "client {number}"),
+            _ => client.reset(),
+        }
+    }
+    site.connect().expect(LARGE, &large);
+    assert_eq!(site.counter("http_file_refusals"), 0);
+}
+
+fn curl_resumes_a_file_on_disk(transport: Transport) {
+    if !need_program("curl") {
+        return;
+    }
+    let Some(site) = start(transport) else { return };
+    let to = tempfile::NamedTempFile::new().unwrap();
+    let path = to.path().to_str().unwrap();
+    let url = format!("http://{}{LARGE}", site.address());
+    let large = site.content(LARGE);
+    for len in [1, 300_000, 5_000_000, large.len() - 1] {
+        fs::write(path, &large[..len]).unwrap();
+        site.run_client("curl", &["-sSf", "--max-time", "60", "-C", "-", "-o", path, &url]);
+        assert!(fs::read(path).unwrap() == large, "resumed at {len}");
+    }
+}
+
+fn a_file_that_is_replaced_while_it_is_sent_comes_whole(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    let old = site.content(LARGE);
+    let mut client = site.connect();
+    client.request(LARGE);
+    client.head();
+    let path = site.root().join(&LARGE[1..]);
+    let new = vec![b'n'; 2_000_000];
+    fs::write(path.with_extension("new"), &new).unwrap();
+    fs::rename(path.with_extension("new"), &path).unwrap();
+    site.wait_for("content_reloads", 1);
+    assert!(client.take(old.len()) == old);
+    client.expect(LARGE, &new);
+    assert_eq!(site.counter("http_file_failures"), 0);
+}
+
+fn a_file_that_is_truncated_while_it_is_sent_is_cut_off(transport: Transport) {
+    let Some(mut site) = start(transport) else { return };
+    let old = site.content(LARGE);
+    let mut client = site.connect();
+    client.request(LARGE);
+    client.head();
+    let file = OpenOptions::new().write(true).open(site.root().join(&LARGE[1..])).unwrap();
+    file.set_len(2_000_000).unwrap();
+    let mut taken = Vec::new();
+    // The reset may be an error, and it may drop bytes that were received.
+    let _ = client.stream.read_to_end(&mut taken);
+    assert!(taken.len() < old.len(), "{} bytes", taken.len());
+    site.wait_for("http_file_failures", 1);
+    site.wait_for_log("a file cannot be read for its answer");
+    site.serves_others();
+}
