@@ -14,7 +14,6 @@ use simoom::netns::{self, Namespace};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 const CONFIGURATION: &str = include_str!("nutcracker.yml");
 /// The page of the guide that shows the configurations tested here.

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::common::wait_until;
 use crate::site::{Plan, Site, Transport, at};
-use crate::{PATIENCE, client, over_all};
+use crate::{TEST_TIMEOUT, client, over_all};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
@@ -30,13 +30,15 @@ fn the_answers_of_the_drain_are_logged(transport: Transport) {
     }
     site.wait_for("http_requests", 50);
     site.process.signal(Signal::TERM);
-    wait_until("it drains", PATIENCE, || site.admin("/readyz").ends_with("not ready: draining\n"));
+    wait_until("it drains", TEST_TIMEOUT, || {
+        site.admin("/readyz").ends_with("not ready: draining\n")
+    });
     for client in &mut clients {
         client.send("x");
         assert_eq!(client.answer().status, 200);
     }
     drop(clients);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(0));
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(0));
     let text = fs::read_to_string(&log).unwrap();
     assert_eq!(text.matches("\"GET /12 HTTP/1.1\" 200 ").count(), 50, "{text}");
 }
@@ -68,12 +70,14 @@ fn a_reader_that_stops_delays_no_reopening(transport: Transport) {
         assert_eq!(client.answer().status, 200);
     }
     // It has space for a fifth of them.
-    wait_until("the FIFO has lines", PATIENCE, || rustix::io::ioctl_fionread(&reader).unwrap() > 0);
+    wait_until("the FIFO has lines", TEST_TIMEOUT, || {
+        rustix::io::ioctl_fionread(&reader).unwrap() > 0
+    });
     fs::rename(&log, log.with_extension("old")).unwrap();
     site.process.signal(Signal::USR1);
     site.wait_for_log("opened the access log again");
     client.expect("/4k", &site.content("/4k"));
-    wait_until("the new file has the line", PATIENCE, || {
+    wait_until("the new file has the line", TEST_TIMEOUT, || {
         fs::read_to_string(&log).is_ok_and(|text| text.contains("\"GET /4k HTTP/1.1\" 200 "))
     });
     let text = fs::read_to_string(&log).unwrap();
@@ -95,7 +99,7 @@ fn each_proxy_adds_a_field_and_the_last_one_names_the_client(transport: Transpor
         ));
         assert_eq!(client.answer().status, 200);
     }
-    wait_until("both lines are written", PATIENCE, || {
+    wait_until("both lines are written", TEST_TIMEOUT, || {
         fs::read_to_string(&log).unwrap().lines().count() == 2
     });
     let text = fs::read_to_string(&log).unwrap();
