@@ -24,8 +24,8 @@ over_all!(a_stop_answers_every_request_that_was_sent);
 /// seen.
 const THINKING_MS: [u64; 4] = [0, 1, 5, 20];
 
-/// A server that stops keeps idle connections for 500 ms. On a busy machine a client may take longer
-/// to its request, whatever it wants.
+/// A server that stops keeps idle connections for 500 ms. On a busy machine a client may take
+/// longer to its request, whatever it wants.
 const PROMPT: Duration = Duration::from_millis(400);
 
 /// What became of requests.
