@@ -14,6 +14,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use common::zipf::{Random, Zipf};
 use common::{Process, memcached, need_program};
 use simoom::store::{NewItem, Settings, Store};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -292,44 +293,19 @@ impl Cache for WTinyLfu {
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-/// Requests for `keys` keys, the n-th in proportion to n^-alpha.
+/// `count` requests for `keys` keys, the n-th in proportion to n^-alpha.
 fn zipf(alpha: f64, keys: u64, count: usize, seed: u64) -> Vec<u64> {
-    let mut sum = 0.0;
-    let sums: Vec<f64> = (1..=keys)
-        .map(|n| {
-            sum += (n as f64).powf(-alpha);
-            sum
-        })
-        .collect();
-    let mut random = Random(seed);
-    let unit = |random: &mut Random| (random.next() >> 11) as f64 / (1u64 << 53) as f64;
-    (0..count)
-        .map(|_| {
-            let at = unit(&mut random) * sum;
-            sums.partition_point(|sum| *sum <= at) as u64
-        })
-        .collect()
+    let (zipf, mut random) = (Zipf::new(alpha, keys as usize), Random::new(seed));
+    (0..count).map(|_| zipf.draw(&mut random) as u64).collect()
 }
 
 /// Values of 10 to 10,000 bytes; each key always has the same.
 fn mixed(key: u64) -> u64 {
-    let mut random = Random(key);
-    match random.next() % 100 {
-        0..60 => 10 + random.next() % 190,
-        60..90 => 200 + random.next() % 1800,
-        _ => 2000 + random.next() % 8000,
+    let mut random = Random::new(key);
+    match random.below(100) {
+        0..60 => 10 + random.below(190),
+        60..90 => 200 + random.below(1800),
+        _ => 2000 + random.below(8000),
     }
 }
 

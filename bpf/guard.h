@@ -3,8 +3,9 @@
  * The program runs at tc ingress, on frames that go to the kernel. Claimed segments come here
  * although the XDP program is attached: in generic mode the kernel does not show it frames that tc
  * has redirected or cloned, and a receive queue may have no socket. The kernel does not know their
- * connection, and would reset it. The guard drops such segments. It passes new SYNs, and segments
- * of the kernel's own connections at a claimed port. No frame is changed. */
+ * connection, and would reset it. The guard drops such segments. It passes segments of
+ * the kernel's own connections at a claimed port, and SYNs of clients that the XDP program does not
+ * see. No frame is changed. */
 #ifndef SIMOOM_GUARD_H
 #define SIMOOM_GUARD_H
 
@@ -16,18 +17,6 @@ struct {
 	__type(value, struct claim);
 	__uint(max_entries, CLAIM_ADDRESSES);
 } guarded SEC(".maps");
-
-/* RFC 9293 section 3.1 */
-struct tcp {
-	struct tcp_ports ports;
-	__be32 seq, ack;
-	__u8 offset, flags;
-	__be16 window, checksum, urgent;
-};
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
 
 static __always_inline int guard_drop(void)
 {
@@ -49,10 +38,21 @@ static __always_inline int kernel_knows(struct __sk_buff *skb, struct bpf_sock_t
 	return knows;
 }
 
-/* Whether the kernel must see a segment to a claimed port without its own connection. */
-static __always_inline int is_new_syn(const struct tcp *tcp)
+/* A new SYN. The kernel serves clients all of whose segments pass the XDP program by. If it also
+ * answered the duplicate of a SYN that was steered, the client would take one of two connections
+ * and lose it. The first SYN of an unknown source may be such a duplicate, and come first: it is
+ * dropped, and the client retransmits it. */
+static __always_inline int guard_syn(const struct claim *claim, const struct address *source)
 {
-	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+	__u32 past = WAY_PAST, *way;
+
+	if (!(claim->flags & CLAIM_LEARNS))
+		return TCX_NEXT;
+	way = bpf_map_lookup_elem(&sources, source);
+	if (way)
+		return *way == WAY_PAST ? TCX_NEXT : guard_drop();
+	bpf_map_update_elem(&sources, source, &past, BPF_NOEXIST);
+	return guard_drop();
 }
 
 static __always_inline int guard_ipv4(struct __sk_buff *skb)
@@ -74,8 +74,12 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	if (ip.fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET))
 		return guard_drop();
 	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet) + (ip.version_ihl & 0x0f) * 4, &tcp, sizeof(tcp)) ||
-	    !has_port(claim, tcp.ports.destination) || is_new_syn(&tcp))
+	    !has_port(claim, tcp.ports.destination))
 		return TCX_NEXT;
+	if (is_new_syn(&tcp)) {
+		address.words[3] = ip.source;
+		return guard_syn(claim, &address);
+	}
 	ends.ipv4.saddr = ip.source;
 	ends.ipv4.daddr = ip.destination;
 	ends.ipv4.sport = tcp.ports.source;
@@ -89,9 +93,10 @@ static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struc
 	struct bpf_sock_tuple ends = {};
 	struct tcp tcp;
 
-	if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) || !has_port(claim, tcp.ports.destination) ||
-	    is_new_syn(&tcp))
+	if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) || !has_port(claim, tcp.ports.destination))
 		return TCX_NEXT;
+	if (is_new_syn(&tcp))
+		return guard_syn(claim, &ip->source);
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		ends.ipv6.saddr[i] = ip->source.words[i];

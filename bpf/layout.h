@@ -15,6 +15,11 @@ struct address {
 /* A dedicated address: all TCP ports, ICMP, ARP and neighbour discovery for it are claimed. The
  * kernel does not have it. */
 #define CLAIM_DEDICATED 1
+/* The guard is attached, and frames may pass the XDP program by: it learns which sources send SYNs
+ * that it sees. */
+#define CLAIM_LEARNS 2
+/* Sources of SYNs that are remembered. */
+#define SOURCES 8192
 /* Addresses that can be claimed. */
 #define CLAIM_ADDRESSES 256
 

@@ -28,6 +28,21 @@ struct {
 	__uint(max_entries, COUNTERS);
 } counters SEC(".maps");
 
+/* How SYNs from an address come. The least recently used address is forgotten. */
+enum way {
+	/* Past the XDP program: the kernel gets them. */
+	WAY_PAST = 1,
+	/* The XDP program steers them. What else comes to the kernel are duplicates. */
+	WAY_STEERED,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct address);
+	__type(value, __u32);
+	__uint(max_entries, SOURCES);
+} sources SEC(".maps");
+
 /* Set by the first frame after the loader has cleared it: whether the driver shows frames to the
  * program. */
 struct {
@@ -106,6 +121,18 @@ struct extension {
 struct tcp_ports {
 	__be16 source, destination;
 };
+
+/* RFC 9293 section 3.1 */
+struct tcp {
+	struct tcp_ports ports;
+	__be32 seq, ack;
+	__u8 offset, flags;
+	__be16 window, checksum, urgent;
+};
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
 
 /* RFC 792, RFC 1191 §4: fragmentation needed and DF set. */
 struct icmp {
@@ -248,6 +275,26 @@ static __always_inline int is_to_group(struct xdp_md *ctx)
 	return (void *)(ethernet + 1) > (void *)(unsigned long)ctx->data_end || ethernet->destination[0] & 1;
 }
 
+static __always_inline int is_new_syn(const struct tcp *tcp)
+{
+	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
+/* Whether the guard must know the source of a steered segment. */
+static __always_inline int is_learned(const struct claim *claim, int action, const struct tcp *tcp, void *end)
+{
+	return claim->flags & CLAIM_LEARNS && action == XDP_REDIRECT && (void *)(tcp + 1) <= end && is_new_syn(tcp);
+}
+
+static __always_inline void learn(const struct address *source)
+{
+	__u32 *way = bpf_map_lookup_elem(&sources, source);
+	__u32 steered = WAY_STEERED;
+
+	if (!way || *way != steered)
+		bpf_map_update_elem(&sources, source, &steered, BPF_ANY);
+}
+
 /* Steers a segment to an address with claims. `from_host`: a host can have the source address.
  * Segments to unclaimed ports go to the kernel. */
 static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *claim, const struct tcp_ports *tcp,
@@ -361,7 +408,16 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 
 	if (ip->protocol == PROTOCOL_ICMP)
 		return from_host ? to_socket(ctx) : drop_martian();
-	return steer_tcp(ctx, claim, (void *)ip + header_len, from_host, end);
+
+	void *tcp = (void *)ip + header_len;
+	int action = steer_tcp(ctx, claim, tcp, from_host, end);
+
+	if (unlikely(is_learned(claim, action, tcp, end))) {
+		struct address source = { { 0, 0, be32(0xffff), ip->source } };
+
+		learn(&source);
+	}
+	return action;
 }
 
 static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *ip, const struct icmpv6 *icmp,
@@ -429,8 +485,17 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 			const struct claim *claim = claim_of(&ip->destination);
 
 			int are_hosts = is_host_ipv6(&ip->source) && !is_mapped(&ip->destination);
+			int action = XDP_PASS;
 
-			return claim ? steer_tcp(ctx, claim, (void *)extension, are_hosts, end) : XDP_PASS;
+			if (claim) {
+				action = steer_tcp(ctx, claim, (void *)extension, are_hosts, end);
+				if (unlikely(is_learned(claim, action, (void *)extension, end))) {
+					struct address source = ip->source;
+
+					learn(&source);
+				}
+			}
+			return action;
 		}
 		if (protocol == PROTOCOL_ICMPV6)
 			return steer_icmpv6(ctx, ip, (void *)extension, end);

@@ -85,6 +85,18 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
 }
 
 #[test]
+fn an_access_log_that_no_process_reads_is_an_error_and_no_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let output = run(["serve", "--http", "127.0.0.1:0", "--access-log", fifo.to_str().unwrap()]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let path = fifo.display();
+    assert!(text.contains(&format!("--access-log {path}: a FIFO that no process reads")), "{text}");
+}
+
+#[test]
 fn a_failure_exits_with_1() {
     let output = run(["probe", "nosuchif0"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -255,7 +267,7 @@ fn toml_value(flag: &clap::Arg) -> String {
         "address-probe" => "\"300ms\"".into(),
         "item-size-max" => "\"1M\"".into(),
         "busy-poll" => "true".into(),
-        "tcp-keepalive" => "\"5m\"".into(),
+        name if name.ends_with("tcp-keepalive") => "\"5m\"".into(),
         name if name == "address-probe" || name.ends_with("-timeout") => "\"5s\"".into(),
         name => {
             let values = flag.get_possible_values();

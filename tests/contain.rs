@@ -7,7 +7,7 @@ mod common;
 #[path = "contain/saboteur.rs"]
 mod saboteur;
 
-use bed::{Bed, Datagrams, PATIENCE, Service, Transport};
+use bed::{Bed, Datagrams, Service, TEST_TIMEOUT, Transport};
 use saboteur::{AFTER, BEFORE, Call, Plot, TWICE};
 use simoom::app::Blob;
 use simoom::handler::Handler;
@@ -210,7 +210,7 @@ fn panics_in_memcached_end_their_connections_only(transport: Transport) {
 
 /// Some value is on its way, this one or another's; either way the magic word ends it.
 fn wait_for_reservation(bed: &Bed) {
-    common::wait_until("a reservation", PATIENCE, || bed.store.statistics().reserved_bytes > 0);
+    common::wait_until("a reservation", TEST_TIMEOUT, || bed.store.statistics().reserved_bytes > 0);
 }
 
 fn a_panic_of_calls_without_a_connection_ends_nothing(transport: Transport) {
@@ -224,7 +224,7 @@ fn a_panic_of_calls_without_a_connection_ends_nothing(transport: Transport) {
     [Call::Publish, Call::Clock, Call::Expected]
         .into_iter()
         .for_each(|call| bed.plot.next(call, 1));
-    common::wait_until("a panic of each", PATIENCE, || {
+    common::wait_until("a panic of each", TEST_TIMEOUT, || {
         // Over AF_XDP only packets of one burst are prefetched; kernel sockets prefetch nothing.
         ask_all();
         bed.plot.injected() >= if transport == Transport::Xdp { 3 } else { 2 }
@@ -255,7 +255,7 @@ fn a_panic_that_leaves_state_in_doubt_ends_the_worker(transport: Transport) {
 fn panics_in_memcached_over_udp_cost_their_datagrams_only() {
     let bed = Datagrams::new();
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let ask = |number: u16, text: &[u8]| {
         let [high, low] = number.to_be_bytes();
         socket.send_to(&[&[high, low, 0, 0, 0, 1, 0, 0], text].concat(), bed.at).unwrap();

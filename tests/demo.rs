@@ -3,13 +3,11 @@
 
 mod common;
 
+use common::TEST_TIMEOUT;
 use common::{Process, need_root, run, run_as_nobody, simoom};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader};
 use std::process::{Output, Stdio};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn stdout(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -99,7 +97,7 @@ fn an_interrupt_ends_it_and_leaves_nothing() {
         let mut lines = BufReader::new(process.child().stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().starts_with("Serving ")), "it never served");
         process.signal(signal);
-        assert_eq!(process.wait(PATIENCE).code(), Some(code));
+        assert_eq!(process.wait(TEST_TIMEOUT).code(), Some(code));
         assert_eq!(process.stderr().trim(), "interrupted; nothing is left behind");
         assert!(
             !lines.any(|line| line.unwrap().contains("requests/s")),

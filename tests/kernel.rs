@@ -88,7 +88,7 @@ over_both! {
 }
 
 fn settings() -> Settings {
-    Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(64) }
+    Settings { linger_timeout: service::TEST_TIMEOUT, ..Settings::for_connections(64) }
 }
 
 /// Services with plenty of blocks for kept input, with few, and with none left: another client's
@@ -664,7 +664,7 @@ fn draining_finishes_what_is_under_way_and_nothing_more(poller: Poller) {
     waiting.send("later 300\n");
     let mut queued = TcpStream::connect(service.address).map(Client::new).unwrap();
     queued.send("close\n");
-    service.drain(service::PATIENCE);
+    service.drain(service::TEST_TIMEOUT);
     idle.expect_end();
     queued.expect("bye\n");
     queued.expect_end();
@@ -692,12 +692,12 @@ fn draining_answers_whoever_has_connected(poller: Poller) {
         clients.extend((0..CLIENTS).map(|_| Client::new(TcpStream::connect(address).unwrap())));
         clients.iter_mut().for_each(|client| client.send("echo one\n"));
         command_sender.iter().for_each(|command_sender| {
-            command_sender.send(simoom::control::Command::Drain(service::PATIENCE));
+            command_sender.send(simoom::control::Command::Drain(service::TEST_TIMEOUT));
         });
     };
     let at = "127.0.0.1:0".parse().unwrap();
     let settings =
-        Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(CLIENTS) };
+        Settings { linger_timeout: service::TEST_TIMEOUT, ..Settings::for_connections(CLIENTS) };
     let mut service = Service::start_after(poller, &settings, 1, at, connect);
     for mut client in clients {
         client.expect("one\n");
@@ -709,12 +709,12 @@ fn draining_answers_whoever_has_connected(poller: Poller) {
 
 /// Also one whose first request has not come.
 fn draining_gives_idle_connections_time_for_one_more_request(poller: Poller) {
-    let settings = Settings { drain_idle: service::PATIENCE, ..settings() };
+    let settings = Settings { drain_idle: service::TEST_TIMEOUT, ..settings() };
     let mut service = Service::start(poller, &settings);
     let (mut fresh, mut idle) = (service.connect(), service.connect());
     idle.ask("before");
     service.wait_for("connections_accepted", 2);
-    service.drain(2 * service::PATIENCE);
+    service.drain(2 * service::TEST_TIMEOUT);
     service.wait_for("application_draining", 1);
     for client in [&mut fresh, &mut idle] {
         client.ask("in the drain");
@@ -727,15 +727,15 @@ fn draining_gives_idle_connections_time_for_one_more_request(poller: Poller) {
 
 /// Whether they were told to close before the drain or in it.
 fn draining_does_not_wait_for_answered_clients_that_stay(poller: Poller) {
-    let linger_timeout = 2 * service::PATIENCE;
-    let settings = Settings { drain_idle: service::PATIENCE, linger_timeout, ..settings() };
+    let linger_timeout = 2 * service::TEST_TIMEOUT;
+    let settings = Settings { drain_idle: service::TEST_TIMEOUT, linger_timeout, ..settings() };
     let mut service = Service::start(poller, &settings);
     let (mut early, mut late) = (service.connect(), service.connect());
     early.send("close\n");
     early.expect("bye\n");
     early.expect_end();
     late.ask("before");
-    service.drain(2 * service::PATIENCE);
+    service.drain(2 * service::TEST_TIMEOUT);
     service.wait_for("application_draining", 1);
     late.ask("in the drain");
     late.expect_end();
@@ -744,7 +744,7 @@ fn draining_does_not_wait_for_answered_clients_that_stay(poller: Poller) {
 }
 
 fn draining_waits_for_answers_on_their_way(poller: Poller) {
-    let settings = Settings { linger_timeout: 2 * service::PATIENCE, ..settings() };
+    let settings = Settings { linger_timeout: 2 * service::TEST_TIMEOUT, ..settings() };
     let mut service = Service::start(poller, &settings);
     let (mut slow, mut quick) = (service.connect_narrow(), service.connect());
     slow.send("stream 2\nclose\n");
@@ -754,7 +754,7 @@ fn draining_waits_for_answers_on_their_way(poller: Poller) {
     quick.send("close\n");
     quick.expect("bye\n");
     quick.expect_end();
-    service.drain(2 * service::PATIENCE);
+    service.drain(2 * service::TEST_TIMEOUT);
     service.wait_until("the end of the other", |service| service.count("closed_timed_out") > 0);
     assert_eq!((service.count("closed_timed_out"), service.count("connections_open")), (1, 1));
     slow.expect_pieces(2);

@@ -28,7 +28,7 @@ mod stats;
 mod udp;
 
 use beside::Beside;
-use requests::Random;
+use simoom_io::testing::Random;
 
 /// A request that this version of memcached takes for what Simoom does.
 fn next(random: &mut Random, version: &str) -> Vec<u8> {

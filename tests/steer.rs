@@ -6,6 +6,7 @@ mod common;
 mod veth;
 
 use af_xdp::{Program, Verdict, features};
+use common::TEST_TIMEOUT;
 use common::{skip, wait_until};
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket};
@@ -21,9 +22,6 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const SHARED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const DEDICATED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -628,7 +626,7 @@ fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
             simoom::netns::set_address("lo", address, prefix).unwrap();
             let mut both = None;
             // An IPv6 address can be bound a moment before there is a route to it.
-            wait_until("the address can be used", PATIENCE, || {
+            wait_until("the address can be used", TEST_TIMEOUT, || {
                 both = TcpListener::bind((address, HTTP))
                     .and_then(|listener| Ok((listener, TcpStream::connect((address, HTTP))?)))
                     .ok();

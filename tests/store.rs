@@ -10,8 +10,16 @@
 //! in which it expires. Both caches thus hold each item equally long, and only eviction tells them
 //! apart.
 
-mod common;
+#![allow(clippy::print_stdout, reason = "rows, seeds and the table are what tests are run for")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+#[path = "store/client.rs"]
+mod client;
+mod common;
+#[path = "store/measured.rs"]
+mod measured;
+
+use common::zipf::{Random, Zipf};
 use common::{Process, memcached, need_program};
 use simoom::store::{Commit, NewItem, Settings, Store};
 use std::collections::BTreeMap;
@@ -32,42 +40,6 @@ const START: u32 = 1_700_000_000;
 fn requests() -> usize {
     let given = std::env::var("SIMOOM_HIT_RATIO_REQUESTS").ok();
     given.map_or(600_000, |text| text.parse().expect("SIMOOM_HIT_RATIO_REQUESTS is a number"))
-}
-
-/// A generator of numbers below 2^53 that are as good as random (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) >> 11
-    }
-
-    fn unit(&mut self) -> f64 {
-        self.next() as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// Draws keys of which the n-th is asked for in proportion to n^-alpha.
-struct Zipf(Vec<f64>);
-
-impl Zipf {
-    fn new(alpha: f64) -> Zipf {
-        let mut sum = 0.0;
-        let sums = (1..=KEYS).map(|n| {
-            sum += (n as f64).powf(-alpha);
-            sum
-        });
-        Zipf(sums.collect())
-    }
-
-    fn draw(&self, random: &mut Random) -> usize {
-        let at = random.unit() * self.0[KEYS - 1];
-        self.0.partition_point(|sum| *sum <= at)
-    }
 }
 
 /// What is asked for, besides how skewed that is.
@@ -105,8 +77,8 @@ struct Key {
 
 impl Key {
     fn new(stream: &Stream, n: usize) -> Key {
-        let mut random = Random(n as u64);
-        let mut left = random.next() % 100;
+        let mut random = Random::new(n as u64);
+        let mut left = random.below(100);
         let size = stream.sizes.iter().find(|(percent, ..)| match left.checked_sub(*percent) {
             Some(rest) => {
                 left = rest;
@@ -115,8 +87,8 @@ impl Key {
             None => true,
         });
         let (_, low, high) = size.expect("the parts are a hundred");
-        let value_bytes = (low + random.next() % (high - low)) as usize;
-        let ttl = stream.ttls[(random.next() % 10) as usize];
+        let value_bytes = (low + random.below(high - low)) as usize;
+        let ttl = stream.ttls[(random.below(10)) as usize];
         Key { number: n, name: format!("key:{n:08}"), value_bytes, ttl }
     }
 }
@@ -277,8 +249,8 @@ fn compare(
     simoom: &mut Simoom,
     memcached: &mut Memcached,
 ) -> Row {
-    let zipf = Zipf::new(alpha);
-    let mut random = Random(seed);
+    let zipf = Zipf::new(alpha, KEYS);
+    let mut random = Random::new(seed);
     let rounds = requests() / ROUND;
     let mut hits: Vec<[f64; 2]> = Vec::new();
     for round in 0..rounds {
@@ -329,9 +301,6 @@ fn the_hit_ratio_is_at_least_that_of_memcached_at_equal_memory() {
             }
         }
     }
-    #[allow(clippy::print_stdout, reason = "the table is what this test is run for")]
-    {
-        println!("{}", table.join("\n"));
-    }
+    println!("{}", table.join("\n"));
     assert!(worse.is_empty(), "memcached is better at {worse:?}:\n{}", table.join("\n"));
 }

@@ -43,16 +43,9 @@ pub fn start_simoom(network: &Network, root: &Path, flags: &str) -> Process {
     process
 }
 
-/// Bytes that do not repeat (xorshift).
+/// Bytes that do not repeat.
 pub fn content(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..len).map(|_| byte()).collect()
+    simoom_io::testing::Random::new(0).bytes(len)
 }
 
 /// The median.

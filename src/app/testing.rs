@@ -57,6 +57,11 @@ impl<A: Application> Line<A> {
             deadline: None,
             settings: 0,
         };
+        line.open_connection(peer, port);
+        line
+    }
+
+    fn open_connection(&mut self, peer: Ipv4Addr, port: u16) {
         let [remote, local] = [(peer, 50_000), (Ipv4Addr::LOCALHOST, port)].map(Into::into);
         let opened = Opened {
             local_port: port,
@@ -65,8 +70,22 @@ impl<A: Application> Line<A> {
             id: ConnectionId::default(),
             ends: Some(Ends { remote, local }),
         };
-        line.event(|app, exchange| exchange.open(app, opened));
-        line
+        self.event(|app, exchange| exchange.open(app, opened));
+    }
+
+    /// Opens another connection of the application, on port 80, and calls `serve` with it. It is
+    /// gone afterwards, without an end.
+    pub fn beside(&mut self, serve: impl FnOnce(&mut Line<A>)) {
+        let fresh = (Connection::default(), Pool::new(64, 64));
+        let inputs = input::Pool::with_large_bytes(1, 1, HELD_MAX_BYTES);
+        let connection = std::mem::replace(&mut self.connection, fresh.0);
+        let pool = std::mem::replace(&mut self.pool, fresh.1);
+        let inputs = std::mem::replace(&mut self.inputs, inputs);
+        let deadline = self.deadline.take();
+        self.open_connection(Ipv4Addr::LOCALHOST, 80);
+        serve(self);
+        (self.connection, self.pool) = (connection, pool);
+        (self.inputs, self.deadline) = (inputs, deadline);
     }
 
     fn event<T>(
@@ -264,18 +283,37 @@ pub fn memcached() -> Memcached {
 /// The HTTP response to `input`, delivered in chunks of the given sizes in rotation, and whether
 /// the handler closes. A `narrow` connection has capacity for one response at a time.
 pub fn http_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
-    answers(http(), input, sizes, narrow)
+    answers(http(), 80, input, sizes, narrow)
 }
 
 /// As [`http_answers`], for the memcached handler with a fresh store.
 pub fn memcached_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
-    answers(memcached(), input, sizes, narrow)
+    answers(memcached(), 11211, input, sizes, narrow)
 }
 
-fn answers<A: Application>(app: A, input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
+/// As [`http_answers`], for any handler on a port.
+pub(crate) fn answers<A: Application>(
+    app: A,
+    port: u16,
+    input: &[u8],
+    sizes: &[usize],
+    narrow: bool,
+) -> (Vec<u8>, bool) {
+    let (answers, line) = answers_and_line(app, port, input, sizes, narrow);
+    (answers, line.closed())
+}
+
+/// As [`answers`]. Returns the connection as it is then.
+pub(crate) fn answers_and_line<A: Application>(
+    app: A,
+    port: u16,
+    input: &[u8],
+    sizes: &[usize],
+    narrow: bool,
+) -> (Vec<u8>, Line<A>) {
     let pool = if narrow { Pool::new(5, 3) } else { Pool::new(64, 64) };
-    let mut line = Line::open_with(app, 80, pool);
-    let mut answers = Vec::new();
+    let mut line = Line::open_with(app, port, pool);
+    let mut answers = line.take();
     let mut rest = input;
     let mut sizes = sizes.iter().cycle();
     while !rest.is_empty() && !line.is_over() {
@@ -286,7 +324,7 @@ fn answers<A: Application>(app: A, input: &[u8], sizes: &[usize], narrow: bool) 
         rest = behind;
     }
     assert!(!line.aborted(), "the queue exceeded its capacity");
-    (answers, line.closed())
+    (answers, line)
 }
 
 /// Entry point of the HTTP fuzz target. The first byte selects how the input is split. Split input

@@ -58,7 +58,8 @@ fn every_flag_arrives() {
          --congestion newreno --http-congestion cubic --memcached-congestion newreno \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
-         --tcp-keepalive 5 --memcached-idle-timeout 6s --http-head-size 4K --http-line-size 1K \
+         --http-send-timeout 10s --memcached-send-timeout 11s --http-tcp-keepalive 12s \
+         --memcached-tcp-keepalive 0 --tcp-keepalive 5 --memcached-idle-timeout 6s --http-head-size 4K --http-line-size 1K \
          --http-body-size 2M --http-requests 7 --http-pipeline 8 --body-timeout 9s \
          --large-file-size 10M --file-threads 3 --file-buffers 48M",
     )
@@ -105,6 +106,14 @@ fn every_flag_arrives() {
         ecn: Ecn::Off,
         congestion: Congestion::NEWRENO,
         http_congestion: Some(Congestion::CUBIC),
+        http_timeouts: ServiceTimeouts {
+            send: Some(Duration::from_secs(10)),
+            keep_alive: Some(Duration::from_secs(12)),
+        },
+        memcached_timeouts: ServiceTimeouts {
+            send: Some(Duration::from_secs(11)),
+            keep_alive: Some(Duration::ZERO),
+        },
         memcached_congestion: Some(Congestion::NEWRENO),
         on_interface_change: InterfaceChange::End,
         busy_poll: true,

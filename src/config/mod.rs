@@ -83,6 +83,16 @@ pub(crate) const MEMCACHED: &str = "memcached";
 /// The environment variable for `--log-level`.
 const LOG_VARIABLE: &str = "SIMOOM_LOG";
 
+/// The timeouts of one service. `None`: those of the server.
+#[cfg(feature = "cli")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceTimeouts {
+    /// See [`Timeouts::send`].
+    pub send: Option<Duration>,
+    /// See [`Timeouts::keep_alive`].
+    pub keep_alive: Option<Duration>,
+}
+
 /// The settings of `simoom serve`.
 #[cfg(feature = "cli")]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +146,10 @@ pub struct Serve {
     pub congestion: Congestion,
     /// The congestion control of HTTP.
     pub http_congestion: Option<Congestion>,
+    /// Timeouts of HTTP connections alone.
+    pub http_timeouts: ServiceTimeouts,
+    /// Timeouts of memcached connections alone.
+    pub memcached_timeouts: ServiceTimeouts,
     /// The congestion control of memcached.
     pub memcached_congestion: Option<Congestion>,
     /// The reaction to a change of the interface.
@@ -276,6 +290,14 @@ impl Serve {
             ecn: options.ecn.unwrap_or_default(),
             congestion: options.congestion.unwrap_or_default(),
             http_congestion: options.http_congestion,
+            http_timeouts: ServiceTimeouts {
+                send: options.http_send_timeout,
+                keep_alive: options.http_tcp_keepalive,
+            },
+            memcached_timeouts: ServiceTimeouts {
+                send: options.memcached_send_timeout,
+                keep_alive: options.memcached_tcp_keepalive,
+            },
             memcached_congestion: options.memcached_congestion,
             on_interface_change: options.on_interface_change.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
@@ -345,6 +367,8 @@ impl Serve {
             connections: self.http_connections,
             congestion_option: "--http-congestion".into(),
             congestion: self.http_congestion,
+            send_timeout: self.http_timeouts.send,
+            keep_alive: self.http_timeouts.keep_alive,
             optional: false,
         }
     }
@@ -359,6 +383,8 @@ impl Serve {
             connections: self.memcached_connections,
             congestion_option: "--memcached-congestion".into(),
             congestion: self.memcached_congestion,
+            send_timeout: self.memcached_timeouts.send,
+            keep_alive: self.memcached_timeouts.keep_alive,
             optional: memcached.optional,
         }
     }

@@ -284,12 +284,28 @@ pub struct ServeOptions {
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub send_timeout: Option<Duration>,
 
+    /// The same for HTTP connections [default: --send-timeout]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub http_send_timeout: Option<Duration>,
+
+    /// The same for memcached connections [default: --send-timeout]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub memcached_send_timeout: Option<Duration>,
+
     /// Silence after which a client is probed (keep-alive); 0 turns probes off [default: 120m]
     ///
     /// A connection is closed after nine unanswered probes, 75 seconds or TIME apart, whichever is
     /// shorter. Kernel sockets take whole seconds.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub tcp_keepalive: Option<Duration>,
+
+    /// The same for HTTP connections [default: --tcp-keepalive]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub http_tcp_keepalive: Option<Duration>,
+
+    /// The same for memcached connections [default: --tcp-keepalive]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub memcached_tcp_keepalive: Option<Duration>,
 
     /// Time for open answers to finish after SIGTERM [default: 10s]
     ///
@@ -323,7 +339,8 @@ pub struct ServeOptions {
     /// Append a line for each HTTP answer to this file
     ///
     /// SIGUSR1 opens the file again, for the rotation of logs. No worker waits for the disk: lines
-    /// that it takes too slowly are lost and counted (http_access_log_lost).
+    /// that it does not accept, or not in time, are lost and counted (http_access_log_lost). A FIFO
+    /// needs a reader at the start.
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub access_log: Option<PathBuf>,
 

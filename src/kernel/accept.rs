@@ -5,6 +5,7 @@
 use super::server::{Driver, Server};
 use super::session::Session;
 use super::socket::Socket;
+use crate::clock::NEVER;
 use crate::handler::Handler;
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -66,7 +67,10 @@ impl<A: Handler, D: Driver> Server<A, D> {
             return reset(&socket);
         };
         let ends = self.app_driver.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
-        let Ok(key) = self.table.insert(Session::new(Socket::new(socket))) else { return };
+        let send_timeout_ms = self.send_timeouts_ms.iter().find(|(port, _)| *port == local_port);
+        let send_timeout_ms = send_timeout_ms.map_or(NEVER, |(_, millis)| *millis);
+        let session = Session::new(Socket::new(socket), send_timeout_ms);
+        let Ok(key) = self.table.insert(session) else { return };
         self.admission.take(key.index, share);
         let Some(session) = self.table.get_mut(key) else { return };
         self.app_driver.counters.connections_accepted += 1;

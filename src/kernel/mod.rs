@@ -156,6 +156,8 @@ pub struct Settings {
     pub send_timeout: Duration,
     /// A peer that is silent for this long is probed (SO_KEEPALIVE). Zero disables probes.
     pub keep_alive: Duration,
+    /// Ports with a send timeout and a silence before probes of their own.
+    pub timeouts_of_ports: Vec<(u16, Duration, Duration)>,
     /// While draining, time that an idle connection has to send its next request.
     pub drain_idle: Duration,
     /// Time that a peer has to close after the last answer and the FIN.
@@ -180,9 +182,18 @@ impl Settings {
             receive_buffers: connections.clamp(64, 1024),
             send_timeout: Duration::from_secs(60),
             keep_alive: Duration::from_secs(7200),
+            timeouts_of_ports: Vec::new(),
             drain_idle: Duration::from_millis(500),
             linger_timeout: Duration::from_secs(5),
         }
+    }
+
+    /// The send timeout, and the silence before probes, of connections to this port.
+    pub(crate) fn timeouts_of(&self, port: u16) -> (Duration, Duration) {
+        let own = self.timeouts_of_ports.iter().find(|(own, ..)| *own == port);
+        own.map_or((self.send_timeout, self.keep_alive), |(_, send, keep_alive)| {
+            (*send, *keep_alive)
+        })
     }
 
     /// Bytes of memory that a worker of application `A` allocates with these settings, without the

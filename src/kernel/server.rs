@@ -91,6 +91,8 @@ pub(super) struct Readiness {
 /// One worker of the kernel transport.
 pub(super) struct Server<A: Application, D: Driver> {
     pub(super) app_driver: AppDriver<A>,
+    /// The send timeout of connections to each port.
+    pub(super) send_timeouts_ms: Vec<(u16, u64)>,
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
     pub(super) admission: Admission,
     pub(super) wheel: Wheel,
@@ -153,7 +155,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
     ) -> io::Result<Self> {
         settings.check()?;
         for listener in &listeners {
-            listener.set_keep_alive(settings.keep_alive)?;
+            listener.set_keep_alive(settings.timeouts_of(listener.address().port()).1)?;
         }
         let driver = D::new(settings, &listeners, &commands)?;
         Ok(Server {
@@ -167,9 +169,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
                 ),
                 counters: Counters::default(),
                 now_ms: 0,
-                send_timeout: settings.send_timeout,
                 linger_timeout: settings.linger_timeout,
             },
+            send_timeouts_ms: listeners
+                .iter()
+                .map(|listener| listener.address().port())
+                .map(|port| (port, millis(settings.timeouts_of(port).0)))
+                .collect(),
             table: Table::new(settings.connections),
             admission: Admission::new(settings),
             wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
@@ -388,7 +394,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             Err(how) => self.end(key, how),
             Ok(())
                 if !session.connection.queue.is_empty()
-                    && self.app_driver.took_too_little(
+                    && session.took_too_little(
                         taken + (before - session.connection.queue.len()) as u32,
                     ) =>
             {

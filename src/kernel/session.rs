@@ -41,6 +41,7 @@ pub(super) struct Session<A: Application, S> {
     pub(super) lingered_bytes: u32,
     /// Bytes that the socket accepted since the send timeout started.
     pub(super) taken_bytes: u32,
+    send_timeout_ms: u64,
     application_ms: u64,
     transport_ms: u64,
     /// End of the linger timeout, once the FIN is sent. A drain may check the connection earlier.
@@ -48,12 +49,13 @@ pub(super) struct Session<A: Application, S> {
 }
 
 impl<A: Application, S> Session<A, S> {
-    pub(super) fn new(io: S) -> Self {
+    pub(super) fn new(io: S, send_timeout_ms: u64) -> Self {
         Session {
             io,
             connection: Connection::default(),
             lingered_bytes: 0,
             taken_bytes: 0,
+            send_timeout_ms,
             application_ms: NEVER,
             transport_ms: NEVER,
             lingers_until_ms: NEVER,
@@ -85,6 +87,12 @@ impl<A: Application, S> Session<A, S> {
         self.phase() == Phase::Closing && bytes == self.connection.queue.len()
     }
 
+    /// Whether a peer that accepts `bytes` in the send timeout is too slow.
+    pub(super) fn took_too_little(&self, bytes: u32) -> bool {
+        u64::from(bytes)
+            < (self.send_timeout_ms.saturating_mul(u64::from(READ_RATE_MIN)) / 1000).max(1)
+    }
+
     /// Whether the transport holds no part of a request or an answer.
     pub(super) fn holds_nothing(&self) -> bool {
         self.connection.is_idle()
@@ -114,7 +122,6 @@ pub(super) struct AppDriver<A: Application> {
     pub(super) counters: Counters,
     /// The time at the start of this iteration.
     pub(super) now_ms: u64,
-    pub(super) send_timeout: Duration,
     pub(super) linger_timeout: Duration,
 }
 
@@ -201,16 +208,10 @@ impl<A: Handler> AppDriver<A> {
             session.taken_bytes.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
         if session.connection.queue.is_empty() {
             (session.transport_ms, session.taken_bytes) = (NEVER, 0);
-        } else if session.transport_ms == NEVER || !self.took_too_little(session.taken_bytes) {
-            session.transport_ms = self.now_ms.saturating_add(millis(self.send_timeout));
+        } else if session.transport_ms == NEVER || !session.took_too_little(session.taken_bytes) {
+            session.transport_ms = self.now_ms.saturating_add(session.send_timeout_ms);
             session.taken_bytes = 0;
         }
-    }
-
-    /// Whether a peer that accepts `bytes` in the send timeout is too slow.
-    pub(super) fn took_too_little(&self, bytes: u32) -> bool {
-        u64::from(bytes)
-            < (millis(self.send_timeout).saturating_mul(u64::from(READ_RATE_MIN)) / 1000).max(1)
     }
 
     /// Stops delivering input. Closes once the queue is sent.
@@ -232,7 +233,7 @@ impl<A: Handler> AppDriver<A> {
         if !waits {
             session.transport_ms = NEVER;
         } else if session.transport_ms == NEVER {
-            session.transport_ms = self.now_ms.saturating_add(millis(self.send_timeout));
+            session.transport_ms = self.now_ms.saturating_add(session.send_timeout_ms);
         }
     }
 

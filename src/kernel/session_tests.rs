@@ -83,10 +83,9 @@ fn opened() -> (AppDriver<Script>, Session<Script, ()>) {
         inputs: input::Pool::with_large_bytes(2, 2, INPUT_BYTES),
         counters: Counters::default(),
         now_ms: 1000,
-        send_timeout: Duration::from_secs(60),
         linger_timeout: Duration::from_secs(5),
     };
-    let mut session = Session::new(());
+    let mut session = Session::new((), 60_000);
     app_driver.opened(
         &mut session,
         Opened { local_port: 80, active: false, token: 0, id: ConnectionId(1), ends: None },
@@ -130,14 +129,14 @@ fn after_close_no_deadline_of_the_application_counts() {
 fn the_send_timeout_runs_from_the_last_progress() {
     let (mut app_driver, mut session) = opened();
     // A peer must accept 3 bytes in this time.
-    app_driver.send_timeout = Duration::from_millis(3);
+    session.send_timeout_ms = 3;
     app_driver.receive(&mut session, b"nwww");
     app_driver.sent(&mut session, 0);
     assert_eq!(session.next_deadline_ms(), 1003);
     app_driver.now_ms = 1001;
     app_driver.sent(&mut session, 2);
     assert_eq!(
-        (session.next_deadline_ms(), app_driver.took_too_little(session.taken_bytes)),
+        (session.next_deadline_ms(), session.took_too_little(session.taken_bytes)),
         (1003, true)
     );
     app_driver.sent(&mut session, 1);

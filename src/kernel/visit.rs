@@ -37,7 +37,10 @@ const CROWDED_BYTES: usize = 512;
 /// Bytes of answers in one call: the kernel copies 64 KiB in about 10 µs. A socket buffer takes
 /// megabytes at once, so a few long answers would delay all others. The rest is sent in a later
 /// iteration.
-pub(super) const WRITE_MAX_BYTES: usize = 256 << 10;
+const WRITE_MAX_BYTES: usize = 256 << 10;
+/// The same while the run queue is crowded: hundreds of long answers pass before the next small
+/// one.
+pub(super) const CROWDED_WRITE_MAX_BYTES: usize = 64 << 10;
 /// Answers of several ranges are copied into one up to this length: one short range costs the
 /// kernel less.
 pub(super) const GATHER_BYTES: usize = 2048;
@@ -67,6 +70,11 @@ pub(super) struct VisitContext<'a, P: Part> {
     pub(super) is_crowded: bool,
     /// Maximum of bytes for the next read.
     read_max: usize,
+}
+
+/// Bytes of answers in one call: fewer while the run queue is crowded.
+pub(super) fn write_max(is_crowded: bool) -> usize {
+    if is_crowded { CROWDED_WRITE_MAX_BYTES } else { WRITE_MAX_BYTES }
 }
 
 impl<'a, P: Part> VisitContext<'a, P> {
@@ -174,18 +182,20 @@ fn write_if_any<A: Handler, P: Part>(
     Ok(())
 }
 
-/// Writes up to [`WRITE_MAX_BYTES`] of the queue in one call, and frees what the socket accepted.
+/// Writes up to [`write_max`] bytes of the queue in one call, and frees what the socket accepted.
 pub(super) fn write<A: Handler, P: Part>(
     app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
     context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
-    let given = session.connection.queue.len().min(WRITE_MAX_BYTES as u64);
+    let given = session.connection.queue.len().min(write_max(context.is_crowded) as u64);
     app_driver.counters.write_calls += 1;
     let more = if session.sends_last_with(given) { SendFlags::MORE } else { SendFlags::empty() };
+    let Session { io, connection, .. } = session;
     let sent = match send(
-        &session.io.fd,
-        &session.connection.queue,
+        &io.fd,
+        &connection.queue,
+        given as usize,
         &app_driver.pool,
         more,
         context.scratch,
@@ -202,23 +212,23 @@ pub(super) fn write<A: Handler, P: Part>(
     Ok(())
 }
 
-/// Sends the first [`WRITE_MAX_BYTES`] of the queue: it has no more ranges than one call accepts.
+/// Sends the first `len` bytes of the queue: it has no more ranges than one call accepts.
 fn send<B: Blob>(
     fd: &OwnedFd,
     queue: &Queue,
+    len: usize,
     pool: &Pool<B>,
     more: SendFlags,
     scratch: &mut [u8],
 ) -> Result<usize, Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT | more;
-    let len = queue.len().min(WRITE_MAX_BYTES as u64);
-    let mut slices = within(queue.slices(pool), len as usize);
+    let mut slices = within(queue.slices(pool), len);
     let Some(first) = slices.next() else { return Ok(0) };
-    if first.len() as u64 == len {
+    if first.len() == len {
         return rustix::net::send(fd, first, flags);
     }
-    if len <= GATHER_BYTES as u64 {
-        let filled = queue.read_at(pool, 0, &mut scratch[..len as usize]);
+    if len <= GATHER_BYTES {
+        let filled = queue.read_at(pool, 0, &mut scratch[..len]);
         return rustix::net::send(fd, &scratch[..filled], flags);
     }
     let slices = std::iter::once(first).chain(slices);

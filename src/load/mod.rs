@@ -20,7 +20,7 @@ mod options;
 mod output;
 mod pace;
 mod protocol;
-mod random;
+pub mod random;
 mod report;
 mod route;
 pub(crate) mod schedule;

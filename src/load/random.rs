@@ -3,26 +3,26 @@
 
 /// A sequence of random numbers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// The sequence of `seed`.
-    pub(crate) fn new(seed: u64) -> Random {
+    pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
     /// The next number.
     #[inline]
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number above 0, at most 1.
     #[inline]
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         // An f64 holds 53 bits.
-        ((self.next() >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64)
+        ((self.next_u64() >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 }
 
@@ -42,7 +42,7 @@ mod tests {
     fn the_sequence_is_splitmix64s() {
         // The first outputs for the seed 1234567, from the reference implementation.
         let mut random = Random::new(1_234_567);
-        let first: [u64; 3] = std::array::from_fn(|_| random.next());
+        let first: [u64; 3] = std::array::from_fn(|_| random.next_u64());
         assert_eq!(
             first,
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]

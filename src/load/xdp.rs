@@ -99,7 +99,7 @@ pub(super) fn run<P: Protocol>(
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let cannot_start = |error| Error::because("starting a worker", error);
     let (command_sender, commands) = control::command_channel().map_err(cannot_start)?;
-    let mut places = handover::ring(&[command_sender.waker()], device.umem().chunks());
+    let mut handovers = handover::ring(&[command_sender.waker()], device.umem().chunks());
     let snapshot = Snapshot::new("load");
     let parts = Parts {
         app: Client::new(plan.clone(), protocol),
@@ -108,7 +108,7 @@ pub(super) fn run<P: Protocol>(
             ..stack_config(plan, copied_bytes, &facts, &addresses, &device)?
         },
         ports: Vec::new(),
-        handover: places.pop().expect("a ring of one has one place"),
+        handover: handovers.pop().expect("a ring of one worker"),
         commands,
         snapshot: snapshot.clone(),
         busy_poll: true,

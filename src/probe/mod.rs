@@ -18,8 +18,8 @@ use crate::config::{Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::netns::{self, Interface};
 use crate::print::print_text;
+use crate::server::endpoints::ResolvedEndpoints;
 use crate::server::host::Host;
-use crate::server::places::Places;
 use facts::{Facts, Listens, Probed};
 
 /// Prints the facts of `interface`, or of all interfaces, as text or as JSON.
@@ -63,17 +63,17 @@ pub fn facts(interface: Option<&str>) -> Result<Facts> {
 fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Listens>> {
     let interface = Some(host.interface().name.clone());
     let config = Serve::resolve(ServeOptions { interface, ..ServeOptions::default() }, cores)?;
-    let places = Places::of(&config.setup(), Some(host))?;
-    let claimed = places.claimed.iter().filter(|_| transport == Transport::Xdp);
-    let claimed = claimed.map(|place| Listens {
-        service: place.service.name,
-        address: place.at,
+    let resolved = ResolvedEndpoints::of(&config.setup(), Some(host))?;
+    let claimed = resolved.claimed.iter().filter(|_| transport == Transport::Xdp);
+    let claimed = claimed.map(|socket| Listens {
+        service: socket.service.name,
+        address: socket.at,
         claimed: true,
     });
-    let kernels = places.listening.iter();
-    let kernels = kernels.map(|place| Listens {
-        service: place.service.name,
-        address: place.at,
+    let kernels = resolved.listening.iter();
+    let kernels = kernels.map(|socket| Listens {
+        service: socket.service.name,
+        address: socket.at,
         claimed: false,
     });
     Ok(claimed.chain(kernels).collect())

@@ -32,17 +32,24 @@ const OTHER_BYTES: u64 = 16 << 20;
 
 /// Serves with `config` until SIGTERM, SIGINT or SIGQUIT.
 pub fn run(config: &config::Serve) -> Result<()> {
-    builder(config)?.run().map(drop)
+    let (builder, access_log) = builder(config)?;
+    let outcome = builder.run();
+    if let Some(access_log) = access_log {
+        access_log.end();
+    }
+    outcome.map(drop)
 }
 
 /// Starts a server with `config`, in the network namespace of the calling thread. The caller
 /// handles signals.
 pub fn start(config: &config::Serve) -> Result<Server> {
-    builder(config)?.signals(Signals::Ignore).start()
+    builder(config)?.0.signals(Signals::Ignore).start()
 }
 
-/// The builder of a server with `config`.
-fn builder(config: &config::Serve) -> Result<Builder<impl Factories>> {
+/// The builder of a server with `config`, and its access log, if any.
+fn builder(
+    config: &config::Serve,
+) -> Result<(Builder<impl Factories + use<>>, Option<Arc<AccessLog>>)> {
     let setup = config.setup();
     let named = |name| setup.services.iter().find(|service| service.name == name).cloned();
     let (http, memcached) = (named(config::HTTP), named(config::MEMCACHED));
@@ -58,7 +65,7 @@ fn builder(config: &config::Serve) -> Result<Builder<impl Factories>> {
         .on_signal("SIGHUP", move || hangups.request());
     let (builder, access_log) = open_access_log(builder, config)?;
     let (builder, files) = start_file_reader(builder, config)?;
-    let builder = builder.serve(http, make_http(config, reloads, access_log, files));
+    let builder = builder.serve(http, make_http(config, reloads, access_log.clone(), files));
     let builder = add_memory(builder, config.memcached)
         .serve(memcached, make_memcached(items.clone()))
         .udp(datagrams, make_udp(items.clone()));
@@ -72,7 +79,7 @@ fn builder(config: &config::Serve) -> Result<Builder<impl Factories>> {
             Ok(())
         })
         .every_second(move |registry| items.maintain(registry));
-    Ok(builder)
+    Ok((builder, access_log))
 }
 
 /// Opens the access log, if one is configured.
@@ -82,6 +89,7 @@ fn open_access_log<L: Factories>(
 ) -> Result<(Builder<L>, Option<Arc<AccessLog>>)> {
     let Some(path) = &config.access_log else { return Ok((builder, None)) };
     let log = AccessLog::start(path, config.access_log_format, &config.trusted_proxies)?;
+    let log = Arc::new(log);
     let memory_bytes = Access::memory_bytes(config.connections as usize);
     let reopened = log.clone();
     let builder =

@@ -148,6 +148,8 @@ impl<L: Factories> Builder<L> {
             connections_option: format!("handler_connections {name}"),
             congestion_option: format!("handler_congestion {name}"),
             congestion: None,
+            send_timeout: None,
+            keep_alive: None,
             port_names: PortNames::of(name),
             endpoints,
             connections: None,
@@ -229,13 +231,20 @@ impl<L: Factories> Builder<L> {
     /// The congestion control of connections to the handler `name`. Default:
     /// [`Builder::congestion`].
     pub fn handler_congestion(mut self, name: &str, congestion: Congestion) -> Builder<L> {
-        match self.setup.services.iter_mut().find(|service| service.name == name) {
-            Some(service) => Arc::make_mut(service).congestion = Some(congestion),
-            None => self.refuse(format!(
-                "handler_congestion {name}: no handler of this name was added before"
-            )),
-        }
+        self.change_handler("handler_congestion", name, |service| {
+            service.congestion = Some(congestion);
+        });
         self
+    }
+
+    /// Changes the service of the handler `name`, which was added before.
+    fn change_handler(&mut self, option: &str, name: &str, change: impl FnOnce(&mut Service)) {
+        match self.setup.services.iter_mut().find(|service| service.name == name) {
+            Some(service) => change(Arc::make_mut(service)),
+            None => {
+                self.refuse(format!("{option} {name}: no handler of this name was added before"));
+            }
+        }
     }
 
     /// The reaction to a change of the interface.
@@ -334,6 +343,28 @@ impl<L: Factories> Builder<L> {
             self.refuse(format!("send_timeout {time:?}: at least 1ms"));
         }
         self.setup.send_timeout = self.checked_time("send_timeout", time);
+        self
+    }
+
+    /// The send timeout of connections to the handler `name`. Default: [`Builder::send_timeout`].
+    pub fn handler_send_timeout(mut self, name: &str, time: Duration) -> Builder<L> {
+        if time < Duration::from_millis(1) {
+            self.refuse(format!("handler_send_timeout {name} {time:?}: at least 1ms"));
+        }
+        let time = self.checked_time("handler_send_timeout", time);
+        self.change_handler("handler_send_timeout", name, |service| {
+            service.send_timeout = Some(time);
+        });
+        self
+    }
+
+    /// Silence after which a client of the handler `name` is probed. Default:
+    /// [`Builder::tcp_keepalive`].
+    pub fn handler_tcp_keepalive(mut self, name: &str, time: Duration) -> Builder<L> {
+        let time = self.checked_time("handler_tcp_keepalive", time);
+        self.change_handler("handler_tcp_keepalive", name, |service| {
+            service.keep_alive = Some(time);
+        });
         self
     }
 

@@ -12,7 +12,7 @@ impl Setup {
     /// Runs all checks that need no information about the machine.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_transport()?;
-        self.check_places()?;
+        self.check_ports_differ()?;
         self.check_shares()
     }
 
@@ -109,7 +109,7 @@ impl Setup {
     }
 
     /// Checks that ports are valid and not used twice.
-    fn check_places(&self) -> Result<()> {
+    fn check_ports_differ(&self) -> Result<()> {
         for (service, at) in self.endpoints() {
             let (option, name) = (&service.option, service.name);
             if at.port == 0 && self.interface.is_some() {

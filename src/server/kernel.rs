@@ -24,7 +24,7 @@ impl Server {
     /// Serves through kernel sockets only, with one worker for each core.
     pub(super) fn start_kernel<L: Factories>(&mut self, common: &Common<'_, L>) -> Result<()> {
         let setup = common.setup;
-        common.places.check_kernel_alone()?;
+        common.endpoints.check_kernel_alone()?;
         let workers = setup.cores.len();
         plan::check_kernel(common, workers)?;
         let cores: Vec<Option<usize>> = setup.cores.iter().copied().map(Some).collect();
@@ -114,15 +114,15 @@ pub(super) struct Bound {
 /// requested explicitly if its port is in use.
 pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<Bound>> {
     let mut all = Vec::new();
-    for place in &common.places.listening {
-        let service = place.service.clone();
-        match Reserved::bind(place.at, place.origin.presence(), workers) {
+    for socket in &common.endpoints.listening {
+        let service = socket.service.clone();
+        match Reserved::bind(socket.at, socket.origin.presence(), workers) {
             Ok(sockets) => {
-                let address = sockets.first().map_or(place.at, Reserved::address);
+                let address = sockets.first().map_or(socket.at, Reserved::address);
                 all.push(Bound { service, address, sockets });
             }
-            Err(error) if place.origin.may_lack(error.source) => {
-                tracing::debug!(address = %place.at, "left out: {error}");
+            Err(error) if socket.origin.may_lack(error.source) => {
+                tracing::debug!(address = %socket.at, "left out: {error}");
             }
             Err(error) if service.optional => {
                 tracing::warn!(
@@ -132,7 +132,7 @@ pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<B
                 );
             }
             Err(error) => {
-                return Err(Error::failed(format!("{} {}: {error}", service.option, place.at)));
+                return Err(Error::failed(format!("{} {}: {error}", service.option, socket.at)));
             }
         }
     }

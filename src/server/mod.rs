@@ -13,11 +13,11 @@ mod blindness;
 mod builder;
 mod change_log;
 mod check;
+pub(crate) mod endpoints;
 mod factories;
 mod health;
 pub(crate) mod host;
 mod kernel;
-pub(crate) mod places;
 mod plan;
 pub(crate) mod setup;
 pub(crate) mod signals;
@@ -46,8 +46,8 @@ use crate::readiness::{Readiness, Reason};
 use crate::thread::Failure;
 use af_xdp::Mode;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
+use endpoints::ResolvedEndpoints;
 use host::Host;
-use places::Places;
 use rustix::io::Errno;
 use setup::Setup;
 use std::cell::{Cell, RefCell};
@@ -156,7 +156,7 @@ struct Common<'a, L> {
     /// The interfaces of this host, if one is named.
     host: Option<Host>,
     /// The endpoints of the services.
-    places: Places,
+    endpoints: ResolvedEndpoints,
     /// Number of created applications.
     made: Cell<usize>,
     /// Published metrics by name.
@@ -209,19 +209,19 @@ impl<L: Factories> Common<'_, L> {
 }
 
 /// The interfaces of this host, if one is named, and the endpoints of the services.
-fn places(setup: &Setup) -> Result<(Option<Host>, Places)> {
+fn resolve_endpoints(setup: &Setup) -> Result<(Option<Host>, ResolvedEndpoints)> {
     let around = |name: &String| {
         Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")))
     };
     let host = setup.interface.as_ref().map(around).transpose()?;
-    let places = Places::of(setup, host.as_ref())?;
-    for address in host.iter().flat_map(|host| places.off_link(host)) {
+    let endpoints = ResolvedEndpoints::of(setup, host.as_ref())?;
+    for address in host.iter().flat_map(|host| endpoints.off_link(host)) {
         tracing::warn!(
             %address, interface = setup.interface,
             "--address: in none of the interface's networks; clients reach it only by a route to this host"
         );
     }
-    Ok((host, places))
+    Ok((host, endpoints))
 }
 
 /// Starts a server, in the network namespace of the calling thread.
@@ -295,7 +295,7 @@ impl Server {
         let taken = prepare.into_iter().map(|(what, take)| Ok((what, take(limit_bytes)?)));
         let shared = taken.collect::<Result<Vec<_>>>()?;
         let poller = kernel::poller(setup.transport)?;
-        let (host, places) = places(setup)?;
+        let (host, endpoints) = resolve_endpoints(setup)?;
         let made = Cell::new(0);
         let declared = RefCell::new(metrics::catalog::declarations());
         let common = Common {
@@ -305,7 +305,7 @@ impl Server {
             listens,
             bound,
             host,
-            places,
+            endpoints,
             made,
             declared,
             poller,

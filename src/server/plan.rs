@@ -28,6 +28,7 @@ pub(super) fn kernel_settings(setup: &Setup, connections: u32, workers: usize) -
         prefix_lengths: setup.prefix_lengths,
         send_timeout: setup.send_timeout,
         keep_alive: setup.keep_alive,
+        timeouts_of_ports: setup.timeouts_of_ports(),
         ..Settings::for_connections(each)
     }
 }

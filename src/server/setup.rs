@@ -74,6 +74,10 @@ pub(crate) struct Service {
     pub(crate) congestion_option: String,
     /// Congestion control. `None`: [`Setup::congestion`].
     pub(crate) congestion: Option<Congestion>,
+    /// Send timeout. `None`: [`Setup::send_timeout`].
+    pub(crate) send_timeout: Option<Duration>,
+    /// Silence before keep-alive probes. `None`: [`Setup::keep_alive`].
+    pub(crate) keep_alive: Option<Duration>,
     /// Not requested explicitly: if its port is in use, the other services are served without it.
     pub(crate) optional: bool,
 }
@@ -138,6 +142,17 @@ impl Setup {
     /// The port of each service with its own congestion control, and that.
     pub(crate) fn congestion_of_ports(&self) -> Vec<(u16, Congestion)> {
         let own = |(service, at): (&Arc<Service>, Endpoint)| Some((at.port, service.congestion?));
+        self.endpoints().filter_map(own).collect()
+    }
+
+    /// The port of each service with a timeout of its own, its send timeout and the silence before
+    /// its keep-alive probes.
+    pub(crate) fn timeouts_of_ports(&self) -> Vec<(u16, Duration, Duration)> {
+        let own = |(service, at): (&Arc<Service>, Endpoint)| {
+            service.send_timeout.or(service.keep_alive)?;
+            let send = service.send_timeout.unwrap_or(self.send_timeout);
+            Some((at.port, send, service.keep_alive.unwrap_or(self.keep_alive)))
+        };
         self.endpoints().filter_map(own).collect()
     }
 

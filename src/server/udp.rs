@@ -20,14 +20,14 @@ impl Server {
         };
         let cannot = |error| Error::because("starting the worker for UDP", error);
         let mut sockets = Vec::new();
-        for place in &common.places.datagrams {
-            match Socket::bind(place.at, place.origin.presence()) {
+        for socket in &common.endpoints.datagrams {
+            match Socket::bind(socket.at, socket.origin.presence()) {
                 Ok(socket) => sockets.push(socket),
-                Err(error) if place.origin.may_lack(error.source) => {
-                    tracing::debug!(address = %place.at, "left out: {error}");
+                Err(error) if socket.origin.may_lack(error.source) => {
+                    tracing::debug!(address = %socket.at, "left out: {error}");
                 }
                 Err(error) => {
-                    return Err(Error::failed(format!("{UDP_OPTION} {}: {error}", place.at)));
+                    return Err(Error::failed(format!("{UDP_OPTION} {}: {error}", socket.at)));
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Starts the AF_XDP transport of a server: opens the device, starts a worker for each core, then
 //! claims traffic.
 
+use super::endpoints::Claimed;
 use super::factories::{Factories, Ports};
 use super::host::Host;
-use super::places::Claimed;
 use super::{Common, Running, Server, address_check, count, kernel, plan};
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Command, CommandReceiver, CommandSender};
@@ -15,7 +15,7 @@ use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, drivers, rx_queues};
 use simoom_tcp::wire::ipv6;
-use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
+use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -194,7 +194,7 @@ impl Server {
         opened: Opened,
     ) -> Result<()> {
         let Opened { device, queues, workers, stack, interface, had_carrier } = opened;
-        let claimed = &common.places.claimed;
+        let claimed = &common.endpoints.claimed;
         let own: BTreeSet<IpAddr> = claimed
             .iter()
             .filter(|claimed| claimed.dedicated)
@@ -232,9 +232,9 @@ impl Server {
         queues: u32,
         stack: Config,
     ) -> Result<()> {
-        let places = &common.places.claimed;
-        self.addresses = places.iter().map(|claimed| claimed.at).collect();
-        for Claimed { service, at, .. } in places {
+        let claimed = &common.endpoints.claimed;
+        self.addresses = claimed.iter().map(|claimed| claimed.at).collect();
+        for Claimed { service, at, .. } in claimed {
             let (service, address) = (service.name, *at);
             let listening = Listening { service, protocol: "tcp", address, via: Via::Xdp };
             self.listens(common, listening)?;
@@ -247,7 +247,7 @@ impl Server {
         let claims = Claims { device, queues, snapshot, mtu_bytes, stack, workers };
         let claims = self.device.insert(claims);
         claims.publish();
-        for claim in places.iter().map(Claimed::claim) {
+        for claim in claimed.iter().map(Claimed::claim) {
             claims
                 .device
                 .add_claim(claim)
@@ -278,9 +278,9 @@ impl Server {
         let wakers: Vec<_> =
             ends.iter().map(|(command_sender, _)| command_sender.waker()).collect();
         let connections = stack.limits.connections as usize;
-        let places = worker::handover::ring(&wakers, frames);
+        let handovers = worker::handover::ring(&wakers, frames);
         for (index, ((queues, (command_sender, commands)), handover)) in
-            dealt.into_iter().zip(ends).zip(places).enumerate()
+            dealt.into_iter().zip(ends).zip(handovers).enumerate()
         {
             let name = format!("xdp {index}");
             let snapshot = Snapshot::new(&name);
@@ -342,7 +342,7 @@ fn stack_config<L>(
     workers: u32,
 ) -> Result<Config> {
     let (setup, facts) = (common.setup, host.interface());
-    let claimed = &common.places.claimed;
+    let claimed = &common.endpoints.claimed;
     let mut addresses: Vec<LocalAddress> = Vec::new();
     for Claimed { at, dedicated, .. } in claimed {
         let address = Address::from(at.ip());
@@ -365,10 +365,17 @@ fn stack_config<L>(
     };
     stack.congestion = setup.congestion;
     stack.congestion_of_ports = setup.congestion_of_ports();
-    let keep_alive_ms = setup.keep_alive.as_millis().min(1 << 30) as u32;
-    stack.keep_alive_ms = keep_alive_ms;
-    stack.keep_alive_interval_ms = stack.keep_alive_interval_ms.min(keep_alive_ms.max(1));
-    stack.send_timeout_ms = setup.send_timeout.as_millis().clamp(1, 1 << 30) as u32;
+    let millis = |time: Duration| time.as_millis().min(1 << 30) as u32;
+    stack.keep_alive_ms = millis(setup.keep_alive);
+    stack.send_timeout_ms = millis(setup.send_timeout).max(1);
+    let of_ports = setup.timeouts_of_ports().into_iter();
+    stack.timeouts_of_ports = of_ports
+        .map(|(port, send, keep_alive)| PortTimeouts {
+            port,
+            send_timeout_ms: millis(send).max(1),
+            keep_alive_ms: millis(keep_alive),
+        })
+        .collect();
     suit_device(&mut stack, facts, device);
     Ok(stack)
 }

@@ -12,6 +12,8 @@ pub const CLAIM_PORTS: usize = 16;
 pub const CLAIM_ADDRESSES: usize = 256;
 /// `CLAIM_DEDICATED` of bpf/layout.h.
 const CLAIM_DEDICATED: u32 = 1;
+/// `CLAIM_LEARNS` of bpf/layout.h.
+pub(crate) const CLAIM_LEARNS: u32 = 2;
 
 /// Whether a host on a network can have this address. It must not be unspecified, loopback,
 /// multicast, reserved or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4-mapped IPv6
@@ -119,9 +121,9 @@ impl ClaimTable {
         (key, Some(left))
     }
 
-    /// Removes all claims. Returns the keys that the map still has.
-    pub(crate) fn clear(&mut self) -> impl Iterator<Item = AddressKey> + use<> {
-        std::mem::take(&mut self.0).into_keys()
+    /// Removes all claims. Returns the entries that the map still has.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = (AddressKey, ClaimValue)> + use<> {
+        std::mem::take(&mut self.0).into_iter()
     }
 }
 

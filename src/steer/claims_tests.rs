@@ -18,6 +18,7 @@ fn the_layout_is_that_of_the_header() {
     };
     assert_eq!(define("CLAIM_PORTS "), CLAIM_PORTS);
     assert_eq!(define("CLAIM_DEDICATED "), CLAIM_DEDICATED as usize);
+    assert_eq!(define("CLAIM_LEARNS "), CLAIM_LEARNS as usize);
     assert_eq!(define("CLAIM_ADDRESSES "), CLAIM_ADDRESSES);
     let body = |name: &str| -> Vec<&str> {
         let start = header.find(name).unwrap() + name.len();

@@ -25,7 +25,7 @@ impl Device {
     pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let count = options.queue_count()?;
         let options = &OpenOptions { queues: Some(count), ..options.clone() };
-        let (mut program, steering) = Steering::load(count)?;
+        let (mut program, mut steering) = Steering::load(count)?;
         let ifindex = features::interface_index(&options.interface)?;
         let groups = Groups::new(ifindex).map_err(af_xdp::Error::Socket)?;
         let guarded = program.attach_guard(&options.interface, GUARD);
@@ -37,6 +37,9 @@ impl Device {
             );
         }
         let (device, queues) = af_xdp::Device::open(options, program)?;
+        if is_guarded && device.mode() == Mode::Generic {
+            steering.learn_sources();
+        }
         Ok((Device { device, steering, is_guarded, groups }, queues))
     }
 

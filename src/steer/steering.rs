@@ -1,6 +1,6 @@
 //! The steering program bpf/steer.bpf.c: its map of claims and its counters.
 
-use super::claims::{AddressKey, ClaimTable, ClaimValue};
+use super::claims::{AddressKey, CLAIM_LEARNS, ClaimTable, ClaimValue};
 use super::{Claim, Error};
 use af_xdp::Program;
 use af_xdp::aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
@@ -38,6 +38,8 @@ pub struct Steering {
     claims: Claims,
     /// The claims for the guard.
     guarded: Claims,
+    /// Whether the program learns the sources of SYNs for the guard.
+    learns: bool,
     counters: PerCpuArray<MapData, u64>,
     /// 1 if a frame came since it was cleared.
     seen: Array<MapData, u32>,
@@ -62,22 +64,46 @@ impl Steering {
             .map_err(failed("the map of counters"))?;
         let seen =
             Array::try_from(program.take_map("seen")?).map_err(failed("the map of seen frames"))?;
-        Ok((program, Steering { table: ClaimTable::default(), claims, guarded, counters, seen }))
+        Ok((
+            program,
+            Steering {
+                table: ClaimTable::default(),
+                claims,
+                guarded,
+                learns: false,
+                counters,
+                seen,
+            },
+        ))
+    }
+
+    /// Has the program learn the sources of SYNs, for the guard to drop duplicates of them. Call it
+    /// before traffic is claimed.
+    pub fn learn_sources(&mut self) {
+        self.learns = true;
+    }
+
+    /// An entry of the maps.
+    fn entry(&self, value: ClaimValue) -> [u8; ClaimValue::BYTES] {
+        let flags = value.flags | if self.learns { CLAIM_LEARNS } else { 0 };
+        ClaimValue { flags, ..value }.bytes()
     }
 
     /// Claims traffic.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
         let (key, value) = self.table.add(claim)?;
-        self.guarded.insert(key, value.bytes(), 0).map_err(failed("adding a guarded claim"))?;
-        self.claims.insert(key, value.bytes(), 0).map_err(failed("adding a claim"))
+        let entry = self.entry(value);
+        self.guarded.insert(key, entry, 0).map_err(failed("adding a guarded claim"))?;
+        self.claims.insert(key, entry, 0).map_err(failed("adding a claim"))
     }
 
     /// Returns traffic to the kernel.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
         match self.table.remove(claim) {
             (key, Some(value)) => {
-                self.claims.insert(key, value.bytes(), 0).map_err(failed("removing a claim"))?;
-                let guarded = self.guarded.insert(key, value.bytes(), 0);
+                let entry = self.entry(value);
+                self.claims.insert(key, entry, 0).map_err(failed("removing a claim"))?;
+                let guarded = self.guarded.insert(key, entry, 0);
                 guarded.map_err(failed("removing a guarded claim"))
             }
             (key, None) => {
@@ -87,10 +113,14 @@ impl Steering {
         }
     }
 
-    /// Returns all traffic to the kernel. The guard, if it is attached, still drops segments of
-    /// connections that the kernel does not have.
+    /// Returns all traffic to the kernel. The guard, if it is attached, passes every new SYN from
+    /// now on. It still drops segments of connections that the kernel does not have.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
-        self.table.clear().try_for_each(|key| remove_key(&mut self.claims, &key))
+        self.table.clear().try_for_each(|(key, value)| {
+            remove_key(&mut self.claims, &key)?;
+            let guarded = self.guarded.insert(key, value.bytes(), 0);
+            guarded.map_err(failed("changing a guarded claim"))
+        })
     }
 
     /// The program's counters, each the sum over all processors.

@@ -42,17 +42,21 @@ impl Store {
     pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Reservation> {
         let (units, class) = (layout.units(), self.class(exptime, now));
         if let Some(reservation) = self.allocate_from_tlab(layout, class, exptime) {
+            self.evict_ahead_of_tlab(units, now);
             return Some(reservation);
         }
         let mut space = self.space();
         if self.fits_tlab(units) {
             self.refill_tlab(&mut space, units, class, now);
             if let Some(reservation) = self.allocate_from_tlab(layout, class, exptime) {
+                self.evict_ahead(&mut space, units, now);
                 return Some(reservation);
             }
         }
         let at = self.append(&mut space, units, class, now)?;
-        Some(self.occupy(at, layout, exptime, &*space))
+        let reservation = self.occupy(at, layout, exptime, &*space);
+        self.evict_ahead(&mut space, units, now);
+        Some(reservation)
     }
 
     /// The class of an item that expires at `exptime`.
@@ -243,7 +247,13 @@ impl Store {
         // working set.
         let uses = match old {
             Some((_, at)) => self.uses(at, held),
-            None => u8::from(self.ghost.remembers(hash)),
+            None => {
+                let epochs_since = self.ghost.epochs_since(hash);
+                if epochs_since.is_some() {
+                    add(&self.shard().stats.returns, 1);
+                }
+                u8::from(epochs_since.is_some_and(Ghost::is_recent))
+            }
         };
         header.item_flags.fetch_or(LINKED | uses << USES_SHIFT, Release);
         let stats = &self.shard().stats;

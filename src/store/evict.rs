@@ -24,33 +24,44 @@ const SMALLER_MAX: i32 = 6;
 /// Weight of a doubling of uses, in halvings of size.
 const USES_WEIGHT: i32 = 3;
 /// The largest worth: a small item with the largest use count.
-const WORTH_MAX: usize = (USES_WEIGHT * USES_MAX as i32 + 2 * SMALLER_MAX) as usize;
+pub(super) const WORTH_MAX: usize = (USES_WEIGHT * USES_MAX as i32 + 2 * SMALLER_MAX) as usize;
 /// Items of less worth are evicted: unused ones, unless they are smaller than the mean.
 const WORTH_KEPT: usize = SMALLER_MAX as usize + 1;
-/// Divisor: the share of frames above which young items are evicted first.
-const YOUNG_PART: u32 = 10;
 /// Limit of what is kept of an emptied segment, in quarters.
 const KEPT_QUARTERS: u32 = 3;
 /// Divisor: a segment is compacted if gaps take at least this part of it.
 const GAPS_PART: u32 = 3;
 /// Divisor: the hash table grows into at most this part of the frames.
 const TABLE_FRAMES_PART: u32 = 4;
-/// Frames inspected in one search for a segment to compact.
-const SPARSE_SEARCHED_MAX: usize = 8192;
-/// Sweeps for dead items before live ones are evicted.
-const SWEEPS_MAX: usize = 8;
 /// Pinned and recent segments skipped in one search for a victim.
 const SKIPPED_MAX: u32 = 4096;
-/// Segments of the deferred queue inspected at a time.
-const DEFERRED_SCAN_MAX: usize = 16;
+/// Segments of the deferred queue inspected by one call of [`Store::maintain`].
+pub(super) const DEFERRED_SCAN_MAX: usize = 16;
+/// Segments of the deferred queue inspected in one step of eviction.
+pub(super) const DEFERRED_STEP_MAX: usize = 2;
 
 /// Which items of a segment to keep: all above a worth, and items of that worth up to `units_left`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cutoff {
     worth: usize,
     units_left: u32,
+    /// Upper bound of the units that are kept: uses may have risen since the items were weighed.
+    kept_max: u32,
     /// Binary logarithm of the mean item's units.
     mean: u32,
+    /// Uses that do not count.
+    discount: u8,
+}
+
+/// What the live items of a segment weigh.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weights<'a> {
+    /// Units of the items, by worth.
+    pub(super) units: &'a [u32; WORTH_MAX + 1],
+    /// Binary logarithm of the mean item's units.
+    pub(super) mean: u32,
+    /// Uses that do not count.
+    pub(super) discount: u8,
 }
 
 /// A walk over the items of a segment, in order.
@@ -89,10 +100,12 @@ impl Store {
         }
     }
 
-    /// Evicts until `frames` frames are free besides the spare ones. Returns whether they are.
+    /// Evicts until `frames` frames are free besides half of the spare ones, which suffice for the
+    /// moves of one eviction. Returns whether they are. Each allocation evicts ahead
+    /// ([`super::ahead`]), so this rarely finds work to do.
     pub(super) fn free_frames(&self, space: &mut Space, frames: u32, now: u32) -> bool {
         let mut segments_tried = 0;
-        while space.free_frames < frames + space.spare_frames {
+        while space.free_frames < frames + space.spare_frames / 2 {
             segments_tried += 1;
             if segments_tried > space.segments.len() || !self.evict_segment(space, now) {
                 return false;
@@ -101,65 +114,22 @@ impl Store {
         true
     }
 
-    /// Empties one segment. Returns whether there was one to empty.
-    fn evict_segment(&self, space: &mut Space, now: u32) -> bool {
-        let free = space.free_frames;
-        self.free_deferred(space);
-        if space.free_frames > free {
-            return true;
+    /// Units of gaps of a closed, unpinned segment of one frame: `None` if less than a third.
+    pub(super) fn gaps(&self, space: &Space, head: u32) -> Option<u32> {
+        let segment = &space.segments[head as usize];
+        if !space.is_evictable(head) || segment.frames > 1 {
+            return None;
         }
-        // Dead items first, then live ones.
-        for _ in 0..SWEEPS_MAX {
-            if !self.sweep_one(space, now) {
-                break;
-            }
-            if space.free_frames > free {
-                return true;
-            }
-        }
-        if let Some(head) = self.sparsest(space) {
-            self.empty(space, head, Cutoff { worth: 0, units_left: u32::MAX, mean: 0 }, now);
-            return true;
-        }
-        let young = space.frames(Queue::Young) > space.segments.len() as u32 / YOUNG_PART;
-        let newest = Store::newest_frames(space);
-        let (young_first, main) = ((Queue::Young, newest), (Queue::Main, 0));
-        let order = if young { [young_first, main] } else { [main, young_first] };
-        let mut order = order.into_iter().chain([(Queue::Young, 0)]);
-        let Some(head) = order.find_map(|(queue, newest)| self.victim(space, queue, newest)) else {
-            return false;
-        };
-        if !self.keep_large(space, head, now) {
-            let cutoff = self.cutoff(space, head, now);
-            self.empty(space, head, cutoff, now);
-        }
-        true
-    }
-
-    /// The closed, unpinned segment of one frame with the most gaps, if they take a third of it or
-    /// more.
-    fn sparsest(&self, space: &Space) -> Option<u32> {
-        let frames = space.segments.len();
-        let some = (space.cursor as usize..frames)
-            .chain(0..space.cursor as usize)
-            .take(SPARSE_SEARCHED_MAX);
-        let ends = some.filter(|frame| {
-            let segment = &space.segments[*frame];
-            space.is_evictable(*frame as u32) && segment.frames == 1
-        });
-        let gaps = ends
-            .map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
-        let sparse = gaps.filter(|(gap, head)| {
-            *gap >= (1 << self.memory.frame_shift) / GAPS_PART
-                && !space.is_open(*head)
-                && !self.is_pinned(&space.segments[*head as usize], *head)
-        });
-        sparse.max().map(|(_, head)| head)
+        let gaps = segment.used - self.memory.live(head).1;
+        let is_sparse = gaps >= (1 << self.memory.frame_shift) / GAPS_PART
+            && !space.is_open(head)
+            && !self.is_pinned(segment, head);
+        is_sparse.then_some(gaps)
     }
 
     /// The first unpinned segment of a queue that was not written to during the last `newest`
     /// frames. Moves the segments in front of it to the end of the queue.
-    fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
+    pub(super) fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
         for _ in 0..SKIPPED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
             let is_newest = self.is_recent(space, head, newest);
@@ -179,9 +149,9 @@ impl Store {
             .any(|frame| self.shards.iter().any(|shard| shard.is_pinned(frame)))
     }
 
-    /// Frees deferred segments that are no longer in use.
-    pub(super) fn free_deferred(&self, space: &mut Space) {
-        for _ in 0..DEFERRED_SCAN_MAX {
+    /// Frees deferred segments that are no longer in use. Inspects up to `max`.
+    pub(super) fn free_deferred(&self, space: &mut Space, max: usize) {
+        for _ in 0..max {
             let Some(head) = space.first(Queue::Deferred) else { return };
             if !self.free_if_empty(space, head) {
                 // A reservation in it may have become an item. Then it is an ordinary segment.
@@ -221,10 +191,10 @@ impl Store {
     ) -> impl Iterator<Item = (Offset, Layout)> + use<'a> {
         std::iter::from_fn(move || {
             while walk.at < walk.end {
-                let (offset, header) = (walk.at, self.memory.arena.header(walk.at, space));
-                let layout = Layout::read(header);
+                let offset = walk.at;
+                let (layout, is_linked) = self.layout_at(space, walk.at);
                 walk.at += u64::from(layout.units());
-                if header.item_flags.load(Acquire) & LINKED != 0 {
+                if is_linked {
                     return Some((offset, layout));
                 }
             }
@@ -232,19 +202,37 @@ impl Store {
         })
     }
 
+    /// The item at `at` in a segment, and whether it is linked; `None` at the end. Retires TLABs.
+    pub(super) fn item_at(
+        &self,
+        space: &mut Space,
+        head: u32,
+        at: Offset,
+    ) -> Option<(Layout, bool)> {
+        self.retire_tlabs(space, head);
+        let end = space.start(head) + u64::from(space.segments[head as usize].used);
+        (at < end).then(|| self.layout_at(space, at))
+    }
+
+    fn layout_at(&self, space: &Space, at: Offset) -> (Layout, bool) {
+        let header = self.memory.arena.header(at, space);
+        (Layout::read(header), header.item_flags.load(Acquire) & LINKED != 0)
+    }
+
     pub(super) fn uses(&self, at: Offset, held: &impl MayRead) -> u8 {
         self.memory.arena.header(at, held).item_flags.load(Relaxed) >> USES_SHIFT
     }
 
-    /// Keeps a large item that was used in place, with one use less. Returns whether it did.
-    fn keep_large(&self, space: &mut Space, head: u32, now: u32) -> bool {
+    /// Keeps a large item that was used in place, with one use less. `discount` uses do not count.
+    /// Returns whether it did.
+    pub(super) fn keep_large(&self, space: &mut Space, head: u32, discount: u8, now: u32) -> bool {
         if space.segments[head as usize].frames == 1 {
             return false;
         }
         let mut walk = self.walk(space, head);
         let Some((at, _)) = self.linked(space, &mut walk).next() else { return false };
         let header = self.memory.arena.header(at, space);
-        if self.uses(at, space) == 0 || !self.is_alive(header, now) {
+        if self.uses(at, space) <= discount || !self.is_alive(header, now) {
             return false;
         }
         let _ = header.item_flags.fetch_update(AcqRel, Relaxed, |item_flags| {
@@ -283,14 +271,20 @@ impl Store {
                 );
             }
         }
+        self.free_or_defer(space, head);
+    }
+
+    /// Frees a segment that was emptied, now or once nothing refers to it any more.
+    pub(super) fn free_or_defer(&self, space: &mut Space, head: u32) {
         if !self.free_if_empty(space, head) {
+            space.close(head);
             space.requeue(head, Queue::Deferred);
         }
     }
 
     /// Moves an item of a segment that is emptied, or evicts it. Does nothing if it is no longer
     /// linked. `items` is the number of items in the store.
-    fn remove_or_move(
+    pub(super) fn remove_or_move(
         &self,
         space: &mut Space,
         (at, hash, layout): (Offset, u64, Layout),
@@ -327,18 +321,11 @@ impl Store {
                 units[worth(self.uses(at, space), layout, mean)] += layout.units();
             }
         }
-        let mut units_left = (KEPT_QUARTERS << self.memory.frame_shift) / 4;
-        for worth in (WORTH_KEPT..=WORTH_MAX).rev() {
-            if units[worth] > units_left {
-                return Cutoff { worth, units_left, mean };
-            }
-            units_left -= units[worth];
-        }
-        Cutoff { worth: WORTH_KEPT, units_left: u32::MAX, mean }
+        Cutoff::of(&Weights { units: &units, mean, discount: 0 }, self.memory.frame_shift)
     }
 
     /// Units of the mean item, at least 1.
-    fn mean_units(&self) -> u64 {
+    pub(super) fn mean_units(&self) -> u64 {
         let (bytes, items) = (self.sum(|stats| &stats.bytes), self.sum(|stats| &stats.items));
         (bytes / items.max(1) / UNIT_BYTES as u64).max(1)
     }
@@ -437,18 +424,42 @@ impl Store {
 
 /// What an item is worth keeping. A doubling of uses counts as much as an item eight times smaller.
 /// Many small hits outweigh one large one, but a large item with many uses stays.
-fn worth(uses: u8, layout: Layout, mean: u32) -> usize {
+pub(super) fn worth(uses: u8, layout: Layout, mean: u32) -> usize {
     let smaller = (mean as i32 - layout.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);
     (USES_WEIGHT * i32::from(uses) + smaller + SMALLER_MAX) as usize
 }
 
 impl Cutoff {
-    fn keeps(&mut self, uses: u8, layout: Layout) -> bool {
-        let worth = worth(uses, layout, self.mean);
-        if worth == self.worth && layout.units() <= self.units_left {
-            self.units_left -= layout.units();
-            return true;
+    /// Keeps all items.
+    pub(super) const ALL: Cutoff =
+        Cutoff { worth: 0, units_left: u32::MAX, kept_max: u32::MAX, mean: 0, discount: 0 };
+
+    /// The cutoff for a segment that was weighed.
+    pub(super) fn of(weights: &Weights<'_>, frame_shift: u32) -> Cutoff {
+        let Weights { units, mean, discount } = *weights;
+        let kept_max = (KEPT_QUARTERS << frame_shift) / 4;
+        let all = Cutoff { worth: WORTH_KEPT, units_left: u32::MAX, kept_max, mean, discount };
+        let mut units_left = kept_max;
+        for worth in (WORTH_KEPT..=WORTH_MAX).rev() {
+            if units[worth] > units_left {
+                return Cutoff { worth, units_left, ..all };
+            }
+            units_left -= units[worth];
         }
-        worth > self.worth
+        all
+    }
+
+    fn keeps(&mut self, uses: u8, layout: Layout) -> bool {
+        let uses = uses.saturating_sub(self.discount);
+        let (worth, units) = (worth(uses, layout, self.mean), layout.units());
+        if worth < self.worth || units > self.kept_max {
+            return false;
+        }
+        if worth == self.worth {
+            let Some(units_left) = self.units_left.checked_sub(units) else { return false };
+            self.units_left = units_left;
+        }
+        self.kept_max -= units;
+        true
     }
 }

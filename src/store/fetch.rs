@@ -37,7 +37,7 @@ impl Store {
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
         let guard = self.find_alive(key, hash.0, now)?;
-        note_use(guard.header(), now);
+        self.note_use(guard.header(), now);
         Some(guard)
     }
 
@@ -101,7 +101,7 @@ impl Store {
             if let Outcome::Stored { .. } = self.commit(reservation, &commit, now) {
                 let meta = item.meta();
                 if !how.peek {
-                    note_use(item.header(), now);
+                    self.note_use(item.header(), now);
                 }
                 return Some(Fetched { item, meta, created: true, won: true, token_sent: false });
             }
@@ -127,7 +127,7 @@ impl Store {
             header.item_flags.fetch_or(TOKEN_SENT, Release);
         }
         if !how.peek {
-            note_use(header, now);
+            self.note_use(header, now);
         }
         // Copying takes the lock of the space, which comes before the lock of a chain.
         drop(held);
@@ -144,7 +144,7 @@ impl Store {
         let header = self.memory.arena.header(at, &held);
         header.exptime.store(exptime, Relaxed);
         self.memory.extend(at, exptime);
-        note_use(header, now);
+        self.note_use(header, now);
         true
     }
 
@@ -282,21 +282,23 @@ impl Store {
         add(&self.shard().stats.pin_copied, 1);
         Some(Item::pin(self.shard(), copy.offset(), &copy).0)
     }
-}
 
-/// Marks an item as fetched and increments its use count: always up to 2, then with falling
-/// probability.
-#[inline]
-pub(super) fn note_use(header: &Header, now: u32) {
-    if header.last_access.load(Relaxed) != now {
-        header.last_access.store(now, Relaxed);
-    }
-    let item_flags = header.item_flags.load(Relaxed);
-    let uses = item_flags >> USES_SHIFT;
-    if (uses < USES_MAX && chance(uses)) || item_flags & FETCHED == 0 {
-        let more = item_flags | FETCHED;
-        let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
-        // If another thread changed the flags, its use counts for both.
-        let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
+    /// Marks an item as fetched and increments its use count: always up to 2, then with falling
+    /// probability.
+    #[inline]
+    fn note_use(&self, header: &Header, now: u32) {
+        if header.last_access.load(Relaxed) != now {
+            header.last_access.store(now, Relaxed);
+        }
+        let item_flags = header.item_flags.load(Relaxed);
+        let uses = item_flags >> USES_SHIFT;
+        if chance(uses) || item_flags & FETCHED == 0 {
+            let more = item_flags | FETCHED;
+            let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
+            // If another thread changed the flags, its use counts for both.
+            let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
+            // One in 2^uses hits comes here.
+            add(&self.shard().stats.hits, 1 << uses);
+        }
     }
 }

@@ -74,20 +74,33 @@ impl Ghost {
         );
     }
 
-    /// Whether an item with this hash was evicted in this epoch or the two before. False positives
-    /// occur.
+    /// How many epochs ago an item with this hash was evicted; `None` if the queue does not know
+    /// it. False positives occur.
     #[inline]
-    pub(super) fn remembers(&self, hash: u64) -> bool {
+    pub(super) fn epochs_since(&self, hash: u64) -> Option<u64> {
         let epoch = self.epoch.load(Relaxed);
         if epoch == 0 {
-            return false;
+            return None;
         }
         let word = self.word(hash).load(Relaxed);
-        (0..FINGERPRINTS).any(|n| {
-            let print = word >> (n * FINGERPRINT_BITS) & ((1 << FINGERPRINT_BITS) - 1);
-            let age = u64::from(epoch).wrapping_sub(print >> HASH_BITS) % (1 << EPOCH_BITS);
-            print & 0xff == (hash & 0xff).max(1) && age <= EPOCHS_BEFORE
-        })
+        let prints = (0..FINGERPRINTS).map(|n| word >> (n * FINGERPRINT_BITS));
+        let print = prints
+            .map(|print| print & ((1 << FINGERPRINT_BITS) - 1))
+            .find(|print| print & 0xff == (hash & 0xff).max(1))?;
+        Some(u64::from(epoch).wrapping_sub(print >> HASH_BITS) % (1 << EPOCH_BITS))
+    }
+
+    /// Whether an item that was evicted so many epochs ago belongs to the working set: in this
+    /// epoch or the two before.
+    #[inline]
+    pub(super) fn is_recent(epochs_since: u64) -> bool {
+        epochs_since <= EPOCHS_BEFORE
+    }
+
+    /// Whether an item with this hash was evicted recently.
+    #[cfg(test)]
+    fn remembers(&self, hash: u64) -> bool {
+        self.epochs_since(hash).is_some_and(Ghost::is_recent)
     }
 }
 

@@ -107,7 +107,7 @@ impl Store {
         }
         let all = self.memory.frames() as u32;
         let last = all - all / INCOMING_PART as u32..all;
-        let (recent, newest) = (Store::recent_frames(space), Store::newest_frames(space));
+        let (recent, newest) = (Store::recent_frames(space), run::newest_frames(space));
         let is_small = |space: &Space, frame| space.segments[frame as usize].frames == 1;
         let is_old = |space: &Space, frame, recent| !self.is_recent(space, frame, recent);
         self.free_one(space, &last, Space::is_free, now)

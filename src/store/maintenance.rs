@@ -1,6 +1,7 @@
 //! Work outside of requests: expiry, flush_all, statistics, dumps.
 
 use super::arena::Offset;
+use super::evict::DEFERRED_SCAN_MAX;
 use super::layout;
 use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
@@ -27,7 +28,7 @@ impl Store {
     pub fn maintain(&self, now: u32) -> bool {
         self.tick(now);
         let mut space = self.space();
-        self.free_deferred(&mut space);
+        self.free_deferred(&mut space, DEFERRED_SCAN_MAX);
         self.free_empty_incoming(&mut space);
         let is_waiting = (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now));
         // No connection has asked for this work.
@@ -48,7 +49,7 @@ impl Store {
         false
     }
 
-    fn wants_sweep(&self, space: &Space, head: u32, now: u32) -> bool {
+    pub(super) fn wants_sweep(&self, space: &Space, head: u32, now: u32) -> bool {
         let segment = &space.segments[head as usize];
         space.is_evictable(head)
             && (self.memory.expiry(head) <= now
@@ -58,24 +59,30 @@ impl Store {
 
     /// Removes the dead items of a segment, and frees it if no live ones are left.
     fn sweep(&self, space: &mut Space, head: u32, now: u32) {
-        let expired = self.memory.expiry(head) <= now;
-        space.segments[head as usize].swept = self.generation.load(Relaxed);
+        self.begin_sweep(space, head);
         let mut walk = self.walk(space, head);
         for (at, _) in self.linked(space, &mut walk) {
-            work::add(ITEM_WORK_BYTES / 4);
             self.remove_if_dead(space, at, now);
         }
-        if self.memory.live(head).0 != 0 {
-            return;
-        }
-        space.segments_expired += u64::from(expired);
-        if !self.free_if_empty(space, head) {
-            space.close(head);
-            space.requeue(head, Queue::Deferred);
+        self.end_sweep(space, head, now);
+    }
+
+    /// Notes that a segment is swept. Items that die later want another sweep.
+    pub(super) fn begin_sweep(&self, space: &mut Space, head: u32) {
+        space.segments[head as usize].swept = self.generation.load(Relaxed);
+    }
+
+    /// Frees a segment, whose dead items were removed, if no live ones are left.
+    pub(super) fn end_sweep(&self, space: &mut Space, head: u32, now: u32) {
+        let expired = self.memory.expiry(head) <= now;
+        if self.memory.live(head).0 == 0 {
+            space.segments_expired += u64::from(expired);
+            self.free_or_defer(space, head);
         }
     }
 
-    fn remove_if_dead(&self, space: &Space, at: Offset, now: u32) {
+    pub(super) fn remove_if_dead(&self, space: &Space, at: Offset, now: u32) {
+        work::add(ITEM_WORK_BYTES / 4);
         let header = self.memory.arena.header(at, space);
         if self.is_alive(header, now) {
             return;

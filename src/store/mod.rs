@@ -12,7 +12,7 @@
 //! - `shard`: pins and counters of one worker;
 //! - `space`: frames and segments;
 //! - `tlab`: thread-local allocation buffers;
-//! - `fetch`, `change`, `evict`, `run`, `maintenance`: the operations.
+//! - `fetch`, `change`, `evict`, `ahead`, `stale`, `run`, `maintenance`: the operations.
 //!
 //! A thread takes locks in this order: first the lock of the space; then the lock of the TLABs of a
 //! shard, or of a hash chain; then the lock of the spare buckets. A get takes no lock, except near
@@ -29,6 +29,7 @@
 //! Times are Unix seconds in 32 bits, valid until 2106. `now` may differ between workers by up to
 //! one second. An exptime of 0 means never. An item has expired if its exptime ≤ `now`.
 
+mod ahead;
 #[expect(unsafe_code, reason = "the arena makes references into memory that it maps")]
 mod arena;
 mod change;
@@ -48,6 +49,7 @@ mod run;
 mod settings;
 mod shard;
 mod space;
+mod stale;
 mod statistics;
 mod table;
 mod tlab;
@@ -70,7 +72,7 @@ use hash::HashKey;
 use memory::{CachePadded, Memory};
 use shard::Shard;
 use space::Space;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use table::Table;
 
@@ -111,6 +113,8 @@ pub struct Store {
     /// When the next flush_all takes effect; `u32::MAX` if none is pending.
     flush_at: AtomicU32,
     flushes: AtomicU64,
+    /// Whether free frames are missing: each allocation then evicts ahead.
+    is_short: AtomicBool,
 }
 
 impl Store {
@@ -173,6 +177,7 @@ impl Store {
             generation: AtomicU8::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),
+            is_short: AtomicBool::new(false),
         })
     }
 

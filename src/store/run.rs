@@ -56,11 +56,6 @@ impl Store {
         space.segments.len() as u32 / RECENT_PART
     }
 
-    /// The age below which a segment may hold the newest items, in frames.
-    pub(super) fn newest_frames(space: &Space) -> u32 {
-        space.segments.len() as u32 / NEWEST_PART
-    }
-
     /// The range of frames for the next search; the whole memory if it is small.
     fn search_range(space: &mut Space, frames: u32) -> Range<u32> {
         let (all, part) = (space.segments.len() as u32, RUN_SEARCH_FRAMES + frames);
@@ -127,4 +122,9 @@ impl Store {
         }
         space.release_frames();
     }
+}
+
+/// The age below which a segment may hold the newest items, in frames.
+pub(super) fn newest_frames(space: &Space) -> u32 {
+    space.segments.len() as u32 / NEWEST_PART
 }

@@ -30,6 +30,10 @@ pub(super) struct ShardStats {
     pub(super) evicted_unfetched: AtomicU64,
     pub(super) pin_copied: AtomicU64,
     pub(super) moved: AtomicU64,
+    /// An estimate of the hits.
+    pub(super) hits: AtomicU64,
+    /// Keys stored that the ghost queue remembers.
+    pub(super) returns: AtomicU64,
 }
 
 /// Counters of [`super::Store::commit`] for one class, named as in [`super::ClassStatistics`].
@@ -64,6 +68,9 @@ pub(super) struct Shard {
     /// Units of incoming values.
     incoming: AtomicU64,
     tlabs: Mutex<Tlabs>,
+    /// Units allocated from TLABs for which nothing was evicted ahead yet. Inexact if threads share
+    /// the shard.
+    owed: AtomicU32,
     pub(super) stats: ShardStats,
 }
 
@@ -78,6 +85,7 @@ impl Shard {
             pinned: 0.into(),
             incoming: 0.into(),
             tlabs: Mutex::default(),
+            owed: 0.into(),
             stats: ShardStats::default(),
         }
     }
@@ -156,6 +164,20 @@ impl Shard {
     #[inline]
     pub(super) fn tlabs(&self) -> MutexGuard<'_, Tlabs> {
         self.tlabs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds to the units for which this shard should evict ahead. Returns all of them.
+    #[inline]
+    pub(super) fn owe(&self, units: u32) -> u32 {
+        let owed = self.owed.load(Relaxed).saturating_add(units);
+        self.owed.store(owed, Relaxed);
+        owed
+    }
+
+    /// Notes that the shard evicted ahead for all the units that it owed.
+    #[inline]
+    pub(super) fn pay(&self) {
+        self.owed.store(0, Relaxed);
     }
 
     /// Adds the units of an incoming value.

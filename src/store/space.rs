@@ -9,7 +9,9 @@
 //! One lock protects all of it. A thread holds it for a few instructions to allocate, or to empty a
 //! segment.
 
+use super::ahead::Eviction;
 use super::arena::Offset;
+use super::stale::Staleness;
 use std::ops::Range;
 
 /// No segment.
@@ -17,6 +19,9 @@ pub(super) const NONE: u32 = u32::MAX;
 /// Limit of the classes of times to live: one for items that never expire, and one for each power
 /// of 2 of seconds, up to 194 days.
 pub(super) const CLASSES_MAX: usize = 25;
+
+/// Divisor: the share of frames above which young items are evicted first.
+const YOUNG_PART: u32 = 10;
 
 /// The queue of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +119,10 @@ pub(super) struct Space {
     /// Segments of incoming values, for each shard.
     incoming: Box<[Incoming]>,
     stack: Vec<u32>,
+    /// The eviction that is under way.
+    pub(super) eviction: Eviction,
+    /// Which main segments are stale.
+    pub(super) staleness: Staleness,
     /// The cost of clearing each frame; scratch memory of [`Space::window`].
     costs: Box<[u32]>,
     /// Frames that [`Space::free_frame`] must not return.
@@ -165,6 +174,8 @@ impl Space {
             open: [[[NONE; 2]; CLASSES_MAX]; 2],
             incoming: vec![Incoming { open: NONE, frames: 0 }; shards].into(),
             stack: (0..frames).rev().collect(),
+            eviction: Eviction::default(),
+            staleness: Staleness::default(),
             costs: vec![0; frames as usize].into(),
             held: 0..0,
             free_frames: frames,
@@ -380,6 +391,11 @@ impl Space {
         Some(TableFrame(frame))
     }
 
+    /// Frames that new items were written to, modulo 2^32.
+    pub(super) fn written(&self) -> u32 {
+        self.written
+    }
+
     /// Frames that new items were written to since the last append to a segment.
     pub(super) fn age(&self, head: u32) -> u32 {
         self.written.wrapping_sub(self.segments[head as usize].written)
@@ -441,6 +457,7 @@ impl Space {
     /// Frees the frames of a segment. It must hold no item and no reservation.
     pub(super) fn free(&mut self, head: u32) {
         self.close(head);
+        self.eviction.forget(head);
         self.unlink(head);
         let frames = self.segments[head as usize].frames;
         for frame in head..head + frames {
@@ -448,6 +465,16 @@ impl Space {
             self.stack(frame);
         }
         self.free_frames += frames;
+    }
+
+    /// Frames that eviction should free ahead of need.
+    pub(super) fn missing_frames(&self) -> u32 {
+        (self.spare_frames + 1).saturating_sub(self.free_frames)
+    }
+
+    /// Whether young items hold more than their share of the memory.
+    pub(super) fn has_many_young(&self) -> bool {
+        self.frames(Queue::Young) > self.segments.len() as u32 / YOUNG_PART
     }
 
     fn stack(&mut self, frame: u32) {

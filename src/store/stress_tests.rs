@@ -3,22 +3,12 @@
 
 use super::tests::{NOW, assert_nothing_leaks, new, store};
 use super::*;
+use simoom_io::testing::Random;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::SeqCst;
 
 const THREADS: usize = 4;
 const ROUNDS: usize = if cfg!(miri) { 12 } else { 30_000 };
-
-/// A generator of small numbers; each thread has its own seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
 
 fn threads<T: Send>(run: impl Fn(usize) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
@@ -48,7 +38,7 @@ fn assert_whole(key: u64, value: &[u8]) {
 fn values_are_whole_and_nothing_leaks_while_threads_store_fetch_evict_and_expire() {
     let store = store(if cfg!(miri) { 1 << 20 } else { 2 << 20 }, 64 << 10);
     threads(|thread| {
-        let mut random = Random(thread as u64);
+        let mut random = Random::new(thread as u64);
         let mut held: Vec<(u64, Item)> = Vec::new();
         for round in 0..ROUNDS {
             let now = NOW + (round / 1000) as u32;
@@ -224,7 +214,7 @@ fn is_linearizable(history: &[Vec<Timed>], evicts: bool) -> bool {
 fn histories(store: &Store, keys: usize, rounds: usize) -> Vec<Vec<Vec<Timed>>> {
     let (clock, values) = (AtomicU64::new(0), AtomicU64::new(1));
     let by_thread = threads(|thread| {
-        let mut random = Random(thread as u64 + 77);
+        let mut random = Random::new(thread as u64 + 77);
         let mut histories = vec![Vec::new(); keys];
         let mut last: Vec<Option<(u64, u64)>> = vec![None; keys];
         for _ in 0..rounds {
@@ -292,7 +282,7 @@ fn histories_are_linearizable_while_items_are_moved_and_evicted() {
     let store = store(1 << 20, 64 << 10);
     let done = std::sync::atomic::AtomicBool::new(false);
     let filled = std::thread::scope(|scope| {
-        let (store, done, mut random) = (&store, &done, Random(5));
+        let (store, done, mut random) = (&store, &done, Random::new(5));
         let mut fill = move || {
             let name = format!("filler{}", random.below(3000));
             super::tests::set(store, name.as_bytes(), &[b'f'; 500]);

@@ -1,13 +1,10 @@
 //! A capture at the client's end of a network, and what tshark's expert analysis makes of it.
 
+use super::TEST_TIMEOUT;
 use super::{Network, Process};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-/// How long tshark may take to end.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A capture of `c0` that goes on.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl Capture {
     /// Ends it, and reads it: a verdict on what each of these ports has sent.
     pub fn judge<const N: usize>(mut self, ports: [u16; N]) -> [Verdict; N] {
         self.tshark.signal(rustix::process::Signal::INT);
-        assert!(self.tshark.wait(PATIENCE).success());
+        assert!(self.tshark.wait(TEST_TIMEOUT).success());
         let fields = [
             "tcp.srcport",
             "tcp.len",

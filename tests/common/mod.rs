@@ -11,6 +11,7 @@
 mod bridge;
 pub mod capture;
 pub mod memcached;
+pub mod zipf;
 
 pub use bridge::{Bridge, Path};
 
@@ -72,6 +73,9 @@ pub fn need_program(program: &str) -> bool {
     }
     found
 }
+
+/// Nothing that a test waits for takes longer than this, however busy the machine is.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The built program, ready to be given arguments. Its environment has no SIMOOM_LOG.
 pub fn simoom() -> Command {

@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Nothing that a test waits for takes longer than this, however busy the machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections at once, also values being received. Above what a test opens in all: a closed
 /// connection lingers until its peer's FIN is read, and a full table resets newcomers.
 const CONNECTIONS: usize = 256;
@@ -194,15 +194,15 @@ impl Bed {
 
     pub(crate) fn connect(&self, service: Service) -> TcpStream {
         let at = if service == Service::Http { self.http } else { self.memcached };
-        let connect = || TcpStream::connect_timeout(&at, PATIENCE);
+        let connect = || TcpStream::connect_timeout(&at, TEST_TIMEOUT);
         let stream = self
             .network
             .as_ref()
             .map_or_else(connect, |network| network.client.run(connect))
             .unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream
     }
 
@@ -215,22 +215,26 @@ impl Bed {
     }
 
     pub(crate) fn wait_for(&self, name: &str, value: u64) {
-        wait_until(&format!("{name} = {value}, of {:?}", self.registry.totals()), PATIENCE, || {
-            assert_eq!(self.failures.try_recv().ok(), None);
-            self.count(name) == value
-        });
+        wait_until(
+            &format!("{name} = {value}, of {:?}", self.registry.totals()),
+            TEST_TIMEOUT,
+            || {
+                assert_eq!(self.failures.try_recv().ok(), None);
+                self.count(name) == value
+            },
+        );
     }
 
     /// Waits for the worker to fail; returns the reason.
     pub(crate) fn failure(mut self) -> String {
-        let failure = self.failures.recv_timeout(PATIENCE).unwrap();
+        let failure = self.failures.recv_timeout(TEST_TIMEOUT).unwrap();
         self.thread.take().unwrap().join().unwrap();
         failure.reason
     }
 
     /// Drains, and ends in order.
     pub(crate) fn stop(mut self) {
-        self.command_sender.send(Command::Drain(PATIENCE));
+        self.command_sender.send(Command::Drain(TEST_TIMEOUT));
         self.thread.take().unwrap().join().unwrap();
         assert_eq!(self.failures.try_recv().ok(), None);
         assert_eq!(self.count("handler_panics"), self.plot.injected());

@@ -1,7 +1,7 @@
 //! The contract's own checker over real sockets: pauses, left input and full queues at random, over
 //! kernel sockets with ample and with scarce memory.
 
-use crate::service::{Client, PATIENCE, Service};
+use crate::service::{Client, Service, TEST_TIMEOUT};
 use simoom::handler::Handler;
 use simoom::kernel::{Poller, Settings};
 use simoom::metrics::Metric;
@@ -108,8 +108,8 @@ pub(crate) fn the_contract_is_kept_with_every_handler(poller: Poller) {
         let mut random = Random::new(seed);
         let total = [1, 3000, 200_000][run as usize % 3];
         let plenty = Settings {
-            send_timeout: PATIENCE,
-            linger_timeout: PATIENCE,
+            send_timeout: TEST_TIMEOUT,
+            linger_timeout: TEST_TIMEOUT,
             ..Settings::for_connections(64)
         };
         let settings = match run % 2 {

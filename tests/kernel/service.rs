@@ -12,6 +12,7 @@
 //! | `echoes` | how many `echo` were answered so far |
 //! | `gate` | `open`, once [`GATE`] is: until then the worker stands still |
 
+pub(crate) use crate::common::TEST_TIMEOUT;
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::net::sockopt;
 use simoom::control::{Command, CommandSender, command_channel};
@@ -27,9 +28,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// Nothing that a test waits for takes longer than this, however busy the machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `stream` sends: no part of it looks like another.
 pub(crate) fn piece() -> &'static [u8] {
@@ -306,7 +304,7 @@ impl Service {
         let start = Instant::now();
         while !condition(self) {
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < TEST_TIMEOUT,
                 "{what} did not come; counters: {:?}",
                 self.registry.totals()
             );
@@ -363,8 +361,8 @@ pub(crate) struct Client(pub(crate) TcpStream);
 impl Client {
     pub(crate) fn new(stream: TcpStream) -> Client {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
         Client(stream)
     }
 

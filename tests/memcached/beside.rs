@@ -4,9 +4,9 @@
 use crate::common::seed;
 use crate::differences;
 use crate::peer::{CLOSED, Memcached, Peer};
-use crate::requests::Random;
 use simoom::Server;
 use simoom::config::{Endpoint, Serve, ServeOptions, usable_cores};
+use simoom_io::testing::Random;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 

@@ -1,13 +1,12 @@
 //! A running memcached, and a connection to it or to Simoom that makes their answers comparable.
 
+use crate::common::TEST_TIMEOUT;
 use crate::common::{Process, skip};
 use crate::differences::comparable;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An installed memcached on a port of its own.
 pub struct Memcached {
@@ -139,13 +138,13 @@ fn serve(program: &str, address: SocketAddr) -> Option<Process> {
     // left to chance.
     command.args(["-o", "no_lru_maintainer,no_lru_crawler"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let told = format!("STAT pid {}\r\n", process.child().id());
     loop {
         let answers = TcpStream::connect(address).is_ok_and(|mut stream| {
             let mut line = vec![0; told.len()];
             let asked = stream
-                .set_read_timeout(Some(PATIENCE))
+                .set_read_timeout(Some(TEST_TIMEOUT))
                 .and_then(|()| stream.write_all(b"stats\r\n"));
             asked
                 .and_then(|()| stream.read_exact(&mut line))
@@ -175,7 +174,7 @@ fn free_address() -> SocketAddr {
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     stream
 }
 

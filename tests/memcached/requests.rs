@@ -1,30 +1,7 @@
 //! Requests at random, some broken: each is whole, so that the next begins behind it.
 
 use crate::peer::CAS;
-
-/// Xorshift, so that a seed makes the same requests everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
-
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
+use simoom_io::testing::Random;
 
 /// Few keys, so that they meet.
 const KEYS: &[&str] =
@@ -59,20 +36,20 @@ const NUMBERS: &[&str] = &[
 ];
 
 fn key(random: &mut Random) -> String {
-    match random.below(40) {
+    match random.index(40) {
         0 => "k".repeat(250),
         1 => "k".repeat(251),
-        _ => random.of(KEYS).to_owned(),
+        _ => random.choose(KEYS).to_owned(),
     }
 }
 
 fn value(random: &mut Random) -> String {
-    match random.below(12) {
+    match random.index(12) {
         0 => String::new(),
-        1 => "x".repeat(random.below(2000)),
-        2 => "y".repeat(10_000 + random.below(20_000)),
-        3..=6 => random.of(NUMBERS).to_owned(),
-        _ => "v".repeat(random.below(40)),
+        1 => "x".repeat(random.index(2000)),
+        2 => "y".repeat(10_000 + random.index(20_000)),
+        3..=6 => random.choose(NUMBERS).to_owned(),
+        _ => "v".repeat(random.index(40)),
     }
 }
 
@@ -86,22 +63,28 @@ fn end(random: &mut Random) -> &'static str {
 
 /// A request of the text or the meta protocol.
 pub fn text(random: &mut Random) -> Vec<u8> {
-    let request = match random.below(24) {
+    let request = match random.index(24) {
         0..=4 => storage(random),
         5..=7 => retrieval(random),
         8 => format!("delete {}{}{}", key(random), noreply(random), end(random)),
         9 | 10 => {
-            let command = random.of(&["incr", "decr"]);
+            let command = random.choose(&["incr", "decr"]);
             format!(
                 "{command} {} {}{}{}",
                 key(random),
-                random.of(NUMBERS),
+                random.choose(NUMBERS),
                 noreply(random),
                 end(random)
             )
         }
         11 => {
-            format!("touch {} {}{}{}", key(random), random.of(TIMES), noreply(random), end(random))
+            format!(
+                "touch {} {}{}{}",
+                key(random),
+                random.choose(TIMES),
+                noreply(random),
+                end(random)
+            )
         }
         12..=14 => meta_get(random),
         15..=17 => meta_set(random),
@@ -141,30 +124,33 @@ pub fn text(random: &mut Random) -> Vec<u8> {
 
 fn storage(random: &mut Random) -> String {
     let (command, value) =
-        (random.of(&["set", "set", "add", "replace", "append", "prepend"]), value(random));
-    let flags = random.of(&["0", "5", "4294967295", "4294967296", "-1", "x", "+7"]);
+        (random.choose(&["set", "set", "add", "replace", "append", "prepend"]), value(random));
+    let flags = random.choose(&["0", "5", "4294967295", "4294967296", "-1", "x", "+7"]);
     let len =
-        if random.one_in(30) { value.len().saturating_sub(random.below(3)) } else { value.len() };
+        if random.one_in(30) { value.len().saturating_sub(random.index(3)) } else { value.len() };
     format!(
         "{command} {} {flags} {} {len}{}\r\n{value}\r\n",
         key(random),
-        random.of(TIMES),
+        random.choose(TIMES),
         noreply(random)
     )
 }
 
 /// The cas unique that was told last is named, or another.
 fn cas(random: &mut Random) -> String {
-    let key = random.of(KEYS);
+    let key = random.choose(KEYS);
     let number = if random.one_in(4) { "999999999" } else { str::from_utf8(CAS).unwrap() };
     format!("gets {key}\r\ncas {key} 3 0 2 {number}{}\r\n42\r\n", noreply(random))
 }
 
 fn retrieval(random: &mut Random) -> String {
-    let command = random.of(&["get", "gets", "gat", "gats"]);
-    let time =
-        if command.starts_with("gat") { format!(" {}", random.of(TIMES)) } else { String::new() };
-    let mut keys: String = (0..random.below(5)).map(|_| format!(" {}", key(random))).collect();
+    let command = random.choose(&["get", "gets", "gat", "gats"]);
+    let time = if command.starts_with("gat") {
+        format!(" {}", random.choose(TIMES))
+    } else {
+        String::new()
+    };
+    let mut keys: String = (0..random.index(5)).map(|_| format!(" {}", key(random))).collect();
     if keys.split(' ').any(|key| key.len() > 250) {
         // Memcached has touched those before it, though it does not answer them.
         keys = format!(" {}", "k".repeat(251));
@@ -173,7 +159,7 @@ fn retrieval(random: &mut Random) -> String {
 }
 
 fn flags(random: &mut Random, choices: &[&'static str]) -> String {
-    (0..random.below(6)).map(|_| format!(" {}", random.of(choices))).collect()
+    (0..random.index(6)).map(|_| format!(" {}", random.choose(choices))).collect()
 }
 
 fn meta(random: &mut Random, command: &str, choices: &[&'static str]) -> String {
@@ -283,7 +269,7 @@ fn without(line: &str, flag: &str, others: &[&str]) -> String {
 fn rare(random: &mut Random) -> String {
     let long_key = "k".repeat(300);
     random
-        .of(&[
+        .choose(&[
             "version\r\n",
             "verbosity 1\r\n",
             "verbosity\r\n",
@@ -326,25 +312,25 @@ fn rare(random: &mut Random) -> String {
 
 /// Sizes of the pieces that a pipeline is sent in.
 pub fn cuts(random: &mut Random) -> Vec<usize> {
-    (0..1 + random.below(5)).map(|_| 1 + random.below(3000)).collect()
+    (0..1 + random.index(5)).map(|_| 1 + random.index(3000)).collect()
 }
 
 /// A packet of the binary protocol. Those of an unknown opcode have no body: memcached reads past
 /// too much of it.
 pub fn packet(random: &mut Random) -> Vec<u8> {
-    let opcode = random.below(0x26) as u8;
+    let opcode = random.index(0x26) as u8;
     let is_known = !matches!(opcode, 0x1b | 0x1f | 0x25);
     let broken = is_known && random.one_in(40);
     let key = match opcode {
         7 | 8 | 0x0a | 0x0b | 0x17 | 0x18 | 0x1b | 0x1f | 0x20 | 0x25 if !broken => String::new(),
         // What `stat` tells is not the same of both, but for these.
-        0x10 => random.of(&["sizes", "reset", "nonsense"]).to_owned(),
+        0x10 => random.choose(&["sizes", "reset", "nonsense"]).to_owned(),
         _ => key(random),
     };
-    let time = random.of(&[0u32, 0, 1000, u32::MAX, 100]);
+    let time = random.choose(&[0u32, 0, 1000, u32::MAX, 100]);
     let count = [
-        &(random.below(1000) as u64).to_be_bytes()[..],
-        &(random.below(1000) as u64).to_be_bytes(),
+        &(random.index(1000) as u64).to_be_bytes()[..],
+        &(random.index(1000) as u64).to_be_bytes(),
         &time.to_be_bytes(),
     ]
     .concat();
@@ -356,7 +342,7 @@ pub fn packet(random: &mut Random) -> Vec<u8> {
         0x21 | 0x22 => (vec![], "secret".into()),
         _ => (vec![], String::new()),
     };
-    let extras = if broken && random.one_in(2) { vec![0; random.below(24)] } else { extras };
+    let extras = if broken && random.one_in(2) { vec![0; random.index(24)] } else { extras };
     let cas = if random.one_in(12) { 999_999_999u64 } else { 0 };
     let body = (extras.len() + key.len() + value.len()) as u32;
     let head =

@@ -4,15 +4,14 @@
 //! answer is to one request of one key: memcached numbers each key's part anew.
 
 use crate::beside::simoom;
+use crate::common::TEST_TIMEOUT;
 use crate::common::wait_until;
 use crate::differences::comparable;
 use crate::peer::Memcached;
 use simoom::Server;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Numbers of requests, high and low byte different.
 const LAST: u16 = 0xfffe;
 
@@ -26,7 +25,7 @@ impl Client {
     fn new(server: SocketAddr) -> Client {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(server).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         Client(socket)
     }
 
@@ -120,7 +119,7 @@ fn beside(compare: impl FnOnce(&Server, Client, Client)) {
     let Some(memcached) = Memcached::start() else { return };
     let server = simoom();
     compare(&server, Client::new(server.udp()[0]), Client::new(memcached.address()));
-    server.drain(PATIENCE).unwrap();
+    server.drain(TEST_TIMEOUT).unwrap();
 }
 
 fn total(server: &Server, name: &str) -> u64 {
@@ -178,14 +177,16 @@ fn hostile_datagrams_get_no_answer_from_either_and_are_counted() {
                 datagram.escape_ascii()
             );
         }
-        wait_until("the datagrams are counted", PATIENCE, || {
+        wait_until("the datagrams are counted", TEST_TIMEOUT, || {
             total(server, "udp_malformed") == hostile.len() as u64
         });
         // Without its end: memcached takes the end from the next datagram, frame and all.
         for request in [&b"get a"[..], b"set a 0 0 10\r\nabc\r\n", b"\x80\x00\x00"] {
             assert!(ours.ask(1, request).is_empty());
         }
-        wait_until("the requests are counted", PATIENCE, || total(server, "udp_incomplete") == 3);
+        wait_until("the requests are counted", TEST_TIMEOUT, || {
+            total(server, "udp_incomplete") == 3
+        });
     });
 }
 
@@ -199,7 +200,7 @@ fn a_source_that_asks_for_too_much_is_left_without_answers() {
     assert_eq!(total_in_time(&server, "udp_answer_too_large"), 1);
     // Answers of 10 KB use the credit up as soon as the server gives 105 of them in a second.
     client.0.set_nonblocking(true).unwrap();
-    wait_until("the credit is used up", PATIENCE, || {
+    wait_until("the credit is used up", TEST_TIMEOUT, || {
         for _ in 0..200 {
             // What the server's buffer has no place for is lost.
             let _ = client.0.send(&[&frame(2, 1), &b"get a\r\n"[..]].concat());
@@ -210,10 +211,10 @@ fn a_source_that_asks_for_too_much_is_left_without_answers() {
         }
         total(&server, "udp_credit_used_up") > 0
     });
-    server.drain(PATIENCE).unwrap();
+    server.drain(TEST_TIMEOUT).unwrap();
 }
 
 fn total_in_time(server: &Server, name: &str) -> u64 {
-    wait_until(name, PATIENCE, || total(server, name) > 0);
+    wait_until(name, TEST_TIMEOUT, || total(server, name) > 0);
     total(server, name)
 }

@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+use common::TEST_TIMEOUT;
 use common::{Process, need_program, need_root, simoom, skip, wait_until};
 use simoom::netns::{self, Namespace};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -24,7 +25,6 @@ const ADMIN: &str = "127.0.0.1:9090";
 const KEYS: usize = 100_000;
 /// Requests that are sent before their answers are read.
 const AT_ONCE: usize = 1000;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An instance over AF_XDP in a namespace of its own, joined to the proxy's.
 struct Instance {
@@ -57,13 +57,13 @@ impl Instance {
         );
         command.arg(ADMIN).stderr(Stdio::null());
         self.process = Some(self.namespace.run(|| Process::start(&mut command)));
-        wait_until("the instance serves", PATIENCE, || self.namespace.run(is_ready));
+        wait_until("the instance serves", TEST_TIMEOUT, || self.namespace.run(is_ready));
     }
 
     fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.signal(rustix::process::Signal::TERM);
-        assert!(process.wait(PATIENCE).success());
+        assert!(process.wait(TEST_TIMEOUT).success());
     }
 
     /// Forgets everything, at once.
@@ -71,7 +71,7 @@ impl Instance {
         let mut client = Client::connect(proxy, self.address);
         client.send(b"flush_all\r\n");
         assert_eq!(client.line(), "OK");
-        wait_until("all is forgotten", PATIENCE, || self.stat(proxy, "curr_items") == 0);
+        wait_until("all is forgotten", TEST_TIMEOUT, || self.stat(proxy, "curr_items") == 0);
     }
 
     /// One of its `stats`, asked for without the proxy.
@@ -98,7 +98,7 @@ struct Client {
 impl Client {
     fn connect(namespace: &Namespace, address: SocketAddr) -> Client {
         let stream = namespace.run(|| TcpStream::connect(address)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream: BufReader::new(stream), errors: 0 }
     }
@@ -208,7 +208,7 @@ fn keys_spread_over_two_instances_and_one_may_go_and_come_back() {
     command.arg("-c").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _nutcracker = proxy.run(|| Process::start(&mut command));
     let at: SocketAddr = PROXY.parse().unwrap();
-    wait_until("nutcracker listens", PATIENCE, || proxy.run(|| TcpStream::connect(at)).is_ok());
+    wait_until("nutcracker listens", TEST_TIMEOUT, || proxy.run(|| TcpStream::connect(at)).is_ok());
 
     let all: Vec<usize> = (0..KEYS).collect();
     let mut client = Client::connect(&proxy, at);
@@ -228,7 +228,9 @@ fn keys_spread_over_two_instances_and_one_may_go_and_come_back() {
     assert_eq!(second.stat(&proxy, "curr_items") as usize, KEYS);
 
     first.start();
-    wait_until("the proxy asks it again", PATIENCE, || client.missing(&[on_first]) == [on_first]);
+    wait_until("the proxy asks it again", TEST_TIMEOUT, || {
+        client.missing(&[on_first]) == [on_first]
+    });
     client.errors = 0;
     // The very keys that it had, which it has forgotten.
     assert_eq!(client.missing(&all), missing);

@@ -92,7 +92,7 @@ fn stopped_reader(site: &Site) -> Client {
 }
 
 fn a_client_that_stops_reading_is_given_up(transport: Transport) {
-    let Some(site) = Plan::new(transport).with("--send-timeout 2s").start() else { return };
+    let Some(site) = Plan::new(transport).with("--http-send-timeout 2s").start() else { return };
     let mut stopped: Vec<Client> = (0..10).map(|_| stopped_reader(&site)).collect();
     site.wait_for("http_requests", 10);
     site.serves_others();

@@ -51,7 +51,7 @@ fn a_shared_address_leaves_all_else_to_the_kernel() {
     let client = site.network.client.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
     client.send_to(b"over UDP", at(address)).unwrap();
     let mut datagram = [0; 16];
-    server.set_read_timeout(Some(crate::PATIENCE)).unwrap();
+    server.set_read_timeout(Some(crate::TEST_TIMEOUT)).unwrap();
     let (len, _) = server.recv_from(&mut datagram).unwrap();
     assert_eq!(&datagram[..len], b"over UDP");
     site.serves_others();
@@ -65,7 +65,8 @@ fn a_shared_address_leaves_all_else_to_the_kernel() {
 /// The kernel's own TCP works at `address`.
 fn kernel_serves(site: &Site, address: SocketAddr) {
     let listener = site.network.server.run(|| TcpListener::bind(address)).unwrap();
-    let client = site.network.client.run(|| TcpStream::connect_timeout(&address, crate::PATIENCE));
+    let client =
+        site.network.client.run(|| TcpStream::connect_timeout(&address, crate::TEST_TIMEOUT));
     client.unwrap().write_all(b"hello").unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     let mut text = String::new();
@@ -80,7 +81,7 @@ fn the_claimed_port_is_served_on_loopback_too() {
         let stream = site.network.server.run(|| TcpStream::connect(at(address))).unwrap();
         crate::client::Client::new(stream).expect("/64k", &site.content("/64k"));
     }
-    wait_until("the kernel worker has counted", crate::PATIENCE, || {
+    wait_until("the kernel worker has counted", crate::TEST_TIMEOUT, || {
         site.counter("connections_accepted") == 2
     });
     // The worker over AF_XDP may not have come to publish anything yet.
@@ -116,7 +117,7 @@ fn an_address_of_its_own_is_announced() {
     let site = plan.with(&format!("--address {own} --address-probe 20ms")).start_in(network);
     let mac = site.network.server.run(|| netns::interface("s0").unwrap().mac);
     let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-    wait_until("the client's kernel has heard the announcement", crate::PATIENCE, || {
+    wait_until("the client's kernel has heard the announcement", crate::TEST_TIMEOUT, || {
         site.network.client.run(|| ip(&format!("neigh show {own} dev c0"))).contains(&mac)
     });
     site.wait_for("address_announcements", 2);
@@ -148,7 +149,7 @@ fn an_address_that_another_host_has_is_not_served() {
     server.run(|| {
         netns::set_address("s0", Ipv4Addr::new(198, 18, 0, 1).into(), 24).unwrap();
         netns::set_up("s0").unwrap();
-        wait_until("s0 has a carrier", crate::PATIENCE, || netns::interface("s0").unwrap().carrier);
+        wait_until("s0 has a carrier", crate::TEST_TIMEOUT, || netns::interface("s0").unwrap().carrier);
         let flags =
             "serve --interface s0 --http 8080 --address-probe 300ms --address 198.18.0.9 --address 198.18.0.7";
         for transport in ["xdp", "auto"] {
@@ -213,7 +214,7 @@ fn sigterm_ends_a_server_that_is_still_asking() {
     process.signal(rustix::process::Signal::HUP);
     assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("SIGHUP")));
     process.signal(rustix::process::Signal::TERM);
-    assert!(process.wait(crate::PATIENCE).success());
+    assert!(process.wait(crate::TEST_TIMEOUT).success());
     let rest: Vec<String> = said.map_while(Result::ok).collect();
     assert!(
         rest.iter().any(|line| line.contains("stopped before anything was served")),
@@ -356,7 +357,7 @@ fn the_unspecified_address_asks_for_all_of_its_version() {
     );
     site.connect().expect("/12", &site.content("/12"));
     let six = SocketAddr::new(site.network.address_v6(1), PORT);
-    let refused = site.network.client.run(|| TcpStream::connect_timeout(&six, crate::PATIENCE));
+    let refused = site.network.client.run(|| TcpStream::connect_timeout(&six, crate::TEST_TIMEOUT));
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
@@ -476,7 +477,7 @@ fn each_service_is_reached_at_its_own_address_alone() {
     site.connect_to(at(web)).expect("/12", &site.content("/12"));
     let connect = |address, port| {
         let to = SocketAddr::new(address, port);
-        site.network.client.run(|| TcpStream::connect_timeout(&to, crate::PATIENCE))
+        site.network.client.run(|| TcpStream::connect_timeout(&to, crate::TEST_TIMEOUT))
     };
     connect(cache, 11211).unwrap();
     for (address, port) in [(web, 11211), (cache, PORT)] {

@@ -1,6 +1,6 @@
 //! A client that speaks HTTP byte by byte where it must, over a kernel socket.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -20,8 +20,8 @@ pub struct Answer {
 impl Client {
     pub fn new(stream: TcpStream) -> Client {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
         Client { stream, unread: Vec::new() }
     }
 

@@ -5,7 +5,7 @@
 //! differs), with other fields, or with another end. A difference without such a line fails, and a
 //! line without a difference.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::client::Client;
 use crate::common::{Network, Process, need_program, need_root};
 use crate::over_all;
@@ -321,7 +321,7 @@ impl<'a> Server<'a> {
     }
 
     fn connect(&self) -> Connection {
-        let stream = self.network.client.run(|| TcpStream::connect_timeout(&self.at, PATIENCE));
+        let stream = self.network.client.run(|| TcpStream::connect_timeout(&self.at, TEST_TIMEOUT));
         let Client { stream, .. } = Client::new(stream.unwrap());
         Connection { stream, unread: Vec::new() }
     }
@@ -472,7 +472,7 @@ fn nginx(network: &Network, root: &Path) -> Process {
     let mut command = Command::new("nginx");
     command.arg("-p").arg(root).arg("-c").arg(&path).stdin(Stdio::null()).stderr(Stdio::null());
     let process = network.server.run(|| Process::start(&mut command));
-    network.wait_for_listener(NGINX_PORT, PATIENCE);
+    network.wait_for_listener(NGINX_PORT, TEST_TIMEOUT);
     process
 }
 

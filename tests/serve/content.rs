@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::common::{need_program, wait_until};
 use crate::over_all;
 use crate::site::{Plan, Site, Transport};
-use crate::{PATIENCE, client};
+use crate::{TEST_TIMEOUT, client};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn replace(path: &Path, content: &[u8]) {
 
 /// Waits until `path` is answered with `content`.
 fn wait_for(client: &mut Client, path: &str, content: &[u8]) {
-    wait_until(&format!("{path} is served anew"), PATIENCE, || {
+    wait_until(&format!("{path} is served anew"), TEST_TIMEOUT, || {
         client.request(path);
         client.answer().body == content
     });
@@ -46,7 +46,7 @@ fn a_changed_file_is_served_without_a_signal(transport: Transport) {
     fs::write(site.root().join("a/b/new.html"), "in a new directory").unwrap();
     wait_for(&mut client, "/a/b/new.html", b"in a new directory");
     fs::remove_dir_all(site.root().join("a")).unwrap();
-    wait_until("the file is gone", PATIENCE, || {
+    wait_until("the file is gone", TEST_TIMEOUT, || {
         client.request("/a/b/new.html");
         client.answer().status == 404
     });
@@ -96,7 +96,7 @@ fn switch_under_load(transport: Transport, switches: usize) {
         let tree = ["b", "a"][turn % 2];
         switch(tree);
         let wanted = text(tree);
-        wait_until("the other tree is served", PATIENCE, || {
+        wait_until("the other tree is served", TEST_TIMEOUT, || {
             client.request("/page");
             let answer = client.answer();
             let first = char::from(answer.body[0]);
@@ -222,7 +222,7 @@ fn the_access_log_has_each_answer(transport: Transport) {
     client.send("BAD\r\n\r\n");
     assert_eq!(client.answer().status, 400);
     let mut lines = Vec::new();
-    wait_until("all lines are written", PATIENCE, || {
+    wait_until("all lines are written", TEST_TIMEOUT, || {
         let text = fs::read_to_string(&log).unwrap();
         lines =
             text.lines().filter(|line| !line.ends_with(" \"-\" \"-\"")).map(String::from).collect();
@@ -239,9 +239,9 @@ fn the_access_log_has_each_answer(transport: Transport) {
     assert!(text.contains("\"-\" 400 "), "{text}");
     fs::rename(&log, log.with_extension("old")).unwrap();
     site.process.signal(rustix::process::Signal::USR1);
-    wait_until("the log is opened again", PATIENCE, || log.exists());
+    wait_until("the log is opened again", TEST_TIMEOUT, || log.exists());
     site.connect().expect("/12", &site.content("/12"));
-    wait_until("the new file has the line", PATIENCE, || {
+    wait_until("the new file has the line", TEST_TIMEOUT, || {
         fs::read_to_string(&log).unwrap().lines().count() == 1
     });
     assert_eq!(site.counter("http_access_log_lost"), 0);
@@ -294,7 +294,7 @@ fn a_proxy_names_the_client(transport: Transport) {
     let mut rude = site.connect();
     rude.send(client::get("/12"));
     site.wait_for("http_bad_proxy_header", 1);
-    wait_until("all lines are written", PATIENCE, || {
+    wait_until("all lines are written", TEST_TIMEOUT, || {
         fs::read_to_string(&log).unwrap().lines().count() == 3
     });
     let text = fs::read_to_string(&log).unwrap();

@@ -1,6 +1,6 @@
 //! A server that is far away: the bridge between, and what comes through it.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::common::{Network, Path, need_program, need_root, wait_until};
 use crate::site::{FILES, Plan, Transport};
 use std::io::{Read, Write};
@@ -24,10 +24,10 @@ fn network(path: Path) -> Option<Network> {
 fn connection(network: &Network) -> (TcpStream, TcpStream) {
     let at = SocketAddr::new(network.address(1), 7);
     let listener = network.server.run(|| TcpListener::bind(at)).unwrap();
-    let client = network.client.run(|| TcpStream::connect_timeout(&at, PATIENCE)).unwrap();
+    let client = network.client.run(|| TcpStream::connect_timeout(&at, TEST_TIMEOUT)).unwrap();
     let (server, _) = listener.accept().unwrap();
     for end in [&server, &client] {
-        end.set_read_timeout(Some(PATIENCE)).unwrap();
+        end.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         end.set_nodelay(true).unwrap();
     }
     (server, client)
@@ -76,7 +76,7 @@ fn a_path_loses_what_its_seed_says() {
     });
     let bridge = network.bridge.as_ref().unwrap();
     // The last frames may be under way while the counts are read.
-    wait_until("what is lost is what the seed says", PATIENCE, || {
+    wait_until("what is lost is what the seed says", TEST_TIMEOUT, || {
         let lanes = bridge.lanes();
         lanes
             .iter()

@@ -7,7 +7,7 @@ mod echo;
 #[path = "../../src/guide/examples/forward.rs"]
 mod forward;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::common::{Network, need_root, wait_until};
 use crate::site::Transport;
 use simoom::{Builder, Factories, Server, Signals};
@@ -69,9 +69,9 @@ impl Bed {
     /// A connection to the handler on `port`.
     pub fn connect_to(&self, port: u16) -> TcpStream {
         let at = SocketAddr::new(self.at.ip(), port);
-        let connect = || TcpStream::connect_timeout(&at, PATIENCE);
+        let connect = || TcpStream::connect_timeout(&at, TEST_TIMEOUT);
         let stream = self.network.client.run(connect).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream
     }
 
@@ -95,7 +95,7 @@ impl Bed {
     }
 
     pub fn wait_for(&self, name: &str, value: u64) {
-        wait_until(&format!("{name} is {value}"), PATIENCE, || self.count(name) == value);
+        wait_until(&format!("{name} is {value}"), TEST_TIMEOUT, || self.count(name) == value);
     }
 }
 
@@ -184,7 +184,7 @@ impl Asked {
     /// The next line that it was asked, and the way to have it answered; or, dropped, to have the
     /// connection closed.
     fn next(&self) -> (String, Sender<()>) {
-        self.lines.recv_timeout(PATIENCE).unwrap()
+        self.lines.recv_timeout(TEST_TIMEOUT).unwrap()
     }
 }
 
@@ -301,8 +301,8 @@ fn a_drain_waits_for_answers_that_come_later(transport: Transport) {
     let (_, answer) = asked.next();
     let Bed { server, network, .. } = bed;
     let listeners = server.listeners().clone();
-    let drained = std::thread::spawn(move || server.drain(PATIENCE).unwrap());
-    wait_until("the drain has begun", PATIENCE, || listeners.all().is_empty());
+    let drained = std::thread::spawn(move || server.drain(TEST_TIMEOUT).unwrap());
+    wait_until("the drain has begun", TEST_TIMEOUT, || listeners.all().is_empty());
     answer.send(()).unwrap();
     let mut all = String::new();
     client.read_to_string(&mut all).unwrap();

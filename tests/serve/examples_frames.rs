@@ -4,7 +4,7 @@
 #[path = "../../src/guide/examples/frames.rs"]
 mod frames;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use frames::Datagrams;
 use simoom::Handler;
 use simoom::app::Blob;
@@ -29,7 +29,7 @@ impl Application for Client {
     type Conn = ();
 
     fn opened(&mut self, (): &mut (), _: Opened, reply: &mut Reply<'_, Blob>) {
-        reply.set_timeout(Some(PATIENCE.into()));
+        reply.set_timeout(Some(TEST_TIMEOUT.into()));
         reply.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     }
 

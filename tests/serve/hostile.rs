@@ -3,7 +3,8 @@
 
 use crate::common::wait_until;
 use crate::site::{Plan, Site, Transport};
-use crate::wire::{ACK, FIN, IP, RST, Random, SYN, Segment, TCP, Wire, seal};
+use crate::wire::{ACK, FIN, IP, RST, SYN, Segment, TCP, Wire, seal};
+use simoom_io::testing::Random;
 use std::net::Ipv4Addr;
 
 /// Where the random numbers begin.
@@ -86,11 +87,11 @@ fn segments_for_anothers_connection_change_nothing() {
     let body = site.content("/64k");
     client.expect("/64k", &body);
     let port = client.stream.local_addr().unwrap().port();
-    let mut random = Random(SEED);
+    let mut random = Random::new(SEED);
     for flags in [ACK, RST, SYN, ACK | FIN] {
         let before = site.counter("drop_outside_window");
         for _ in 0..100 {
-            let (seq, ack) = (random.next() as u32, random.next() as u32);
+            let (seq, ack) = (random.next_u64() as u32, random.next_u64() as u32);
             let payload =
                 if flags == ACK { b"GET /evil HTTP/1.1\r\n\r\n".to_vec() } else { Vec::new() };
             let segment = Segment { seq, ack, flags, payload, ..wire.segment(port) };
@@ -114,18 +115,19 @@ pub(crate) fn resident_bytes(site: &Site) -> u64 {
 /// with a few bytes changed at random.
 pub(crate) fn noise(wire: &mut Wire, random: &mut Random, count: usize) {
     for index in 0..count {
-        let port = 1 + random.below(65_535) as u16;
-        let payload: Vec<u8> = (0..random.below(200)).map(|_| random.next() as u8).collect();
-        let (seq, ack, flags) = (random.next() as u32, random.next() as u32, random.next() as u8);
+        let port = 1 + random.index(65_535) as u16;
+        let payload: Vec<u8> = (0..random.index(200)).map(|_| random.next_u64() as u8).collect();
+        let (seq, ack, flags) =
+            (random.next_u64() as u32, random.next_u64() as u32, random.next_u64() as u8);
         let mut frame = Segment { seq, ack, flags, payload, ..wire.segment(port) }.frame(wire);
         match index % 3 {
-            0 => frame[12..].iter_mut().for_each(|byte| *byte = random.next() as u8),
+            0 => frame[12..].iter_mut().for_each(|byte| *byte = random.next_u64() as u8),
             // The addresses and the port stay, or the kernel would have it.
-            1 => frame[TCP + 4..].iter_mut().for_each(|byte| *byte = random.next() as u8),
+            1 => frame[TCP + 4..].iter_mut().for_each(|byte| *byte = random.next_u64() as u8),
             _ => {
-                for _ in 0..=random.below(3) {
-                    let at = IP + random.below(frame.len() - IP);
-                    frame[at] = random.next() as u8;
+                for _ in 0..=random.index(3) {
+                    let at = IP + random.index(frame.len() - IP);
+                    frame[at] = random.next_u64() as u8;
                 }
             }
         }
@@ -140,7 +142,7 @@ pub(crate) fn noise(wire: &mut Wire, random: &mut Random, count: usize) {
 fn noise_costs_no_memory_and_nobody_else_anything() {
     let Some(site) = Site::start(Transport::Xdp) else { return };
     println!("seed {SEED:#x}");
-    let (mut wire, mut random) = (Wire::new(&site), Random(SEED));
+    let (mut wire, mut random) = (Wire::new(&site), Random::new(SEED));
     let mut client = site.connect();
     let body = site.content("/64k");
     // At first all frames of the packet memory are used in turn.
@@ -191,13 +193,13 @@ fn a_flood_of_syns_is_bounded_and_newcomers_are_served_meanwhile() {
         }
     }
     let answered = || site.counter("syn_cookies_sent");
-    wait_until("the SYNs that find no place are answered by cookies", crate::PATIENCE, || {
+    wait_until("the SYNs that find no place are answered by cookies", crate::TEST_TIMEOUT, || {
         answered() >= u64::from(FLOOD) - CONNECTIONS
             && site.counter("connections_open") <= CONNECTIONS
     });
     client.expect("/64k", &body);
     newcomer();
-    wait_until("newcomers came by cookies", crate::PATIENCE, || {
+    wait_until("newcomers came by cookies", crate::TEST_TIMEOUT, || {
         site.counter("syn_cookies_received") >= 1
     });
     let grown = resident_bytes(&site).saturating_sub(before);

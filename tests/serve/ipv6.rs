@@ -1,7 +1,7 @@
 //! IPv6 over AF_XDP as over kernel sockets: files, memcached, addresses that are Simoom's own; and
 //! what a network adds to packets: extension headers, fragments, VLAN tags.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::client::Client;
 use crate::common::{Network, need_program, wait_until};
 use crate::site::{FILES, PORT, Plan, Site, Transport, at};
@@ -84,7 +84,7 @@ fn a_link_local_address_is_served() {
     let address = SocketAddrV6::new(link_local, PORT, 0, scope);
     let mut stream = None;
     // The client has none to send from before its kernel has made sure that nobody else has it.
-    wait_until("the client connects from its own link-local address", PATIENCE, || {
+    wait_until("the client connects from its own link-local address", TEST_TIMEOUT, || {
         stream = site.network.client.run(|| TcpStream::connect(address)).ok();
         stream.is_some()
     });
@@ -95,7 +95,7 @@ fn a_link_local_address_is_served() {
 
 fn wait_for_link_local(network: &Network) -> Ipv6Addr {
     let mut found = None;
-    wait_until("the kernel has given s0 a link-local address", PATIENCE, || {
+    wait_until("the kernel has given s0 a link-local address", TEST_TIMEOUT, || {
         let facts = network.server.run(|| simoom::netns::interface("s0")).unwrap();
         found = facts.addresses.iter().find_map(|(address, _)| match address {
             IpAddr::V6(address) if address.is_unicast_link_local() => Some(*address),
@@ -134,7 +134,7 @@ fn the_claimed_port_is_served_and_reserved_in_the_kernel_too() {
         let stream = site.network.server.run(|| TcpStream::connect(at(address))).unwrap();
         Client::new(stream).expect("/64k", &site.content("/64k"));
     }
-    wait_until("the kernel worker has counted", PATIENCE, || {
+    wait_until("the kernel worker has counted", TEST_TIMEOUT, || {
         site.counter("connections_accepted") == 2
     });
     // The worker over AF_XDP may not have come to publish anything yet.
@@ -271,7 +271,7 @@ impl Tap {
         self.queue.umem().clone().chunk_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
         frame.set_len(bytes.len());
         self.queue.transmit(frame).unwrap();
-        wait_until("the frame is sent", PATIENCE, || {
+        wait_until("the frame is sent", TEST_TIMEOUT, || {
             self.queue.flush().unwrap();
             self.queue.complete(&mut self.pool);
             self.queue.unsent() == 0
@@ -280,7 +280,7 @@ impl Tap {
 
     fn receive(&mut self) -> Vec<u8> {
         let mut frames: Vec<Frame> = Vec::new();
-        wait_until("a frame comes", PATIENCE, || {
+        wait_until("a frame comes", TEST_TIMEOUT, || {
             self.queue.receive(&mut self.pool, &mut frames, 1);
             !frames.is_empty()
         });

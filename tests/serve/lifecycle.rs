@@ -3,7 +3,7 @@
 use crate::client::{Client, get};
 use crate::common::{Process, need_program, simoom, wait_until};
 use crate::site::{LARGE, Plan, Site, Transport, at};
-use crate::{PATIENCE, over_all};
+use crate::{TEST_TIMEOUT, over_all};
 use rustix::net::sockopt;
 use rustix::process::Signal;
 use std::io::{ErrorKind, Read, Write};
@@ -46,10 +46,10 @@ fn has_program(site: &Site) -> bool {
 
 /// The kernel has the port again, and no program stands before it.
 fn kernel_has_the_port(site: &Site) {
-    wait_until("no program is attached", PATIENCE, || !has_program(site));
+    wait_until("no program is attached", TEST_TIMEOUT, || !has_program(site));
     // After a kill the kernel cancels what io_uring had under way, accepting too, in its own time.
     let mut listener = None;
-    wait_until("the port is free", PATIENCE, || {
+    wait_until("the port is free", TEST_TIMEOUT, || {
         listener = site.network.server.run(|| TcpListener::bind(site.address())).ok();
         listener.is_some()
     });
@@ -72,8 +72,8 @@ fn an_open_download_is_finished_at_the_end(transport: Transport) {
     site.process.signal(Signal::TERM);
     idle.expect_end();
     let connect =
-        || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), PATIENCE));
-    wait_until("new connections are refused", PATIENCE, || {
+        || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), TEST_TIMEOUT));
+    wait_until("new connections are refused", TEST_TIMEOUT, || {
         connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
     assert!(site.process.is_running(), "a download is open");
@@ -81,7 +81,7 @@ fn an_open_download_is_finished_at_the_end(transport: Transport) {
     assert!(slow.take(content.len()) == content, "not the bytes of the file");
     slow.expect_end();
     drop(slow);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(0), "{}", site.log());
     kernel_has_the_port(&site);
 }
 
@@ -105,7 +105,7 @@ fn clients_that_do_not_close_hold_up_no_end(transport: Transport) {
     // What is answered in the drain ends with the answer, and is not closed either.
     last.send("Host: a\r\n\r\n");
     last.answer().is(200, &content);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(0), "{}", site.log());
     // They see an orderly end, not a reset.
     for client in [&mut silent, &mut answered, &mut last] {
         client.expect_end();
@@ -128,7 +128,7 @@ fn a_second_signal_ends_it_at_once(transport: Transport) {
     site.wait_for_log("\"draining\"");
     site.process.signal(Signal::INT);
     site.wait_for_log("ending the drain at once");
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(0), "{}", site.log());
 }
 
 fn signals_that_ask_for_something_are_logged(transport: Transport) {
@@ -145,17 +145,17 @@ fn signals_that_ask_for_something_are_logged(transport: Transport) {
     let _open = downloading(&site);
     site.process.signal(Signal::QUIT);
     site.wait_for_log("\"draining\"");
-    wait_until("/readyz tells of the drain", PATIENCE, || {
+    wait_until("/readyz tells of the drain", TEST_TIMEOUT, || {
         site.admin("/readyz").ends_with("not ready: draining\n")
     });
     assert!(site.admin("/healthz").starts_with("HTTP/1.1 200 "));
     site.process.signal(Signal::USR1);
-    wait_until("a signal while draining is logged", PATIENCE, || {
+    wait_until("a signal while draining is logged", TEST_TIMEOUT, || {
         site.log().matches("ignored: restart").count() == 4
     });
     assert!(site.process.is_running());
     site.process.signal(Signal::TERM);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(0), "{}", site.log());
 }
 
 fn a_kill_leaves_the_kernel_working(transport: Transport) {
@@ -165,7 +165,7 @@ fn a_kill_leaves_the_kernel_working(transport: Transport) {
     let Some(mut site) = Site::start(transport) else { return };
     let open = downloading(&site);
     site.process.signal(Signal::KILL);
-    assert_eq!(site.process.wait(PATIENCE).signal(), Some(Signal::KILL.as_raw()));
+    assert_eq!(site.process.wait(TEST_TIMEOUT).signal(), Some(Signal::KILL.as_raw()));
     drop(open);
     kernel_has_the_port(&site);
 }
@@ -253,7 +253,7 @@ fn an_idle_client_is_closed_in_time(transport: Transport) {
     site.connect().expect_end();
     let mut closed = 1;
     // On a busy machine the client may be closed before it has asked.
-    wait_until("a client is answered and closed", PATIENCE, || {
+    wait_until("a client is answered and closed", TEST_TIMEOUT, || {
         let mut client = site.connect();
         closed += 1;
         let mut answer = Vec::new();
@@ -283,7 +283,7 @@ fn a_client_that_has_vanished_is_let_go(transport: Transport) {
     if !need_program("ip") {
         return;
     }
-    let flags = "--tcp-keepalive 1s --idle-timeout 1h";
+    let flags = "--http-tcp-keepalive 1s --idle-timeout 1h";
     let Some(site) = Plan::new(transport).with(flags).start() else { return };
     let mut client = site.connect();
     client.expect("/12", &site.content("/12"));
@@ -299,8 +299,8 @@ fn ends_with_its_interface(flags: &str) {
     let Some(mut site) = Plan::new(Transport::Xdp).with(flags).start() else { return };
     site.connect().expect("/12", &site.content("/12"));
     site.run_client("ip", &["link", "delete", "c0"]);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
-    wait_until("the reason is told", PATIENCE, || {
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(1), "{}", site.log());
+    wait_until("the reason is told", TEST_TIMEOUT, || {
         site.log().contains("error: worker xdp 0: queue 0 was unbound")
     });
 }
@@ -322,7 +322,7 @@ fn a_taken_port_is_an_error() {
     let mut command = simoom();
     command.args(["serve", "--interface", "s0", "--http", "8080"]).stderr(Stdio::piped());
     let mut process = network.server.run(|| Process::start(&mut command));
-    assert_eq!(process.wait(PATIENCE).code(), Some(1));
+    assert_eq!(process.wait(TEST_TIMEOUT).code(), Some(1));
     let said = process.stderr();
     assert!(
         said.contains(&format!("error: --http {}: cannot listen on", at(network.address(1)))),
@@ -349,7 +349,7 @@ fn another_program_on_the_interface_is_an_error_with_a_remedy() {
         ]);
         command.args(["--cores", "0"]).stderr(Stdio::piped());
         let mut second = site.network.server.run(|| Process::start(&mut command));
-        assert_eq!(second.wait(PATIENCE).code(), Some(1));
+        assert_eq!(second.wait(TEST_TIMEOUT).code(), Some(1));
         let said = second.stderr();
         assert!(said.contains("bpftool link detach id N"), "{mode}: {said}");
     }

@@ -2,14 +2,14 @@
 
 use crate::common::{Process, need_program, wait_until};
 use crate::site::{Plan, Site, Transport};
-use crate::{PATIENCE, over_all};
+use crate::{TEST_TIMEOUT, over_all};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// SYNs that are lost when ten thousand come at once are repeated after up to half a minute.
-const LOAD_PATIENCE: Duration = Duration::from_secs(180);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(180);
 
 over_all!(a_hundred_connections_see_no_error, ten_thousand_connections_see_no_error);
 
@@ -21,10 +21,10 @@ fn wrk(site: &Site, connections: u64, enough: impl FnMut() -> bool) -> u64 {
     command.args(["-t1", &format!("-c{connections}"), "-d600", "--timeout", "600", &url]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut wrk = site.network.client.run(|| Process::start(&mut command));
-    wait_until("the load was enough", LOAD_PATIENCE, enough);
+    wait_until("the load was enough", LOAD_TIMEOUT, enough);
     // At an interrupt it stops sending and reports.
     wrk.signal(Signal::INT);
-    assert!(wrk.wait(PATIENCE).success());
+    assert!(wrk.wait(TEST_TIMEOUT).success());
     let mut report = String::new();
     wrk.child()
         .stdout

@@ -3,18 +3,16 @@
 use crate::common::{need_program, seed};
 use crate::site::{LARGE, Plan, Site, Transport};
 use simoom::Congestion;
+use simoom_io::testing::Random;
 use std::collections::BTreeSet;
 
 /// Of each thousand packets, loses those that the seed chooses, in each direction others. The
 /// client's end loses them: what AF_XDP takes never comes to a filter of the server's.
-fn lose(site: &Site, permille: usize, random: &mut u64) {
+fn lose(site: &Site, permille: usize, random: &mut Random) {
     let mut chosen = || {
         let mut places = BTreeSet::new();
         while places.len() < permille {
-            *random ^= *random << 13;
-            *random ^= *random >> 7;
-            *random ^= *random << 17;
-            places.insert(*random % 1000);
+            places.insert(random.below(1000));
         }
         let drops: Vec<String> = places.iter().map(|place| format!("{place} : drop")).collect();
         format!("numgen inc mod 1000 vmap {{ {} }};", drops.join(", "))
@@ -41,7 +39,7 @@ fn a_large_file_arrives_whole_however_many_packets_are_lost() {
     let url = format!("http://{}{LARGE}", site.address());
     let to = tempfile::NamedTempFile::new().unwrap();
     let path = to.path().to_str().unwrap();
-    let mut random = seed().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = Random::new(seed());
     for permille in [1, 10, 30] {
         lose(&site, permille, &mut random);
         site.run_client("curl", &["-sSf", "--max-time", "60", "-o", path, &url]);
@@ -71,7 +69,7 @@ fn every_congestion_control_serves_over_a_lossy_link() {
     if !need_program("curl") || !need_program("nft") {
         return;
     }
-    let mut random = seed().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = Random::new(seed());
     for congestion in Congestion::ALL {
         let plan = Plan::new(Transport::Xdp).with(&format!("--http-congestion {congestion}"));
         let Some(site) = plan.start() else { return };

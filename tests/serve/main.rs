@@ -9,6 +9,7 @@
 mod common;
 
 mod abuse;
+mod access_log;
 mod addresses;
 mod capture;
 mod client;
@@ -42,10 +43,7 @@ mod unread_log;
 mod watch;
 mod wire;
 
-use std::time::Duration;
-
-/// How long anything may take that does happen, on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+use common::TEST_TIMEOUT;
 
 /// Makes a test of each function for each transport.
 macro_rules! over_all {

@@ -3,7 +3,7 @@
 
 use crate::common::{need_program, skip, wait_until};
 use crate::site::{Plan, Site, Transport};
-use crate::{PATIENCE, over_all};
+use crate::{TEST_TIMEOUT, over_all};
 use rustix::net::sockopt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -103,7 +103,7 @@ fn datagrams_are_answered_beside_any_transport(transport: Transport) {
     let mut answer = [0; 1500];
     let mut len = None;
     // As its clients do: datagrams may be lost.
-    wait_until("a datagram is answered", PATIENCE, || {
+    wait_until("a datagram is answered", TEST_TIMEOUT, || {
         socket.send(b"\x12\x34\0\0\0\x01\0\0get a\r\n").unwrap();
         len = socket.recv(&mut answer).ok();
         len.is_some()
@@ -129,7 +129,7 @@ fn uploads_that_are_reset_leave_no_connection(transport: Transport) {
         sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     }
     site.wait_for("connections_accepted", 40);
-    wait_until("no connection is open", PATIENCE, || site.counter("connections_open") == 0);
+    wait_until("no connection is open", TEST_TIMEOUT, || site.counter("connections_open") == 0);
 }
 
 fn values_of_any_size_come_back_whole(transport: Transport) {
@@ -179,7 +179,7 @@ fn every_connection_is_told_with_its_ends(transport: Transport) {
     let gone = clients.remove(0);
     let gone_ends = ends(&gone);
     drop(gone);
-    wait_until("the one that has ended is told no more", PATIENCE, || {
+    wait_until("the one that has ended is told no more", TEST_TIMEOUT, || {
         !without_numbers(&connections(&mut clients[3])).contains(&gone_ends)
     });
 }

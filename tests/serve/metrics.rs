@@ -1,7 +1,7 @@
 //! Every metric that a server exports is on the page `metrics` of the guide, with its type and
 //! meaning, and Prometheus' own tool finds nothing to say about it.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::common::{need_program, wait_until};
 use crate::over_all;
 use crate::site::{Plan, Transport};
@@ -52,7 +52,7 @@ fn of_server(transport: Transport) -> Option<String> {
     }
     let all =
         |metrics: &str| written_by.iter().all(|name| metrics.contains(&format!("simoom_{name}")));
-    wait_until("all threads have published", PATIENCE, || all(&site.metrics()));
+    wait_until("all threads have published", TEST_TIMEOUT, || all(&site.metrics()));
     let answer = site.metrics();
     let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     Some(body.to_owned())

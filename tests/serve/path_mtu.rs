@@ -2,7 +2,7 @@
 //! RFC 4821 where the router is not heard. The server's address is its own, or the kernel has it
 //! too.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::client::Client;
 use crate::common::{Network, need_program};
 use crate::queues::{connections_on_both, two_workers};
@@ -133,7 +133,7 @@ fn rfc_4821_a_router_that_is_not_heard_is_found_out() {
 
 /// The client behind the router, connected.
 fn connect(far: &Namespace, served: IpAddr) -> Client {
-    Client::new(far.run(|| TcpStream::connect_timeout(&at(served), PATIENCE)).unwrap())
+    Client::new(far.run(|| TcpStream::connect_timeout(&at(served), TEST_TIMEOUT)).unwrap())
 }
 
 #[test]

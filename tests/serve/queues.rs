@@ -26,7 +26,7 @@ pub fn two_workers() -> Option<Site> {
 pub fn connections_on_both(site: &Site, connect: impl Fn() -> Client) -> Vec<Client> {
     let body = site.content("/12");
     let mut clients = Vec::new();
-    wait_until("both workers have connections", crate::PATIENCE, || {
+    wait_until("both workers have connections", crate::TEST_TIMEOUT, || {
         for _ in 0..8 {
             let mut client = connect();
             client.expect("/12", &body);
@@ -47,7 +47,7 @@ fn two_workers_share_the_connections() {
     for client in &mut clients {
         client.expect("/64k", &body);
     }
-    wait_until("all requests are counted", crate::PATIENCE, || {
+    wait_until("all requests are counted", crate::TEST_TIMEOUT, || {
         site.counter("http_requests") == 2 * clients.len() as u64
     });
     assert_eq!(site.counter("resets_sent"), 0);

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::common::wait_until;
 use crate::site::{Plan, Site, Transport};
-use crate::{PATIENCE, over_all};
+use crate::{TEST_TIMEOUT, over_all};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const UNANSWERED: Duration = Duration::from_millis(300);
 fn is_refused(site: &Site, address: SocketAddr) -> bool {
     match site.network.client.run(|| TcpStream::connect_timeout(&address, UNANSWERED)) {
         Ok(mut stream) => {
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
             stream.read(&mut [0; 1]).is_err()
         }
         Err(_) => true,
@@ -42,11 +42,11 @@ fn silent_connections_to_memcached_leave_http_its_share(transport: Transport) {
     site.wait_for("memcached_connections_refused", 1);
     site.serves_others();
     let ready = || site.admin("/readyz");
-    wait_until("/readyz tells of it", PATIENCE, || {
+    wait_until("/readyz tells of it", TEST_TIMEOUT, || {
         ready().ends_with("not ready: connections_exhausted\n")
     });
     drop(silent);
-    wait_until("connections are free again", PATIENCE, || ready().starts_with("HTTP/1.1 200 "));
+    wait_until("connections are free again", TEST_TIMEOUT, || ready().starts_with("HTTP/1.1 200 "));
     site.connect_to(address);
 }
 
@@ -62,7 +62,7 @@ fn a_network_has_no_more_than_its_share(transport: Transport) {
     let counter = if transport == Transport::Xdp { "drop_prefix_full" } else { "prefix_refused" };
     site.wait_for(counter, 1);
     drop(held);
-    wait_until("there is room again", PATIENCE, || is_answered(&site));
+    wait_until("there is room again", TEST_TIMEOUT, || is_answered(&site));
 }
 
 /// Whether a request on a new connection is answered.
@@ -70,7 +70,7 @@ fn is_answered(site: &Site) -> bool {
     let stream =
         site.network.client.run(|| TcpStream::connect_timeout(&site.address(), UNANSWERED));
     let Ok(mut stream) = stream else { return false };
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let sent = stream.write_all(b"GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     sent.is_ok() && stream.read(&mut [0; 1]).is_ok_and(|n| n == 1)
 }

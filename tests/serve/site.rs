@@ -1,8 +1,9 @@
 //! A running server with the network it serves, its files and its metrics.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::client::Client;
 use crate::common::{Network, Process, need_root, simoom, wait_until};
+use simoom_io::testing::Random;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{ChildStderr, ExitStatus, Stdio};
@@ -162,7 +163,7 @@ impl Site {
 
     /// Waits until the log has `text`.
     pub fn wait_for_log(&mut self, text: &str) {
-        wait_until(&format!("the log says {text}"), PATIENCE, || {
+        wait_until(&format!("the log says {text}"), TEST_TIMEOUT, || {
             let said = self.log().contains(text);
             assert!(said || self.process.is_running(), "the server ended:\n{}", self.log());
             said
@@ -196,7 +197,7 @@ impl Site {
 
     /// A client connected to another address.
     pub fn connect_to(&self, address: SocketAddr) -> Client {
-        let stream = self.network.client.run(|| TcpStream::connect_timeout(&address, PATIENCE));
+        let stream = self.network.client.run(|| TcpStream::connect_timeout(&address, TEST_TIMEOUT));
         Client::new(stream.unwrap_or_else(|error| {
             panic!("connecting to {address}: {error}\n{}{}", self.log(), self.metrics())
         }))
@@ -266,14 +267,14 @@ impl Site {
     /// Waits until the worker whose counter it is has published it for the first time.
     pub fn wait_for_counter(&self, name: &str) {
         let published = format!("simoom_{name}");
-        wait_until(&format!("{name} is published"), PATIENCE, || {
+        wait_until(&format!("{name} is published"), TEST_TIMEOUT, || {
             self.metrics().contains(&published)
         });
     }
 
     /// Waits until a counter is at least `least`.
     pub fn wait_for(&self, name: &str, least: u64) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while self.counter(name) < least {
             assert!(Instant::now() < deadline, "{name} did not reach {least}:\n{}", self.metrics());
             std::thread::sleep(Duration::from_millis(10));
@@ -283,7 +284,7 @@ impl Site {
     /// Ends the server with SIGTERM; returns how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
         self.process.signal(rustix::process::Signal::TERM);
-        self.process.wait(PATIENCE)
+        self.process.wait(TEST_TIMEOUT)
     }
 }
 
@@ -313,21 +314,7 @@ fn collect(stderr: ChildStderr, log: &Mutex<String>) {
 pub fn files() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, len) in FILES {
-        std::fs::write(root.path().join(&path[1..]), bytes(len)).unwrap();
+        std::fs::write(root.path().join(&path[1..]), Random::new(0).bytes(len)).unwrap();
     }
     root
-}
-
-/// So many bytes of a sequence by which misplaced ones show themselves (xorshift).
-fn bytes(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let word = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(word).collect();
-    bytes.truncate(len);
-    bytes
 }

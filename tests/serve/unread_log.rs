@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::common::{Network, need_program, wait_until};
 use crate::site::{LARGE, Plan, Site, Transport, UNREAD_BYTES, at};
 use crate::wire::Wire;
-use crate::{PATIENCE, over_all};
+use crate::{TEST_TIMEOUT, over_all};
 use rustix::net::sockopt;
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, PipeReader};
@@ -28,7 +28,7 @@ fn start_in(network: Network, plan: Plan) -> (Site, BufReader<PipeReader>) {
         line.clear();
         assert!(log.read_line(&mut line).unwrap() > 0, "the server ended");
     }
-    wait_until("the pipe has no space for another line", PATIENCE, || {
+    wait_until("the pipe has no space for another line", TEST_TIMEOUT, || {
         site.process.signal(Signal::USR2);
         let unread = rustix::io::ioctl_fionread(log.get_ref()).unwrap() as usize;
         unread + line.len() > UNREAD_BYTES
@@ -55,7 +55,9 @@ fn a_second_signal_ends_it_with_an_unread_log(transport: Transport) {
     open.request(LARGE);
     assert!(open.head().starts_with("HTTP/1.1 200 "));
     site.process.signal(Signal::TERM);
-    wait_until("it drains", PATIENCE, || site.admin("/readyz").ends_with("not ready: draining\n"));
+    wait_until("it drains", TEST_TIMEOUT, || {
+        site.admin("/readyz").ends_with("not ready: draining\n")
+    });
     assert!(site.process.is_running(), "a download is open");
     assert_eq!(site.terminate().code(), Some(0));
 }
@@ -83,7 +85,7 @@ fn a_failed_server_ends_with_an_unread_log() {
         return;
     };
     site.run_client("ip", &["link", "delete", "c0"]);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(1));
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(1));
 }
 
 /// Lines that wait while nobody reads, at least.
@@ -91,7 +93,7 @@ const QUEUED: usize = 4096;
 
 /// The log has each queued line, then the number of lost ones, and in the end its last line.
 fn is_read_late((mut site, log): (Site, BufReader<PipeReader>)) {
-    wait_until("lines are lost", PATIENCE, || {
+    wait_until("lines are lost", TEST_TIMEOUT, || {
         for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM].repeat(500) {
             site.process.signal(signal);
         }
@@ -107,7 +109,7 @@ fn is_read_late((mut site, log): (Site, BufReader<PipeReader>)) {
     assert!(queued >= QUEUED, "{queued} lines before the report");
     site.process.signal(Signal::TERM);
     assert_eq!(lines.last().expect("lines of the end")["message"], "stopped");
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(0));
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(0));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What changes outside while a server runs is noticed: told by /readyz, logged, counted, and
 //! repaired where it can be.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::common::{need_program, wait_until};
 use crate::site::{Plan, Site, Transport};
 use std::process::{Command, Stdio};
@@ -54,7 +54,7 @@ fn run_server(site: &Site, program: &str, arguments: &[&str]) {
 }
 
 fn wait_for_readyz(site: &Site, end: &str) {
-    wait_until(&format!("/readyz ends with {end:?}"), PATIENCE, || {
+    wait_until(&format!("/readyz ends with {end:?}"), TEST_TIMEOUT, || {
         site.admin("/readyz").ends_with(end)
     });
 }
@@ -95,8 +95,8 @@ fn a_program_detached_from_outside_ends_the_server_if_that_is_asked_for() {
     let flags = "--on-interface-change end --drain-timeout 1s";
     let Some(mut site) = Plan::new(Transport::Xdp).with(flags).start() else { return };
     detach(&site);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
-    wait_until("the reason is told", PATIENCE, || {
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(1), "{}", site.log());
+    wait_until("the reason is told", TEST_TIMEOUT, || {
         site.log().contains("error: --interface s0: the XDP program was detached from outside")
     });
 }
@@ -179,8 +179,8 @@ fn queues_added_while_it_serves_end_the_server_if_that_is_asked_for() {
     let flags = "--on-interface-change end --drain-timeout 1s";
     let Some(mut site) = with_a_queue_to_spare(flags) else { return };
     run_server(&site, "ethtool", &["-L", "s0", "rx", "2", "tx", "2"]);
-    assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
-    wait_until("the reason is told", PATIENCE, || {
+    assert_eq!(site.process.wait(TEST_TIMEOUT).code(), Some(1), "{}", site.log());
+    wait_until("the reason is told", TEST_TIMEOUT, || {
         site.log().contains("error: s0 has 2 receive queues now")
     });
 }

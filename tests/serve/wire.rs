@@ -159,20 +159,3 @@ fn v4(address: IpAddr) -> Ipv4Addr {
         IpAddr::V6(_) => panic!("an IPv4 address was asked for"),
     }
 }
-
-/// Numbers that look random and are the same every time (xorshift).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}

@@ -1,7 +1,7 @@
 //! Claims over a veth pair: the claimed segments come to the queue, all other traffic goes to the
 //! kernel.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::common::{Network, need_root, skip, wait_until};
 use af_xdp::{BURST, Mode, OpenOptions};
 use simoom::steer::{Claim, Device};
@@ -30,7 +30,7 @@ fn what_is_not_claimed_is_the_kernels() {
             net.client.run(|| TcpStream::connect_timeout(&http, Duration::from_millis(200)));
         assert!(refused.is_err(), "{mode}: nobody answers on the queue");
         let mut frames = Vec::new();
-        wait_until("a frame is received", PATIENCE, || {
+        wait_until("a frame is received", TEST_TIMEOUT, || {
             queue.receive(&mut pool, &mut frames, BURST) > 0
         });
         let IpAddr::V4(server) = http.ip() else { unreachable!("IPv4") };
@@ -38,7 +38,7 @@ fn what_is_not_claimed_is_the_kernels() {
         assert!(frames.iter().all(|frame| umem.bytes(frame)[30..34] == server.octets()), "{mode}");
         frames.into_iter().for_each(|frame| pool.give(frame));
         device.remove_claim(Claim::Port(http)).unwrap();
-        let stream = net.client.run(|| TcpStream::connect_timeout(&http, PATIENCE)).unwrap();
+        let stream = net.client.run(|| TcpStream::connect_timeout(&http, TEST_TIMEOUT)).unwrap();
         drop((listener.accept().unwrap(), stream));
         assert_eq!(
             device.counters().unwrap().iter().map(|(_, value)| value).sum::<u64>(),
@@ -52,12 +52,12 @@ fn what_is_not_claimed_is_the_kernels() {
 fn the_kernel_serves_the_rest(net: &Network, claimed: SocketAddr) {
     let server = net.server.run(|| UdpSocket::bind(claimed).unwrap());
     let client = net.client.run(|| UdpSocket::bind((net.address(2), 0)).unwrap());
-    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    server.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     client.send_to(b"datagram to the claimed TCP port", claimed).unwrap();
     assert_eq!(server.recv_from(&mut [0; 64]).unwrap().0, 32);
     let other = SocketAddr::new(claimed.ip(), 22);
     let listener = net.server.run(|| TcpListener::bind(other).unwrap());
-    let stream = net.client.run(|| TcpStream::connect_timeout(&other, PATIENCE)).unwrap();
+    let stream = net.client.run(|| TcpStream::connect_timeout(&other, TEST_TIMEOUT)).unwrap();
     drop((listener.accept().unwrap(), stream));
     let ping = || Command::new("ping").args(["-c1", "-W10", &claimed.ip().to_string()]).output();
     match net.client.run(ping) {

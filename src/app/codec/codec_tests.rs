@@ -1,6 +1,6 @@
 use super::*;
 use crate::app::contained::Contained;
-use crate::app::testing::Line;
+use crate::app::testing::{Line, answers_and_line};
 use crate::handler::Handler;
 use proptest::prelude::*;
 use simoom_io::Application;
@@ -14,19 +14,7 @@ where
     C: Codec,
     S: Service<C>,
 {
-    let pool = if narrow { Pool::new(5, 3) } else { Pool::new(64, 64) };
-    let mut line = Line::open_with(app, 7, pool);
-    let mut answers = line.take();
-    let mut sizes = sizes.iter().cycle();
-    let mut rest = input;
-    while !rest.is_empty() && !line.closed() {
-        let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (chunk, behind) = rest.split_at(size);
-        line.offer(chunk);
-        answers.extend(line.take());
-        rest = behind;
-    }
-    assert!(!line.aborted(), "capacity that ran out aborted the connection");
+    let (answers, mut line) = answers_and_line(app, 7, input, sizes, narrow);
     let closed = line.closed();
     line.close();
     assert_eq!(line.app.gathered_bytes(), 0);

@@ -15,6 +15,8 @@ use std::sync::Arc;
 const REWRITES_MAX: usize = 8;
 /// Longest path that a rule makes, in bytes.
 const PATH_MAX_BYTES: usize = 2048;
+/// The file that a directory is answered with.
+const INDEX: &[u8] = b"index.html";
 
 /// The rules of one site.
 #[derive(Debug, Default)]
@@ -70,7 +72,47 @@ impl Rules {
         let mut patterns = self.redirects.iter().map(|(pattern, ..)| pattern);
         patterns.any(|pattern| pattern.matches(path))
             || self.rewrites.iter().any(|(pattern, _)| pattern.matches(path))
-            || self.auth.iter().any(|(pattern, ..)| pattern.matches(path))
+            || self.asks_at(path)
+            // The index of a directory may need a password although the directory does not.
+            || (path.ends_with(b"/") && self.asks_at(&[path, INDEX].concat()))
+    }
+
+    /// Whether the path needs a password.
+    fn asks_at(&self, path: &[u8]) -> bool {
+        self.auth.iter().any(|(pattern, ..)| pattern.matches(path))
+    }
+}
+
+/// Decides about paths that need a password, for one request. The path of a request decides, and so
+/// does each path that rules make of it: no rule leads around a password.
+struct Guard<'a> {
+    table: &'a Table,
+    authorization: Option<&'a [u8]>,
+}
+
+impl Guard<'_> {
+    /// Why the request does not get the file of `path`, if it does not.
+    fn refuses(&self, path: &[u8]) -> Option<Outcome> {
+        let auth = &self.table.rules().auth;
+        // The first rule that matches decides, so that a part may have other users than the whole.
+        let rule_of = |path: &[u8]| auth.iter().find(|(pattern, ..)| pattern.matches(path));
+        let rule_of_index = || {
+            let mut space = [0; PATH_MAX_BYTES];
+            let len = path.len() + INDEX.len();
+            let index = space.get_mut(..len).filter(|_| path.ends_with(b"/"))?;
+            index[..path.len()].copy_from_slice(path);
+            index[path.len()..].copy_from_slice(INDEX);
+            self.table.get(index).and_then(|_| rule_of(index))
+        };
+        if auth.is_empty() {
+            return None;
+        }
+        let (_, users, page) = rule_of(path).or_else(rule_of_index)?;
+        match auth::check(users, self.authorization) {
+            Access::Granted => None,
+            Access::Denied => Some(Outcome::Denied(*page)),
+            Access::Pending => Some(Outcome::Pending),
+        }
     }
 }
 
@@ -86,14 +128,9 @@ impl Content {
         location: &mut [u8],
     ) -> Outcome {
         let table = &self.sites[site as usize];
-        // The first rule that matches decides, so that a part may have other users than the whole.
-        let mut auth = table.rules().auth.iter();
-        if let Some((_, users, page)) = auth.find(|(pattern, ..)| pattern.matches(path)) {
-            match auth::check(users, authorization) {
-                Access::Granted => {}
-                Access::Denied => return Outcome::Denied(*page),
-                Access::Pending => return Outcome::Pending,
-            }
+        let guard = Guard { table, authorization };
+        if let Some(refused) = guard.refuses(path) {
+            return refused;
         }
         for (pattern, to, redirect) in &table.rules().redirects {
             if let Some(captures) = pattern.captures(path) {
@@ -101,13 +138,13 @@ impl Content {
                 return filled.map_or(Outcome::TooLong, |len| Outcome::Moved(*redirect, len));
             }
         }
-        rewritten(table, path, REWRITES_MAX)
+        rewritten(&guard, path, REWRITES_MAX)
     }
 }
 
 /// The file of a path after rewrites, at most `left`.
-fn rewritten(table: &Table, path: &[u8], left: usize) -> Outcome {
-    let rules = table.rules();
+fn rewritten(guard: &Guard<'_>, path: &[u8], left: usize) -> Outcome {
+    let rules = guard.table.rules();
     let matched = rules
         .rewrites
         .iter()
@@ -116,16 +153,20 @@ fn rewritten(table: &Table, path: &[u8], left: usize) -> Outcome {
     if let Some((to, captures)) = matched {
         let mut space = [0; PATH_MAX_BYTES];
         return match to.fill(&captures, Insert::Plain, &mut space) {
-            Some(len) if space[..len] != *path => rewritten(table, &space[..len], left - 1),
-            Some(_) => file(table, path),
+            Some(len) if space[..len] != *path => {
+                let path = &space[..len];
+                guard.refuses(path).unwrap_or_else(|| rewritten(guard, path, left - 1))
+            }
+            Some(_) => file(guard, path),
             None => Outcome::NotFound,
         };
     }
-    file(table, path)
+    file(guard, path)
 }
 
 /// The file of a path, or the first of the paths to try that has one.
-fn file(table: &Table, path: &[u8]) -> Outcome {
+fn file(guard: &Guard<'_>, path: &[u8]) -> Outcome {
+    let table = guard.table;
     let found = |path: &[u8]| match table.get(path)? {
         Entry::File(index) => Some(Outcome::File(index)),
         Entry::Redirect(index) => Some(Outcome::Redirect(index)),
@@ -138,7 +179,8 @@ fn file(table: &Table, path: &[u8]) -> Outcome {
     let tried = |template: &Template| {
         let mut space = [0; PATH_MAX_BYTES];
         let len = template.fill(&Captures::path(path), Insert::Plain, &mut space)?;
-        found(&space[..len])
+        let found = found(&space[..len])?;
+        Some(guard.refuses(&space[..len]).unwrap_or(found))
     };
     let trying = || table.rules().try_files.iter().find_map(tried);
     found(path).or_else(trying).unwrap_or(Outcome::NotFound)

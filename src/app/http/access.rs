@@ -9,11 +9,15 @@ use super::request::Request;
 use super::response::Status;
 use simoom_io::Ends;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
+use std::thread::Thread;
 use std::time::Instant;
 
 /// Bytes of records that one worker's buffer holds.
-pub const BUFFER_BYTES: usize = 256 << 10;
+pub const BUFFER_BYTES: usize = 1 << 20;
+/// Above this fill level a worker wakes the thread that takes the records.
+const WAKE_BYTES: usize = BUFFER_BYTES / 4;
 /// Longest text of a record that is kept, of the target and of each field.
 const TEXT_MAX_BYTES: usize = 1024;
 /// Bytes of a record before its texts.
@@ -21,39 +25,71 @@ const FIXED_BYTES: usize = 8 + 4 + 8 + 2 + 1 + 16;
 /// The texts of a record: minor version, method, target, Host, Referer, User-Agent and
 /// X-Forwarded-For.
 const TEXTS: usize = 7;
-/// Requests with content whose records wait for the answer.
-const WAITING_MAX: usize = 1024;
 
 /// The records of one worker that are not written yet.
 #[derive(Debug)]
-pub struct Buffer(Mutex<Vec<u8>>);
+pub struct Buffer {
+    records: Mutex<Vec<u8>>,
+    /// Records that were taken and could not be written.
+    unwritten: AtomicU64,
+    /// The thread that takes the records.
+    taker: Option<Thread>,
+}
 
 impl Buffer {
     /// An empty buffer.
     pub fn new() -> Arc<Buffer> {
-        Arc::new(Buffer(Mutex::new(Vec::with_capacity(BUFFER_BYTES))))
+        Buffer::taken_by(None)
+    }
+
+    /// An empty buffer. Unparks the thread when records should be taken soon.
+    pub fn taken_by(taker: Option<Thread>) -> Arc<Buffer> {
+        let records = Mutex::new(Vec::with_capacity(BUFFER_BYTES));
+        Arc::new(Buffer { records, unwritten: AtomicU64::new(0), taker })
     }
 
     /// Takes all records, and leaves the empty `spare` of the same capacity.
     pub fn take(&self, spare: &mut Vec<u8>) {
         spare.clear();
-        let mut bytes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut bytes = self.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::swap(&mut *bytes, spare);
+    }
+
+    /// Counts records that were taken and could not be written.
+    pub fn lose(&self, records: u64) {
+        self.unwritten.fetch_add(records, Ordering::Relaxed);
     }
 
     /// Appends records. Returns false if there is no space, or if they are just taken.
     fn append(&self, records: &[u8]) -> bool {
-        let mut bytes = match self.0.try_lock() {
+        let mut bytes = match self.records.try_lock() {
             Ok(bytes) => bytes,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        let fits = bytes.len() + records.len() <= BUFFER_BYTES;
+        let (before, after) = (bytes.len(), bytes.len() + records.len());
+        let fits = after <= BUFFER_BYTES;
         if fits {
             bytes.extend_from_slice(records);
         }
+        drop(bytes);
+        // Once for each filling: a wakeup may be a system call.
+        if fits
+            && before < WAKE_BYTES
+            && after >= WAKE_BYTES
+            && let Some(taker) = &self.taker
+        {
+            taker.unpark();
+        }
         fits
     }
+}
+
+/// The request of an answer that waits.
+#[derive(Debug)]
+pub(super) struct Pending {
+    began: Instant,
+    texts: Box<[u8]>,
 }
 
 /// The access log of one worker.
@@ -62,11 +98,9 @@ pub struct Access {
     buffer: Arc<Buffer>,
     /// Addresses of the open connections.
     addresses: Vec<Option<IpAddr>>,
-    /// The texts of the request that is being handled.
+    /// The texts of the request that is being handled. Empty if its head was not parsed.
     texts: Vec<u8>,
     began: Instant,
-    /// The texts of requests whose answer waits for something, by the place of the connection.
-    waiting: std::collections::HashMap<PlaceIndex, (Instant, Vec<u8>)>,
     record: Vec<u8>,
 }
 
@@ -78,7 +112,6 @@ impl Access {
             addresses: vec![None; connections],
             texts: Vec::with_capacity(TEXTS * (TEXT_MAX_BYTES + 2)),
             began: Instant::now(),
-            waiting: std::collections::HashMap::new(),
             record: Vec::with_capacity(FIXED_BYTES + TEXTS * (TEXT_MAX_BYTES + 2)),
         }
     }
@@ -107,14 +140,27 @@ impl Access {
         }
     }
 
-    pub(super) fn closed(&mut self, place: PlaceIndex) {
-        self.waiting.remove(&place);
+    /// Forgets the request of another connection that has no answer yet. Call it first when a
+    /// connection is served.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.texts.clear();
     }
 
     /// Notes the bytes of a head before they are parsed.
     pub(super) fn begin(&mut self) {
-        self.began = Instant::now();
+        self.begin_at(Instant::now());
+    }
+
+    /// As [`Access::begin`], for a head that arrived earlier.
+    pub(super) fn begin_at(&mut self, began: Instant) {
+        self.began = began;
         self.texts.clear();
+    }
+
+    /// When the head of the request arrived.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// Notes a request whose head is whole.
@@ -127,7 +173,36 @@ impl Access {
         self.text(request.host());
         self.text(field("Referer"));
         self.text(field("User-Agent"));
-        self.text(field("X-Forwarded-For"));
+        self.list(request.values("X-Forwarded-For"));
+    }
+
+    /// Appends a list that may span several fields. Of a list that is too long, the last members
+    /// stay: proxies append, and the first members are what the client sent.
+    fn list<'a>(&mut self, values: impl Iterator<Item = &'a [u8]> + Clone) {
+        const SEPARATOR: &[u8] = b", ";
+        let bytes: usize = values.clone().map(|value| value.len() + SEPARATOR.len()).sum();
+        let bytes = bytes.saturating_sub(SEPARATOR.len());
+        let mut cut = bytes.saturating_sub(TEXT_MAX_BYTES);
+        let is_cut = cut > 0;
+        let at = self.texts.len();
+        self.texts.extend_from_slice(&[0; 2]);
+        let start = self.texts.len();
+        for (number, value) in values.enumerate() {
+            let separator = if number == 0 { b"" } else { SEPARATOR };
+            for part in [separator, value] {
+                let skipped = cut.min(part.len());
+                self.texts.extend_from_slice(&part[skipped..]);
+                cut -= skipped;
+            }
+        }
+        if is_cut {
+            // The first member is not whole.
+            let comma = memchr::memchr(b',', &self.texts[start..]);
+            let end = comma.map_or(self.texts.len(), |comma| start + comma + 1);
+            self.texts.drain(start..end);
+        }
+        let len = (self.texts.len() - start) as u16;
+        self.texts[at..start].copy_from_slice(&len.to_ne_bytes());
     }
 
     fn text(&mut self, text: &[u8]) {
@@ -136,25 +211,15 @@ impl Access {
         self.texts.extend_from_slice(text);
     }
 
-    /// Keeps the request until its content has arrived, or the file that answers it.
-    #[cold]
-    pub(super) fn wait(&mut self, place: PlaceIndex) {
-        if place != PlaceIndex::default() && self.waiting.len() < WAITING_MAX {
-            self.waiting.insert(place, (self.began, self.texts.clone()));
-        }
+    /// Copies the request, for an answer that waits for a file.
+    pub(super) fn pending(&self) -> Pending {
+        Pending { began: self.began, texts: self.texts.as_slice().into() }
     }
 
-    /// Goes on with the request that waited.
-    #[cold]
-    pub(super) fn resume(&mut self, place: PlaceIndex) {
-        match self.waiting.remove(&place) {
-            Some((began, texts)) => {
-                self.began = began;
-                self.texts.clear();
-                self.texts.extend_from_slice(&texts);
-            }
-            None => self.begin(),
-        }
+    /// Goes on with the request of an answer that waited.
+    pub(super) fn resume(&mut self, pending: &Pending) {
+        self.begin_at(pending.began);
+        self.texts.extend_from_slice(&pending.texts);
     }
 
     /// Writes the record of an answer of `bytes`. Returns false if it is lost.
@@ -166,7 +231,10 @@ impl Access {
         unix_seconds: u64,
     ) -> bool {
         let address = self.addresses.get(place.get()).copied().flatten();
-        let took_us = u32::try_from(self.began.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let took_us = match self.texts.is_empty() {
+            true => 0,
+            false => u32::try_from(self.began.elapsed().as_micros()).unwrap_or(u32::MAX),
+        };
         let (kind, octets) = match address {
             None => (0, [0; 16]),
             Some(IpAddr::V4(v4)) => (4, v4.to_ipv6_mapped().octets()),
@@ -188,6 +256,11 @@ impl Access {
         self.texts.clear();
         self.buffer.append(record)
     }
+
+    /// Records that were taken and could not be written.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.buffer.unwritten.load(Ordering::Relaxed)
+    }
 }
 
 /// A record that was taken from a buffer.
@@ -195,7 +268,7 @@ impl Access {
 pub struct Record<'a> {
     /// The time of the answer.
     pub unix_seconds: u64,
-    /// From the arrival of the whole head until the answer was queued.
+    /// From the arrival of the whole head until the answer was queued. 0 without a whole head.
     pub took_us: u32,
     /// Bytes of the answer, with its head.
     pub bytes: u64,
@@ -262,4 +335,28 @@ fn parse(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
         forwarded_for: text()?,
     };
     Some((record, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_wakes_its_thread_before_it_is_full() {
+        let buffer = Buffer::taken_by(Some(std::thread::current()));
+        let filling = buffer.clone();
+        let filler = std::thread::spawn(move || {
+            for _ in 0..WAKE_BYTES.div_ceil(1000) {
+                assert!(filling.append(&[7; 1000]));
+            }
+        });
+        let mut spare = Vec::with_capacity(BUFFER_BYTES);
+        let mut taken = 0;
+        while taken < WAKE_BYTES {
+            std::thread::park();
+            buffer.take(&mut spare);
+            taken += spare.len();
+        }
+        filler.join().unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 use super::Http;
 use super::body::Discard;
 use super::head::Search;
+use super::heads::Slot;
 use super::options::Timeouts;
 use super::places::PlaceIndex;
 use super::response::{Persistence, Status};
@@ -77,7 +78,8 @@ pub(in crate::app) enum Phase {
     /// Before the header of the PROXY protocol.
     Proxy,
     Head(Search),
-    Body(Discard, Answer),
+    /// Discarding the content of a request. The request is answered when it has arrived.
+    Body(Discard, Slot),
     /// Sending the parts of a multipart response. The head of the request remains in the input.
     Parts(Parts),
     /// Sending a file that is read from disk.
@@ -107,15 +109,13 @@ pub(in crate::app) enum Waiting {
     Password,
 }
 
-/// A selected answer, small enough to store in the connection.
+/// A selected answer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::app) struct Answer {
     pub(super) body: Body,
     /// False for HEAD.
     pub(super) with_content: bool,
     pub(super) persistence: Persistence,
-    /// The low bits of the version of the content that the indices are of.
-    pub(super) version: u16,
 }
 
 /// The position within a multipart response.
@@ -174,6 +174,7 @@ impl Http {
             (Idle::Over, phase) => {
                 let is_open = !matches!(phase, Phase::Closing);
                 self.counters.http_idle_timeouts += u64::from(is_open);
+                self.drop_head(conn);
                 conn.phase = Phase::Closing;
                 reply.close();
             }

@@ -84,7 +84,8 @@ simoom_io::counters! {
         /// Requests for a file on disk that were refused (503) because the memory for its parts was
         /// used up (`--file-buffers`).
         http_file_refusals,
-        /// Records of the access log that were lost because its file was written too slowly.
+        /// Lines of the access log that were lost because its file did not accept them, or not in
+        /// time.
         http_access_log_lost,
     }
 }

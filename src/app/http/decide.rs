@@ -26,7 +26,7 @@ impl Http {
             _ => request.persistence,
         };
         let with_content = request.method != Method::Head;
-        Ok(Answer { body, with_content, persistence, version: self.version as u16 })
+        Ok(Answer { body, with_content, persistence })
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! The worker's interface to the HTTP handler, besides the calls for each connection.
 
-use super::{Blob, Connection, Counters, Http};
+use super::{Access, Blob, Connection, Counters, Http};
 use crate::handler::{Handler, Seconds};
 use crate::later::Completed;
 use crate::metrics::Metric;
@@ -34,7 +34,10 @@ impl Handler for Http {
 
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         let http_file_waiting = self.files_waiting();
-        let counters = Counters { http_file_waiting, ..*self.counters() };
+        // The thread that writes the access log counts what it cannot write.
+        let unwritten = self.access.as_ref().map_or(0, Access::unwritten);
+        let http_access_log_lost = self.counters().http_access_log_lost + unwritten;
+        let counters = Counters { http_file_waiting, http_access_log_lost, ..*self.counters() };
         counters.iter().for_each(|(metric, value)| sink(metric, value));
     }
 }

@@ -3,7 +3,7 @@
 //! # The life of a request
 //!
 //! The transport delivers input to `received`, in a frame or in its own buffer. A request may
-//! arrive in several chunks, and further requests may follow it. A connection is in one of four
+//! arrive in several chunks, and further requests may follow it. A connection is in one of five
 //! phases:
 //!
 //! - *Head*: `head::find_end` looks for the empty line. Until it arrives, the handler consumes
@@ -11,9 +11,10 @@
 //!   becomes a `Request`, and then an `Answer`: `decide` decodes the path, looks it up in the
 //!   `Content` and evaluates the preconditions.
 //! - *Body*: the handler answers a request with content after the content. `body` discards the
-//!   content while the answer waits in the connection. `Expect: 100-continue` gets its interim
-//!   answer first. A request with unacceptable framing or size is refused before that.
+//!   content while the head waits in `heads`. `Expect: 100-continue` gets its interim answer first.
+//!   A request with unacceptable framing or size is refused before that.
 //! - *Parts*: a response with several ranges is queued in part (`partial`).
+//! - *Reading*: the answer waits for parts of a file on disk (`reading`).
 //! - *Closing*: the last answer is queued. The handler reads no more input.
 //!
 //! `response` queues answers: ranges of pre-rendered bytes. No request formats anything. When the
@@ -38,6 +39,7 @@ pub(super) mod error;
 mod fields;
 mod handler;
 pub(super) mod head;
+mod heads;
 mod options;
 mod partial;
 pub(super) mod path;
@@ -65,6 +67,7 @@ use body::Discard;
 use connection::{Answer, Body, Phase, Waiting};
 use error::HttpError;
 use head::Search;
+use heads::{Heads, Kept, Slot};
 use partial::{Delivery, Progress};
 use places::Places;
 use reading::Files;
@@ -89,6 +92,8 @@ pub struct Http {
     scratch: Box<[u8]>,
     /// Buffer for the location of a redirect.
     location: Box<[u8]>,
+    /// Heads of requests whose content arrives.
+    heads: Heads,
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
     whole: u64,
     draining: bool,
@@ -132,6 +137,7 @@ impl Http {
             answers: Answers::new(),
             scratch: vec![0; scratch_bytes(&options)].into(),
             location: vec![0; response::INSERTED_MAX_BYTES].into(),
+            heads: Heads::default(),
             whole: 0,
             draining: false,
             access: None,
@@ -227,9 +233,7 @@ impl Http {
         match (conn.phase, bytes) {
             (Phase::Closing, _) => Step::Took(bytes.len()),
             (Phase::Proxy, _) => self.read_proxy_header(conn, bytes, reply),
-            (Phase::Body(discard, answer), _) => {
-                self.read_body(conn, discard, answer, bytes, reply)
-            }
+            (Phase::Body(discard, slot), _) => self.read_body(conn, discard, slot, bytes, reply),
             (Phase::Parts(_), _) => self.continue_parts(conn, bytes, reply),
             (Phase::Reading, _) => {
                 self.keep_reading(conn, reply);
@@ -410,31 +414,42 @@ impl Http {
         let answer = self.decide(&request)?;
         let discard = self.discard(request.framing)?;
         match (answer.body, discard) {
-            // The connection cannot store a range while content arrives: the whole file is sent.
+            // Content that comes with a GET has no meaning, and neither has its Range.
             (Body::File(index), None) if request.ranged => {
                 return Ok(self.answer_ranges(conn, &request, index, answer, delivery, reply));
             }
             (Body::Pending, _) if delivery != Delivery::Once => return Ok(Progress::Pending),
             _ if delivery == Delivery::Again => self.cut(conn, reply),
-            (Body::Redirect(index), _) if request.query().is_some() => {
-                let query = request.query().unwrap_or_default();
-                self.redirect(conn, index, 0, query, answer, discard.is_some(), reply);
-            }
-            (Body::Moved(index, len), _) => {
-                let query = request.query().unwrap_or_default();
-                self.redirect(conn, index, len.into(), query, answer, discard.is_some(), reply);
-            }
-            (_, None) => self.answer(conn, answer, reply),
-            (_, Some(discard)) => self.begin_body(conn, &request, discard, answer, reply),
+            (_, None) => self.answer_request(conn, &request, answer, reply),
+            (_, Some(discard)) => self.begin_body(conn, head, &request, discard, answer, reply),
         }
         Ok(Progress::Complete)
     }
 
+    /// Sends the selected answer to a request whose content, if any, has arrived.
+    #[inline]
+    fn answer_request(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        answer: Answer,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let query = || request.query().unwrap_or_default();
+        match answer.body {
+            Body::Redirect(index) if request.query().is_some() => {
+                self.redirect(conn, index, 0, query(), answer, reply);
+            }
+            Body::Moved(index, len) => {
+                self.redirect(conn, index, len.into(), query(), answer, reply);
+            }
+            _ => self.answer(conn, answer, reply),
+        }
+    }
+
     /// Answers with a redirect to its location, the `written` bytes of [`Http::location`], and the
-    /// query. The connection cannot store a query while the content arrives. So a request with a
-    /// query and content closes the connection.
+    /// query.
     #[cold]
-    #[expect(clippy::too_many_arguments, reason = "all parts of one answer")]
     fn redirect(
         &mut self,
         conn: &mut Connection,
@@ -442,19 +457,17 @@ impl Http {
         written: usize,
         query: &[u8],
         answer: Answer,
-        has_body: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let asked = if has_body { Persistence::Close } else { answer.persistence };
         // A location with a query has its own.
         let has_query = memchr::memchr(b'?', &self.location[..written]).is_some();
         let query = if has_query { b"" } else { query };
         let end = written + query.len();
         if end > response::INSERTED_MAX_BYTES {
             let body = Body::Status(Status::UriTooLong);
-            return self.answer(conn, Answer { body, persistence: asked, ..answer }, reply);
+            return self.answer(conn, Answer { body, ..answer }, reply);
         }
-        let persistence = self.persistence(conn, asked);
+        let persistence = self.persistence(conn, answer.persistence);
         let redirect = self.content.redirect(index);
         let status = redirect.status();
         self.location[written..end].copy_from_slice(query);
@@ -464,70 +477,95 @@ impl Http {
     }
 
     /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
-    /// error the client may or may not send the content. So the connection closes after an error.
+    /// error the client may or may not send the content. So the connection closes after an error,
+    /// and also if there is no space for the head.
     fn begin_body(
         &mut self,
         conn: &mut Connection,
+        head: &[u8],
         request: &Request<'_, '_>,
         discard: Discard,
         answer: Answer,
         reply: &mut Reply<'_, Blob>,
     ) {
-        match (request.expects_continue, answer.body) {
-            (true, Body::Status(_) | Body::Page(_)) => {
-                return self.answer(
-                    conn,
-                    Answer { persistence: Persistence::Close, ..answer },
-                    reply,
-                );
-            }
-            (true, _) => {
-                self.counters.http_continues += 1;
-                reply.copy(CONTINUE);
-            }
-            (false, _) => {}
+        let is_error = matches!(answer.body, Body::Status(_) | Body::Page(_));
+        let waits = !(request.expects_continue && is_error);
+        let began = self.access.as_ref().map(Access::began);
+        let Some(slot) = waits.then(|| self.heads.keep(head, began)).flatten() else {
+            let persistence = Persistence::Close;
+            return self.answer_request(conn, request, Answer { persistence, ..answer }, reply);
+        };
+        if request.expects_continue {
+            self.counters.http_continues += 1;
+            reply.copy(CONTINUE);
         }
-        conn.phase = Phase::Body(discard, answer);
-        if let Some(access) = &mut self.access {
-            access.wait(conn.place);
-        }
+        conn.phase = Phase::Body(discard, slot);
     }
 
     fn read_body(
         &mut self,
         conn: &mut Connection,
         mut discard: Discard,
-        answer: Answer,
+        slot: Slot,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        match discard.read(bytes) {
-            Ok(n) => {
-                self.counters.http_request_content_bytes += n as u64;
-                if discard.is_over() {
-                    if let Some(access) = &mut self.access {
-                        access.resume(conn.place);
-                    }
-                    self.answer(conn, self.still_valid(answer), reply);
-                } else {
-                    conn.phase = Phase::Body(discard, answer);
-                }
-                Step::Took(n)
-            }
-            Err(error) => {
-                self.refuse_with(conn, error, answer.with_content, reply);
-                Step::Took(bytes.len())
+        let read = discard.read(bytes);
+        if let Ok(n) = read {
+            self.counters.http_request_content_bytes += n as u64;
+            if !discard.is_over() {
+                conn.phase = Phase::Body(discard, slot);
+                return Step::Took(n);
             }
         }
+        self.end_body(conn, slot, read.err(), reply);
+        Step::Took(read.unwrap_or(bytes.len()))
     }
 
-    /// The answer that waited for the content of its request. Its indices have no meaning after a
-    /// reload: the client is told to ask again.
-    fn still_valid(&self, answer: Answer) -> Answer {
-        let is_valid =
-            matches!(answer.body, Body::Status(_)) || answer.version == self.version as u16;
-        let body = if is_valid { answer.body } else { Body::Status(Status::ServiceUnavailable) };
-        Answer { body, ..answer }
+    /// Answers the request whose content has arrived, or refuses it because of its content.
+    fn end_body(
+        &mut self,
+        conn: &mut Connection,
+        slot: Slot,
+        error: Option<HttpError>,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let kept = self.heads.take(slot);
+        conn.phase = Phase::default();
+        if let (Some(access), Some(began)) = (&mut self.access, kept.began) {
+            access.begin_at(began);
+        }
+        if let Err(error) = self.answer_kept(conn, &kept, error, reply) {
+            self.refuse(conn, error, &kept.head, reply);
+        }
+        self.heads.free(slot, kept);
+    }
+
+    fn answer_kept(
+        &mut self,
+        conn: &mut Connection,
+        kept: &Kept,
+        error: Option<HttpError>,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Result<(), HttpError> {
+        let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let request = Request::parse(&kept.head, &mut space)?;
+        if let Some(access) = &mut self.access {
+            access.request(&request);
+        }
+        error.map_or(Ok(()), Err)?;
+        let answer = self.decide(&request)?;
+        self.answer_request(conn, &request, answer, reply);
+        Ok(())
+    }
+
+    /// Frees the head of a request whose content does not arrive any more.
+    pub(in crate::app) fn drop_head(&mut self, conn: &mut Connection) {
+        if let Phase::Body(_, slot) = conn.phase {
+            let kept = self.heads.take(slot);
+            self.heads.free(slot, kept);
+            conn.phase = Phase::default();
+        }
     }
 
     #[inline]
@@ -593,7 +631,7 @@ impl Http {
         self.complete(conn, persistence, reply);
     }
 
-    /// An answer is queued whole.
+    /// An answer is queued whole. It was counted, and its record is written.
     #[inline]
     fn complete(
         &mut self,
@@ -622,6 +660,7 @@ impl Http {
         }
     }
 
+    /// Refuses a request with this head, or with the start of one.
     #[cold]
     fn refuse(
         &mut self,
@@ -630,26 +669,11 @@ impl Http {
         head: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) {
-        self.refuse_with(conn, error, !head.starts_with(b"HEAD "), reply);
-    }
-
-    #[cold]
-    fn refuse_with(
-        &mut self,
-        conn: &mut Connection,
-        error: HttpError,
-        with_content: bool,
-        reply: &mut Reply<'_, Blob>,
-    ) {
         self.counters.note_error(error);
         let status = error.status();
-        self.answers.send(
-            status,
-            Persistence::Close,
-            self.answers.status_body(status),
-            with_content,
-            reply,
-        );
+        let with_content = !head.starts_with(b"HEAD ");
+        let tail = self.answers.status_body(status);
+        self.answers.send(status, Persistence::Close, tail, with_content, reply);
         self.counters.note_answer(status);
         if self.access.is_some() {
             self.record(conn, status, reply.queued().saturating_sub(self.whole));
@@ -657,6 +681,14 @@ impl Http {
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
         reply.close();
+    }
+
+    /// Keeps the access log from naming a request of another connection.
+    #[inline]
+    fn forget_request(&mut self) {
+        if let Some(access) = &mut self.access {
+            access.forget();
+        }
     }
 }
 
@@ -669,9 +701,7 @@ impl Application for Http {
     }
 
     fn closed(&mut self, conn: &mut Connection, _: Closed) {
-        if let Some(access) = &mut self.access {
-            access.closed(conn.place);
-        }
+        self.drop_head(conn);
         if let Some(files) = &mut self.files {
             files.closed(conn.place);
         }
@@ -704,6 +734,7 @@ impl Application for Http {
         if self.current.version() != self.version {
             self.take_current();
         }
+        self.forget_request();
         let (mut at, mut steps) = (0, 0);
         let waiting = loop {
             if at == bytes.len() {
@@ -734,6 +765,7 @@ impl Application for Http {
     }
 
     fn overfull(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+        self.forget_request();
         self.whole = reply.queued();
         let error = match conn.phase {
             Phase::Head(search) => search.overfull(),
@@ -751,18 +783,28 @@ impl Application for Http {
     }
 
     fn timeout(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        self.forget_request();
+        self.whole = reply.queued();
         match (conn.deadline.waiting, conn.phase) {
-            (Waiting::Head, _) => self.refuse_with(conn, HttpError::HeadTimeout, true, reply),
-            (Waiting::Body, Phase::Body(_, answer)) => {
-                self.refuse_with(conn, HttpError::BodyTimeout, answer.with_content, reply);
+            (Waiting::Head, _) => self.refuse(conn, HttpError::HeadTimeout, b"", reply),
+            (Waiting::Body, Phase::Body(_, slot)) => {
+                self.end_body(conn, slot, Some(HttpError::BodyTimeout), reply);
             }
             // The request comes again with the next input, which follows at once.
             (Waiting::Password, _) => return conn.deadline.waiting = Waiting::Unset,
-            _ => return self.idle(conn, reply),
+            _ => {
+                self.whole = 0;
+                return self.idle(conn, reply);
+            }
         }
         self.wait(conn, Waiting::Idle, reply);
+        self.whole = 0;
     }
 }
+
+#[cfg(test)]
+#[path = "access_tests.rs"]
+mod access_tests;
 
 #[cfg(test)]
 #[path = "http_tests.rs"]

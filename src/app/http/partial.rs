@@ -126,7 +126,14 @@ impl Http {
             }
             _ => {
                 let persistence = self.persistence(conn, answer.persistence);
-                self.answers.begin_parts(file, ranges, boundary, persistence, reply);
+                let content_len =
+                    self.answers.begin_parts(file, ranges, boundary, persistence, reply);
+                // Now, with all bytes: the client may leave before the last part is queued.
+                self.counters.note_answer(Status::PartialContent);
+                if self.access.is_some() {
+                    let head_len = reply.queued().saturating_sub(self.whole);
+                    self.record(conn, Status::PartialContent, head_len + content_len);
+                }
                 0
             }
         };
@@ -136,7 +143,7 @@ impl Http {
             let Some(range) = ranges.get(queued) else {
                 Text::new().last_boundary(boundary).send(reply);
                 let persistence = self.persistence(conn, answer.persistence);
-                self.answered(conn, Status::PartialContent, persistence, reply);
+                self.complete(conn, persistence, reply);
                 return Progress::Complete;
             };
             send_part(file, *range, boundary, reply);
@@ -188,7 +195,7 @@ impl Answers {
         self.status_body(status).send(with_content, reply);
     }
 
-    /// Sends the head of a multipart response.
+    /// Sends the head of a multipart response. Returns the length of its content.
     fn begin_parts(
         &self,
         file: &File,
@@ -196,7 +203,7 @@ impl Answers {
         boundary: u64,
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
-    ) {
+    ) -> u64 {
         let parts: u64 =
             ranges.iter().map(|range| part_head_len(file, *range, boundary) + range.len()).sum();
         let len = parts + Text::new().last_boundary(boundary).len();
@@ -204,6 +211,7 @@ impl Answers {
         Text::new().content_type(boundary).send(reply);
         send_fields(file, content_type_len(file), reply);
         Text::new().content_length(len).end().send(reply);
+        len
     }
 }
 

@@ -8,6 +8,7 @@
 //! A failure after the head resets the connection, so that the client sees that the answer is cut
 //! off.
 
+use super::access::{self, Access};
 use super::connection::{Answer, Body, Connection, Phase, Waiting};
 use super::places::{PlaceIndex, Places};
 use super::range::ByteRange;
@@ -49,6 +50,8 @@ struct FileAnswer {
     reading: Arc<Reading>,
     /// What the head depends on, until it is queued.
     head: Option<Head>,
+    /// The request, for the access log.
+    logged: Option<access::Pending>,
     persistence: Persistence,
     status: Status,
     /// The next byte to read, and the end.
@@ -150,6 +153,7 @@ impl Http {
     ) {
         let persistence = self.persistence(conn, answer.persistence);
         let file = self.content.file(index).on_disk().cloned();
+        let logged = self.access.as_ref().map(Access::pending);
         let place = self.files.as_mut().and_then(|files| {
             let admission = files.reader.admit()?;
             files.number = files.number.wrapping_add(2);
@@ -160,6 +164,7 @@ impl Http {
                 number: files.number,
                 reading: Reading::new(file?, admission),
                 head: Some(Head { content: self.content.clone(), index, range }),
+                logged,
                 persistence,
                 status: if range.is_some() { Status::PartialContent } else { Status::Ok },
                 next: start,
@@ -175,9 +180,6 @@ impl Http {
             self.counters.http_file_refusals += 1;
             let body = Body::Status(Status::ServiceUnavailable);
             return self.answer(conn, Answer { body, ..answer }, reply);
-        }
-        if let Some(access) = &mut self.access {
-            access.wait(conn.place);
         }
         conn.phase = Phase::Reading;
         reply.read_later();
@@ -240,6 +242,7 @@ impl Http {
         let Some(answer) = files.answer(conn.place) else { return };
         let (persistence, status) = (answer.persistence, answer.status);
         let Some(Head { content, index, range }) = answer.head.take() else { return };
+        let logged = answer.logged.take();
         let file = content.file(index);
         let whole = reply.queued();
         let len = match range {
@@ -253,8 +256,8 @@ impl Http {
             }
         };
         self.counters.note_answer(status);
-        if let Some(access) = &mut self.access {
-            access.resume(conn.place);
+        if let (Some(access), Some(request)) = (&mut self.access, logged) {
+            access.resume(&request);
             self.record(conn, status, reply.queued() - whole + len);
         }
     }
@@ -287,14 +290,13 @@ impl Http {
         if answer.head.is_none() {
             return self.cut(conn, reply);
         }
-        if let Some(access) = &mut self.access {
-            access.resume(conn.place);
+        if let (Some(access), Some(request)) = (&mut self.access, &answer.logged) {
+            access.resume(request);
         }
         let body = Body::Status(Status::ServiceUnavailable);
         let persistence = answer.persistence;
-        let version = self.version as u16;
         self.whole = reply.queued();
-        self.answer(conn, Answer { body, with_content: true, persistence, version }, reply);
+        self.answer(conn, Answer { body, with_content: true, persistence }, reply);
         self.whole = 0;
         self.wait(conn, Waiting::Idle, reply);
     }

@@ -77,6 +77,13 @@ impl Bed {
         split(&self.take())
     }
 
+    /// Writes an access log to the buffer from now on.
+    fn log(&mut self) -> Arc<Buffer> {
+        let buffer = Buffer::new();
+        self.line.app.access = Some(Access::new(buffer.clone(), 4));
+        buffer
+    }
+
     fn counter(&self, of: impl Fn(&Counters) -> u64) -> u64 {
         of(self.line.app.counters())
     }
@@ -263,6 +270,52 @@ fn a_reload_does_not_touch_an_answer_in_progress() {
     bed.line.app.current.replace(Arc::new(new));
     assert!(split(&bed.take()).1 == bytes(1_000_000));
     assert!(bed.get("/f", "").1 == vec![b'x'; 500_000]);
+}
+
+#[test]
+fn an_answer_that_waits_is_logged_with_its_own_request() {
+    let other = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n";
+    let cases = [
+        ("/f", "", 200),
+        ("/f?range", "Range: bytes=300000-899999\r\n", 206),
+        ("/f?content", "Content-Length: 3\r\n", 200),
+        ("/f?changed", "", 503),
+    ];
+    for (target, fields, status) in cases {
+        let mut bed = Bed::new(&[("f", 1_000_000)]);
+        let buffer = bed.log();
+        bed.line.offer(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
+        bed.line.beside(|line| line.offer(other));
+        if fields.starts_with("Content-Length") {
+            bed.line.offer(b"abc");
+            bed.line.beside(|line| line.offer(other));
+        }
+        if status == 503 {
+            let file = OpenOptions::new().write(true).open(bed.root.path().join("f")).unwrap();
+            file.set_len(900_000).unwrap();
+        }
+        let answer = bed.take().len() as u64;
+        let mut spare = Vec::with_capacity(access::BUFFER_BYTES);
+        buffer.take(&mut spare);
+        let mut logged = records(&spare).filter(|record| record.target != b"/none");
+        let record = logged.next().unwrap();
+        assert_eq!((record.status, record.bytes), (status, answer), "{target}");
+        assert_eq!(record.target, target.as_bytes());
+        assert_eq!(logged.next(), None, "{target}");
+    }
+}
+
+#[test]
+fn a_request_with_content_gets_the_file_of_a_reload_meanwhile() {
+    let mut bed = Bed::new(&[("f", 1_000_000)]);
+    bed.line.offer(b"GET /f HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+    let path = bed.root.path().join("f");
+    fs::write(path.with_extension("new"), vec![b'x'; 500_000]).unwrap();
+    fs::rename(path.with_extension("new"), &path).unwrap();
+    let new = Content::load(&settings(bed.root.path())).unwrap();
+    bed.line.app.current.replace(Arc::new(new));
+    bed.line.offer(b"bc");
+    assert!(split(&bed.take()).1 == vec![b'x'; 500_000]);
 }
 
 #[test]

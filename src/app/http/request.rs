@@ -91,7 +91,10 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 
     /// The values of the fields with this name.
-    pub(in crate::app) fn values(&self, name: &'static str) -> impl Iterator<Item = &'b [u8]> {
+    pub(in crate::app) fn values(
+        &self,
+        name: &'static str,
+    ) -> impl Iterator<Item = &'b [u8]> + Clone {
         let of_name = move |field: &&Header<'b>| field.name.eq_ignore_ascii_case(name);
         self.fields.iter().filter(of_name).map(|field| field.value)
     }

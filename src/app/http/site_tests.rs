@@ -330,3 +330,92 @@ fn each_host_has_its_files() {
     let (head, _) = from("/x", "www.b.example");
     assert_eq!((code(&head), field(&head, "Location")), (301, Some("http://b.example/x")));
 }
+
+#[test]
+fn a_reload_while_content_arrives_costs_no_request() {
+    let trees = [tree(&[("a", b"old"), ("old", b"x")]), tree(&[("0", b"x"), ("a", b"new")])];
+    let content = |at: usize| {
+        let site =
+            Site { redirects: vec![redirect("/r*", "/to$1", 308)], ..self::at(trees[at].path()) };
+        let settings = Settings { limit_bytes: LIMIT, site, ..Settings::default() };
+        Arc::new(Content::load(&settings).unwrap())
+    };
+    let table = [
+        ("GET /a", 200, &b"new"[..]),
+        ("HEAD /a", 200, b""),
+        ("GET /old", 404, b""),
+        ("GET /0", 200, b"x"),
+        ("GET /r1?q", 308, b""),
+        ("POST /a", 405, b""),
+    ];
+    for (request, status, body) in table {
+        let current = Arc::new(crate::app::content::Current::new(content(0)));
+        let mut line = Line::open(Http::following(current.clone(), Options::default()), 80);
+        let fields = "Host: a\r\nContent-Length: 6";
+        line.offer(format!("{request} HTTP/1.1\r\n{fields}\r\n\r\nabc").as_bytes());
+        assert_eq!(line.queued(), 0, "{request}");
+        current.replace(content(1));
+        let (head, answer) = ask(&mut line, "def");
+        assert_eq!(code(&head), status, "{request}");
+        assert!(answer.ends_with(body) && (status != 200 || answer == body), "{request}");
+        if status == 308 {
+            assert_eq!(field(&head, "Location"), Some("/to1?q"), "the query stays");
+        }
+        assert!(!line.closed(), "{request}");
+    }
+}
+
+#[test]
+fn more_requests_with_content_than_slots_are_answered_at_once() {
+    let root = tree(&[("a", b"x")]);
+    let mut line = of(at(root.path()));
+    let head = "GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n";
+    let mut answered = 0;
+    for _ in 0..300 {
+        line.beside(|other| {
+            other.offer(head.as_bytes());
+            answered += usize::from(other.queued() > 0 && other.closed());
+        });
+    }
+    assert_eq!(answered, 300 - 256, "the connections above did not end");
+    let mut line = of(at(root.path()));
+    for _ in 0..300 {
+        line.beside(|other| {
+            other.offer(head.as_bytes());
+            assert_eq!(other.queued(), 0);
+            other.close();
+        });
+    }
+}
+
+#[test]
+fn no_rule_leads_around_a_password() {
+    let root = tree(&[
+        ("private/index.html", b"secret"),
+        ("private/a.html", b"secret"),
+        ("open/index.html", b"open"),
+        ("open/b", b"open"),
+    ]);
+    let users = || {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        Arc::new(Users::parse(&format!("me:{hash}\n")).unwrap())
+    };
+    let rule = |path: &str| AuthRule { path: pattern(path), realm: "Staff".into(), users: users() };
+    let template = |text: &str| Template::path(text, 0).unwrap();
+    let mut line = of(Site {
+        auth: vec![rule("/private/*")],
+        rewrites: vec![rewrite("/v1/*", "/v2/$1"), rewrite("/v2/*", "/$1")],
+        try_files: vec![template("/private$0.html"), template("/private/a.html")],
+        ..at(root.path())
+    });
+    for path in ["/v1/private/a.html", "/v2/private/", "/a", "/none", "/v1/none", "/private/a.html"]
+    {
+        assert_eq!(code(&get(&mut line, path, "").0), 401, "{path}");
+    }
+    assert_eq!(get(&mut line, "/v1/open/b", "").1, b"open");
+    // The index of a directory is a path, too.
+    let mut line = of(Site { auth: vec![rule("/private/*.html")], ..at(root.path()) });
+    for (path, expected) in [("/private/", 401), ("/open/", 200), ("/private", 301), ("/", 404)] {
+        assert_eq!(code(&get(&mut line, path, "").0), expected, "{path}");
+    }
+}

@@ -27,7 +27,7 @@ const QUARTER_MS: u64 = CHECK_SECONDS as u64 * 1000 / QUARTERS as u64;
 const QUARTERS_MIN: u8 = 2;
 /// Pairs of a waiting time and a limit. Once a request has waited for the first, each reader must
 /// be able to read its answers within the second. The strictest pair is last.
-const PATIENCE_MS: [(u64, u64); 3] = [(250, 8000), (500, 4000), (1000, 1000)];
+const READING_LIMITS_MS: [(u64, u64); 3] = [(250, 8000), (500, 4000), (1000, 1000)];
 /// The minimum rate of a client that sends a value, or that reads while others wait.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 1024;
 
@@ -286,9 +286,9 @@ impl Memcached {
     fn holds_too_long(&mut self, conn: &mut Connection, unsent: u64) -> bool {
         let (quarters, was_unsent) = (conn.watch.next.quarters(), conn.watch.next.was_unsent());
         let waited_ms = self.waiters.waited_ms(self.store.is_at_pin_limit(false));
-        let patience = PATIENCE_MS.iter().rev().find(|(after_ms, _)| waited_ms >= *after_ms);
+        let limit = READING_LIMITS_MS.iter().rev().find(|(after_ms, _)| waited_ms >= *after_ms);
         let is_hurried = unsent > 0
-            && patience.is_some_and(|(_, limit)| conn.watch.needs_longer_than(*limit, unsent));
+            && limit.is_some_and(|(_, limit)| conn.watch.needs_longer_than(*limit, unsent));
         if is_hurried {
             self.waiters.make_space();
         }

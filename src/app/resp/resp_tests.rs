@@ -1,9 +1,8 @@
 use super::*;
-use crate::app::testing::{Line, NOW, fuzz_resp};
+use crate::app::testing::{self, Line, NOW, fuzz_resp};
 use crate::handler::{Handler, Seconds};
 use crate::store::Settings;
 use proptest::prelude::*;
-use simoom_io::send::Pool;
 
 fn store() -> Arc<Store> {
     let settings =
@@ -18,20 +17,8 @@ fn app() -> Framed<Resp, Commands> {
 }
 
 fn answers(input: &[u8], sizes: &[usize], narrow: bool) -> (String, bool) {
-    let pool = if narrow { Pool::new(5, 3) } else { Pool::new(64, 64) };
-    let mut line = Line::open_with(app(), 6379, pool);
-    let mut answers = Vec::new();
-    let mut sizes = sizes.iter().cycle();
-    let mut rest = input;
-    while !rest.is_empty() && !line.closed() {
-        let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (chunk, behind) = rest.split_at(size);
-        line.offer(chunk);
-        answers.extend(line.take());
-        rest = behind;
-    }
-    assert!(!line.aborted());
-    (String::from_utf8_lossy(&answers).into_owned(), line.closed())
+    let (answers, closed) = testing::answers(app(), 6379, input, sizes, narrow);
+    (String::from_utf8_lossy(&answers).into_owned(), closed)
 }
 
 /// A command as an array of bulk strings.

@@ -180,10 +180,12 @@ impl<S> Router<S> {
         conn.phase = Phase::Closing;
     }
 
-    /// Frees the memory of a partly gathered body.
+    /// Frees the memory of a partly gathered body, and of a request of the content handler.
     fn release(&mut self, conn: &mut Connection<S>) {
-        if let Phase::Body(pending) = &conn.phase {
-            self.held -= pending.held();
+        match (&mut conn.phase, &mut self.files) {
+            (Phase::Body(pending), _) => self.held -= pending.held(),
+            (Phase::Files(file_conn), Some(files)) => files.closed(file_conn, Closed::Finished),
+            _ => {}
         }
         conn.phase = Phase::default();
     }
@@ -240,6 +242,7 @@ impl<S> Application for Router<S> {
                 self.refuse(conn, HttpError::BodyTimeout, asked, reply);
             }
             (Waiting::Body, Phase::Files(_)) => {
+                self.release(conn);
                 self.refuse(conn, HttpError::BodyTimeout, send::Asked::unknown(b""), reply);
             }
             _ => return self.idle_timeout(conn, reply),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::app::contained::Contained;
 use crate::app::http::response::test_head;
-use crate::app::testing::{Line, fuzz_router};
+use crate::app::testing::{self, Line, fuzz_router};
 use proptest::prelude::*;
 use simoom_io::send::Pool;
 use std::cell::Cell;
@@ -95,20 +95,8 @@ fn router() -> Router<State> {
 /// What `input` is answered with when it is offered in pieces of these sizes, over and over, and
 /// whether the connection closes.
 fn answers(router: Router<State>, input: &[u8], sizes: &[usize], narrow: bool) -> (String, bool) {
-    let pool = if narrow { Pool::new(5, 3) } else { Pool::new(64, 64) };
-    let mut line = Line::open_with(Contained::new(router), 80, pool);
-    let mut answers = Vec::new();
-    let mut sizes = sizes.iter().cycle();
-    let mut rest = input;
-    while !rest.is_empty() && !line.closed() && !line.aborted() {
-        let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (chunk, behind) = rest.split_at(size);
-        line.offer(chunk);
-        answers.extend(line.take());
-        rest = behind;
-    }
-    assert!(!line.aborted(), "the queue exceeded its capacity");
-    (String::from_utf8_lossy(&answers).into_owned(), line.closed())
+    let (answers, closed) = testing::answers(Contained::new(router), 80, input, sizes, narrow);
+    (String::from_utf8_lossy(&answers).into_owned(), closed)
 }
 
 fn ask(request: &str) -> (String, bool) {

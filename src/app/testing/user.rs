@@ -48,7 +48,7 @@ fn router() -> Router<()> {
 
 /// As [`super::http_answers`], for a router with one route of each kind.
 pub fn router_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
-    answers(router(), input, sizes, narrow)
+    answers(router(), 80, input, sizes, narrow)
 }
 
 /// As [`super::http_answers`], for the Redis subset. Each call uses a fresh store.
@@ -57,7 +57,7 @@ pub fn resp_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bo
         Settings { memory_bytes: 8 << 20, hash_key: Some([1, 2]), ..Settings::default() };
     let mut app = resp::application(Store::new(&settings).expect("the bounds are kept"));
     app.clock(Seconds::of(NOW));
-    answers(app, input, sizes, narrow)
+    answers(app, 6379, input, sizes, narrow)
 }
 
 /// Entry point of the router's fuzz target. As [`super::fuzz_http`].

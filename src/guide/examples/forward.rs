@@ -13,7 +13,7 @@ use std::time::Instant;
 
 const IDLE: Duration = Duration::from_secs(60);
 /// A line that has no answer after this time is answered with an error.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const FAILED: Blob = Blob::Static(b"ERROR\n");
 /// Lines that wait for a thread. One more is answered with an error.
 const JOBS_MAX: usize = 4096;
@@ -78,7 +78,7 @@ impl Application for Forward {
         // If too many wait, the token is dropped, which completes the line without an answer.
         let _ = self.jobs.try_send(job);
         reply.read_later();
-        reply.set_timeout(Some(PATIENCE));
+        reply.set_timeout(Some(ANSWER_TIMEOUT));
         end + 1
     }
 
@@ -121,7 +121,7 @@ fn work(server: SocketAddr, jobs: &Mutex<Receiver<Job>>) {
     loop {
         let job = jobs.lock().expect("no thread panics with it").recv();
         let Ok(Job { line, token, since }) = job else { return };
-        if since.elapsed() >= PATIENCE.into() {
+        if since.elapsed() >= ANSWER_TIMEOUT.into() {
             continue; // The token is dropped: the client has its error already.
         }
         match ask(server, &mut connection, &line) {
@@ -142,9 +142,9 @@ fn is_in_step(connection: &BufReader<TcpStream>) -> std::io::Result<bool> {
 }
 
 fn connect(server: SocketAddr) -> std::io::Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect_timeout(&server, PATIENCE.into())?;
-    stream.set_read_timeout(Some(PATIENCE.into()))?;
-    stream.set_write_timeout(Some(PATIENCE.into()))?;
+    let stream = TcpStream::connect_timeout(&server, ANSWER_TIMEOUT.into())?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT.into()))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT.into()))?;
     Ok(BufReader::new(stream))
 }
 

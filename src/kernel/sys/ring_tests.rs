@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A ring, if io_uring is available. Otherwise the test is skipped.
 fn ring(buffers: usize) -> Option<Ring> {
@@ -27,7 +27,7 @@ fn next(ring: &mut Ring) -> Completion {
     if let Some(completion) = ring.next() {
         return completion;
     }
-    ring.wait(PATIENCE).unwrap();
+    ring.wait(TEST_TIMEOUT).unwrap();
     ring.next().expect("something has happened")
 }
 

@@ -6,7 +6,6 @@ use super::held::List;
 use crate::kernel::session::{Phase, Session};
 use crate::kernel::socket::{Part, Socket};
 use crate::kernel::table::Key;
-use crate::kernel::visit::WRITE_MAX_BYTES;
 use rustix::event::PollFlags;
 use simoom_io::Application;
 
@@ -198,11 +197,13 @@ impl Operations {
     }
 }
 
-/// Starts and cancels operations to match the state of the connection.
+/// Starts and cancels operations to match the state of the connection. A send is of at most
+/// `write_max` bytes.
 pub(super) fn change<A: Application>(
     key: Key,
     session: &mut Session<A, Socket<Operations>>,
     shared: &mut Shared,
+    write_max: usize,
 ) -> Start {
     let send = sends(session);
     look_for_trouble(session, send);
@@ -227,7 +228,7 @@ pub(super) fn change<A: Application>(
     };
     let poll = part.watch(watch, key, shared);
     if send {
-        part.sending = Some(session.connection.queue.len().min(WRITE_MAX_BYTES as u64) as u32);
+        part.sending = Some(session.connection.queue.len().min(write_max as u64) as u32);
         io.writable = false;
     }
     let hangup = part.watch_hangup();

@@ -6,9 +6,10 @@ use super::Uring;
 use super::input::needs_visit;
 use super::operations::{Receiving, Start, change};
 use crate::handler::Handler;
+use crate::kernel::run_queue::CROWD;
 use crate::kernel::server::Server;
 use crate::kernel::table::Key;
-use crate::kernel::visit::{WRITE_MAX_BYTES, within};
+use crate::kernel::visit::{CROWDED_WRITE_MAX_BYTES, within, write_max};
 use rustix::io::Errno;
 use simoom_io::Closed;
 use std::io;
@@ -45,12 +46,13 @@ pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()
 fn collect<A: Handler>(server: &mut Server<A, Uring>) {
     let driver = &mut server.driver;
     driver.steps.clear();
+    let write_max = write_max(driver.changed.len() + server.run_queue.len() > CROWD);
     while driver.steps.len() < STEPS
         && let Some(index) = driver.changed.pop()
     {
         let Some(key) = server.table.key_at(index) else { continue };
         let Some(session) = server.table.get_mut(key) else { continue };
-        let start = change(key, session, &mut driver.shared);
+        let start = change(key, session, &mut driver.shared, write_max);
         if !start.is_nothing() {
             driver.steps.push(Step { key, start });
         }
@@ -113,7 +115,10 @@ pub(super) fn sent<A: Handler>(
     server.app_driver.counters.socket_full += u64::from(!session.io.writable);
     server.app_driver.sent(session, taken);
     let io = &session.io;
-    if io.writable && given == WRITE_MAX_BYTES as u64 && !session.connection.queue.is_empty() {
+    if io.writable
+        && given >= CROWDED_WRITE_MAX_BYTES as u64
+        && !session.connection.queue.is_empty()
+    {
         // The rest of a long answer: in turn with others like it.
         return server.run_queue.push_again(key.index);
     }

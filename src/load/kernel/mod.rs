@@ -137,7 +137,7 @@ impl<P: Protocol> Kernel<P> {
             events.clear();
             // What was done so far took time; what follows is waiting.
             self.tick();
-            let timeout = self.patience();
+            let timeout = self.wait_timeout();
             let spins = timeout.tv_nsec == 0;
             match epoll::wait(
                 &self.epoll,
@@ -163,7 +163,7 @@ impl<P: Protocol> Kernel<P> {
 
     /// How long to wait for the next event: not past the next request, and at its heels not at all,
     /// for to be woken takes time too.
-    fn patience(&self) -> Timespec {
+    fn wait_timeout(&self) -> Timespec {
         let next_us =
             self.client.next_us().map_or(NEVER, |next_us| next_us.saturating_sub(SPIN_US));
         let deadline = self

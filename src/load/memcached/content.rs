@@ -34,7 +34,7 @@ impl Values {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut random = Random::new(0);
         let len = PLACES as usize + lengths.1 as usize;
-        let letters = (0..len).map(|_| LETTERS[random.next() as usize % LETTERS.len()]);
+        let letters = (0..len).map(|_| LETTERS[random.next_u64() as usize % LETTERS.len()]);
         Values { lengths, text: Text(letters.chain(*b"\r\n").collect()) }
     }
 

@@ -115,8 +115,8 @@ impl Workload {
             *sets += 1;
             return (Request { kind: Kind::Set, seed: 0 }, key);
         }
-        if (self.random.next() as f64) < self.get_below {
-            return (Request { kind: Kind::Get, seed: self.random.next() }, 0);
+        if (self.random.next_u64() as f64) < self.get_below {
+            return (Request { kind: Kind::Get, seed: self.random.next_u64() }, 0);
         }
         let mut random = self.random;
         let key = self.draw(&mut random);
@@ -139,7 +139,7 @@ impl Workload {
             Some(zipf) => zipf.draw(random) - 1,
             // The upper half of the product is as uniform as 2³² numbers spread over the keys
             // allow.
-            None => (((random.next() >> 32) * u64::from(self.workload.keys)) >> 32) as u32,
+            None => (((random.next_u64() >> 32) * u64::from(self.workload.keys)) >> 32) as u32,
         }
     }
 }

@@ -7,6 +7,10 @@
 //! against its earlier requests, and panics if the transport is wrong. On a connection that this
 //! side opened, the handler is the peer: it sends the stream and reads everything.
 
+mod random;
+
+pub use random::Random;
+
 use crate::application::{Application, Closed, Opened};
 use crate::input::OVERFULL_BYTES;
 use crate::reply::Reply;
@@ -45,7 +49,7 @@ pub struct Checker {
     pub temper: Temper,
     /// How connections ended, and how much of the stream was consumed.
     pub closed: Vec<(Closed, u64)>,
-    random: u64,
+    random: Random,
 }
 
 /// The handler's state for one connection: its requests.
@@ -87,15 +91,7 @@ impl Checked {
 impl Checker {
     /// A handler whose behaviour `seed` determines.
     pub fn new(total: u64, temper: Temper, seed: u64) -> Checker {
-        let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        Checker { total, temper, closed: Vec::new(), random }
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
+        Checker { total, temper, closed: Vec::new(), random: Random::new(seed) }
     }
 
     fn check_bytes(&self, conn: &Checked, bytes: &[u8]) {
@@ -109,7 +105,7 @@ impl Checker {
         if self.temper == Temper::Eager {
             return;
         }
-        match self.below(16) {
+        match self.random.below(16) {
             0 => {
                 while reply.has_capacity() {
                     reply.copy(FILL);
@@ -120,11 +116,11 @@ impl Checker {
             2 if reply.has_capacity() => reply.share(FILL, 1..FILL.len()),
             2 => conn.waits = true,
             3 => {
-                reply.set_timeout(Some(Duration::from_millis(self.below(3))));
+                reply.set_timeout(Some(Duration::from_millis(self.random.below(3))));
                 conn.has_deadline = true;
             }
             4 => {
-                reply.set_timeout(Some(Duration::from_millis(self.below(3))));
+                reply.set_timeout(Some(Duration::from_millis(self.random.below(3))));
                 reply.read_later();
                 (conn.has_deadline, conn.reads_later) = (true, true);
             }
@@ -142,7 +138,7 @@ impl Checker {
     }
 
     fn go_wild(&mut self, conn: &mut Checked, reply: &mut Reply<'_, &'static [u8]>) {
-        match self.below(8) {
+        match self.random.below(8) {
             0 => reply.close(),
             1 => reply.abort(),
             2 => (0..200).for_each(|_| reply.share(FILL, 0..FILL.len())),
@@ -173,8 +169,8 @@ impl Checker {
 
     /// How many of `len` bytes to consume.
     fn choose(&mut self, conn: &Checked, len: usize) -> usize {
-        let part = self.below(len as u64 + 1) as usize;
-        let n = match self.below(4) {
+        let part = self.random.below(len as u64 + 1) as usize;
+        let n = match self.random.below(4) {
             _ if self.temper == Temper::Eager => len,
             0 => 0,
             1 => part,

@@ -70,6 +70,9 @@ pub struct Config {
     /// zero window or not. It is also reset if the peer acknowledges less than [`READ_RATE_MIN`] on
     /// average and is behind by this time.
     pub send_timeout_ms: u32,
+    /// The send timeout and keep-alive of connections to these local ports, instead of
+    /// `send_timeout_ms` and `keep_alive_ms`.
+    pub timeouts_of_ports: Vec<PortTimeouts>,
     /// How long a connection that this side has closed waits for the peer to close.
     pub close_timeout_ms: u32,
     /// Duration of TIME-WAIT: 2 MSL.
@@ -92,6 +95,17 @@ pub struct Config {
     /// Rate limit of challenge ACKs (RFC 5961 §7), resets for strangers, acknowledgements in
     /// TIME-WAIT, echo replies, and neighbour replies: about this many of each kind a second.
     pub responses_per_second: u32,
+}
+
+/// The timeouts of connections to a local port, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortTimeouts {
+    /// The local port.
+    pub port: u16,
+    /// See [`Config::send_timeout_ms`].
+    pub send_timeout_ms: u32,
+    /// See [`Config::keep_alive_ms`].
+    pub keep_alive_ms: u32,
 }
 
 /// Policy for explicit congestion notification (RFC 3168).
@@ -221,6 +235,7 @@ impl Config {
             min_rto_ms: 200,
             delayed_ack_ms: 40,
             send_timeout_ms: 60_000,
+            timeouts_of_ports: Vec::new(),
             close_timeout_ms: 30_000,
             time_wait_ms: 60_000,
             keep_alive_ms: 7_200_000,
@@ -231,6 +246,23 @@ impl Config {
             neighbour_retry_ms: 1000,
             responses_per_second: 1000,
         }
+    }
+
+    #[inline]
+    fn timeouts_of(&self, port: u16) -> Option<&PortTimeouts> {
+        self.timeouts_of_ports.iter().find(|timeouts| timeouts.port == port)
+    }
+
+    /// The send timeout of connections to this local port.
+    #[inline]
+    pub(crate) fn send_timeout_ms(&self, port: u16) -> u32 {
+        self.timeouts_of(port).map_or(self.send_timeout_ms, |timeouts| timeouts.send_timeout_ms)
+    }
+
+    /// The idle time before keep-alive probes on connections to this local port; 0 for none.
+    #[inline]
+    pub(crate) fn keep_alive_ms(&self, port: u16) -> u32 {
+        self.timeouts_of(port).map_or(self.keep_alive_ms, |timeouts| timeouts.keep_alive_ms)
     }
 
     /// Whether `address` is one of this stack's.

@@ -148,7 +148,7 @@ pub mod testing;
 mod time_wait;
 pub mod wire;
 
-pub use config::{Config, EcnPolicy, Limits, LocalAddress, READ_RATE_MIN};
+pub use config::{Config, EcnPolicy, Limits, LocalAddress, PortTimeouts, READ_RATE_MIN};
 pub use cookie::Outstanding;
 pub use neighbour::Route;
 #[cfg(any(test, feature = "testing"))]

@@ -66,6 +66,26 @@ impl Application for Download {
     }
 }
 
+/// Downloads `total` bytes between two sides configured as `change` says. Returns seconds, and both
+/// sides.
+fn run(
+    change: impl Fn(Config) -> Config,
+    total: usize,
+    quality: Quality,
+    seed: u64,
+) -> (f64, Pair<Download>) {
+    let configured = |host| change(config(host, Limits::for_connections(64)));
+    let app = || Download { total, finished: 0 };
+    let mut pair = Pair::new(configured(1), configured(2), quality, seed, app);
+    let start = pair.now;
+    pair.connect(40_000);
+    assert!(
+        pair.run_until(3_000_000, |pair| pair.client.app.finished == 1),
+        "{quality:?}, seed {seed}: the download stops"
+    );
+    ((pair.now - start).total_micros() as f64 / 1e6, pair)
+}
+
 /// Downloads once; returns kilobytes per second, and what the server counted.
 fn download(congestion: Congestion, permille: u32, rtt_ms: u64, seed: u64) -> (f64, Counters) {
     let quality = Quality {
@@ -73,16 +93,8 @@ fn download(congestion: Congestion, permille: u32, rtt_ms: u64, seed: u64) -> (f
         delay: Duration::from_micros(rtt_ms * 500),
         ..Quality::default()
     };
-    let config = |host| Config { congestion, ..config(host, Limits::for_connections(64)) };
-    let app = || Download { total: TOTAL, finished: 0 };
-    let mut pair = Pair::new(config(1), config(2), quality, seed, app);
-    let start = pair.now;
-    pair.connect(40_000);
-    assert!(
-        pair.run_until(1_000_000, |pair| pair.client.app.finished == 1),
-        "seed {seed}: the download stops"
-    );
-    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    let change = |config| Config { congestion, ..config };
+    let (seconds, pair) = run(change, TOTAL, quality, seed);
     (TOTAL as f64 / 1e3 / seconds, *pair.server.stack.counters().0)
 }
 
@@ -147,19 +159,8 @@ fn loss_is_repaired_without_timeouts() {
 /// Sends 10 MB to a side whose window is at most `max_bytes`. Returns seconds, and the counters of
 /// that side.
 fn transfer(max_bytes: u32, quality: Quality) -> (f64, Counters) {
-    let config = |host| Config {
-        max_receive_window_bytes: max_bytes,
-        ..config(host, Limits::for_connections(64))
-    };
-    let app = || Download { total: LARGE, finished: 0 };
-    let mut pair = Pair::new(config(1), config(2), quality, 1, app);
-    let start = pair.now;
-    pair.connect(40_000);
-    assert!(
-        pair.run_until(1_000_000, |pair| pair.client.app.finished == 1),
-        "{quality:?}: the transfer stops"
-    );
-    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    let change = |config| Config { max_receive_window_bytes: max_bytes, ..config };
+    let (seconds, mut pair) = run(change, LARGE, quality, 1);
     assert!(
         pair.run_until(1_000_000, |pair| pair.client.stack.ownership()
             == OwnershipCounts::default()),
@@ -208,16 +209,7 @@ fn through_bottleneck(
     let bottleneck = (megabits * 125_000, queue_frames * 1514);
     let quality =
         Quality { delay: Duration::from_micros(rtt_ms * 500), bottleneck, ..Quality::default() };
-    let config = |host| Config { paced_from_us, ..config(host, Limits::for_connections(64)) };
-    let app = || Download { total, finished: 0 };
-    let mut pair = Pair::new(config(1), config(2), quality, 1, app);
-    let start = pair.now;
-    pair.connect(40_000);
-    assert!(
-        pair.run_until(3_000_000, |pair| pair.client.app.finished == 1),
-        "{quality:?}: the download stops"
-    );
-    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    let (seconds, pair) = run(|config| Config { paced_from_us, ..config }, total, quality, 1);
     let counters = pair.server.stack.counters().0;
     let (again, timeouts) = (counters.retransmissions, counters.retransmission_timeouts);
     [seconds, pair.server.out.overflowed as f64, again as f64, timeouts as f64]

@@ -2,8 +2,8 @@
 //! for the server.
 
 use super::requests::{self, Mood};
-use crate::wire::Random;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use simoom_io::testing::Random;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -29,23 +29,23 @@ impl Hostile {
 
     /// One step, drawn at random.
     pub fn act(&mut self, random: &mut Random) {
-        let is_flood = random.below(400) == 0;
-        if random.below(500) == 0 {
+        let is_flood = random.index(400) == 0;
+        if random.index(500) == 0 {
             self.mood = Mood::draw(random);
         }
-        if self.connections.is_empty() || is_flood || random.below(8) == 0 {
+        if self.connections.is_empty() || is_flood || random.index(8) == 0 {
             for _ in 0..if is_flood { self.max } else { 1 } {
                 self.open(random);
             }
         }
-        let at = random.below(self.connections.len());
+        let at = random.index(self.connections.len());
         let connection = &mut self.connections[at];
-        match random.below(20) {
+        match random.index(20) {
             0..=9 => connection.send(self.mood, random),
             10..=13 if self.mood == Mood::NoReading => {}
             10..=13 => connection.read(random),
             // With a mood, most connections stay, so that what they hold adds up.
-            14..=16 if self.mood != Mood::Anything && random.below(8) > 0 => {}
+            14..=16 if self.mood != Mood::Anything && random.index(8) > 0 => {}
             14 => drop(connection.stream.shutdown(Shutdown::Write)),
             15 => drop(self.connections.swap_remove(at)),
             16 => self.connections.swap_remove(at).reset(),
@@ -53,29 +53,29 @@ impl Hostile {
         }
         // The pace of a client, not a wait: the clients must not take the server's core, and some
         // of what was begun meets the next step half done.
-        std::thread::sleep(Duration::from_micros(random.below(400) as u64));
+        std::thread::sleep(Duration::from_micros(random.index(400) as u64));
     }
 
     /// Begins to open a connection; ends another if there are as many as there may be.
     fn open(&mut self, random: &mut Random) {
         if self.connections.len() >= self.max {
-            let gone = self.connections.swap_remove(random.below(self.max));
-            if random.below(2) == 0 {
+            let gone = self.connections.swap_remove(random.index(self.max));
+            if random.index(2) == 0 {
                 gone.reset();
             }
         }
-        let is_http = random.below(2) == 0;
+        let is_http = random.index(2) == 0;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
-        if random.below(3) == 0 {
+        if random.index(3) == 0 {
             // Takes hardly anything that is not read.
-            let bytes = 2048 << random.below(4);
+            let bytes = 2048 << random.index(4);
             sockopt::set_socket_recv_buffer_size(&socket, bytes).unwrap();
         }
         // In progress; sending tells what came of it.
         let _ = connect(&socket, &self.services[usize::from(!is_http)]);
         let stream = TcpStream::from(socket);
-        stream.set_nodelay(random.below(2) == 0).unwrap();
+        stream.set_nodelay(random.index(2) == 0).unwrap();
         self.connections.push(Connection { stream, is_http, unsent: Vec::new() });
     }
 }
@@ -85,13 +85,13 @@ impl Connection {
     fn send(&mut self, mood: Mood, random: &mut Random) {
         if self.unsent.is_empty() {
             let request = if self.is_http { requests::http } else { requests::memcached };
-            for _ in 0..=random.below(3) {
+            for _ in 0..=random.index(3) {
                 self.unsent.extend(request(mood, random));
             }
         }
         let all = self.unsent.len();
-        let sizes = [all, 1, 1 + random.below(all + 1), 1 + random.below(3000)];
-        let piece = sizes[random.below(4)].min(all);
+        let sizes = [all, 1, 1 + random.index(all + 1), 1 + random.index(3000)];
+        let piece = sizes[random.index(4)].min(all);
         // An error: not connected yet, connected no longer, or no space.
         if let Ok(sent) = self.stream.write(&self.unsent[..piece]) {
             self.unsent.drain(..sent);
@@ -99,7 +99,7 @@ impl Connection {
     }
 
     fn read(&mut self, random: &mut Random) {
-        let len = [1, 100, 10_000, 1 << 20][random.below(4)];
+        let len = [1, 100, 10_000, 1 << 20][random.index(4)];
         let _ = self.stream.read(&mut vec![0; len]);
     }
 

@@ -1,6 +1,6 @@
 //! What holds however clients behave, and what is as before once they are gone.
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::hostile::resident_bytes;
 use crate::site::Site;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl Baseline {
             resident <= plan + BESIDE_PLAN,
             "{what}: {resident} bytes resident of {plan} planned"
         );
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let (descriptors, gauges) = (descriptors(site), gauges(site));
             let is_free = gauges.iter().zip(&self.gauges).all(|(now, before)| now <= before);
@@ -45,7 +45,7 @@ impl Baseline {
             }
             assert!(
                 Instant::now() < deadline,
-                "{what}: not free after {PATIENCE:?}: {GAUGES:?} {gauges:?}, before {:?}; \
+                "{what}: not free after {TEST_TIMEOUT:?}: {GAUGES:?} {gauges:?}, before {:?}; \
                  {descriptors} descriptors, before {}; metrics:\n{}",
                 self.gauges,
                 self.descriptors,

@@ -14,8 +14,9 @@ mod requests;
 
 use crate::over_all;
 use crate::site::{Plan, Site, Transport};
-use crate::wire::{Random, Wire};
+use crate::wire::Wire;
 use hostile::Hostile;
+use simoom_io::testing::Random;
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,12 +39,12 @@ fn duration() -> (Duration, bool) {
     (Duration::from_secs(given.as_ref().map_or(2, parse)), given.is_some())
 }
 
-/// A generator for one client: its own for each seed and number, and never zero.
+/// A generator for one client: its own for each seed and number.
 fn random(seed: u64, number: u64) -> Random {
-    let mut random = Random((seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
+    let mut random = Random::new(seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     // The first numbers of similar states are similar.
     for _ in 0..8 {
-        random.next();
+        random.next_u64();
     }
     random
 }
@@ -118,7 +119,7 @@ fn attack(site: &Site, mut random: Random, ends: &AtomicBool) {
     let mut hostile = Hostile::new(services, HELD);
     while !ends.load(Ordering::Relaxed) {
         hostile.act(&mut random);
-        if random.below(16) == 0 {
+        if random.index(16) == 0 {
             // Lost when the socket's buffer is full, or when the server has ended.
             let _ = datagrams.send_to(&requests::datagram(&mut random), services[1]);
         }

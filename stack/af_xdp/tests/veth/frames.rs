@@ -1,6 +1,6 @@
 //! Frames built and read by another library.
 
-use crate::net::{CLIENT, CLIENT_MAC, DEDICATED, PATIENCE, SERVER_MAC};
+use crate::net::{CLIENT, CLIENT_MAC, DEDICATED, SERVER_MAC, TEST_TIMEOUT};
 use pnet::datalink::DataLinkReceiver;
 use pnet::packet::MutablePacket;
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
@@ -99,7 +99,7 @@ pub fn next_on_wire(
     receiver: &mut Box<dyn DataLinkReceiver>,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Vec<u8> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         assert!(Instant::now() < deadline, "nothing came over the wire");
         // An error is the read timeout: look at the clock.

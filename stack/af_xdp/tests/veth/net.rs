@@ -27,7 +27,7 @@ pub fn can_run() -> bool {
 }
 
 /// How long anything may take that does happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// An address that neither kernel has.
@@ -230,9 +230,9 @@ impl End {
 }
 
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !done() {
-        assert!(Instant::now() < deadline, "waited for {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "waited for {TEST_TIMEOUT:?}: {what}");
         thread::yield_now();
     }
 }

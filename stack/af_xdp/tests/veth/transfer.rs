@@ -1,7 +1,7 @@
 //! Every frame arrives as it was sent, in each mode, for each length.
 
 use crate::frames::{frame, next_on_wire, numbered, segment_from, syn_ack};
-use crate::net::{CLIENT, DEDICATED, End, MODES, Net, PATIENCE, SERVER_MAC, ip, skip, until};
+use crate::net::{CLIENT, DEDICATED, End, MODES, Net, SERVER_MAC, TEST_TIMEOUT, ip, skip, until};
 use af_xdp::{BURST, Mode};
 use pnet::packet::Packet;
 use pnet::packet::ipv4::Ipv4Packet;
@@ -49,7 +49,7 @@ fn the_kernel_receives_what_is_transmitted() {
     for mode in MODES {
         let (_device, mut end) = net.one_queue(mode);
         let socket = net.client.run(|| UdpSocket::bind((CLIENT, 7000)).unwrap());
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         // More than one system call takes, on a kernel without a budget to raise.
         for number in 0..100u32 {
             let datagram = frame(false, [DEDICATED, CLIENT], false, 12, |bytes| {
@@ -88,7 +88,7 @@ fn a_chain_is_transmitted_as_one_packet() {
             return skip("needs multi-buffer AF_XDP: Linux 6.6");
         }
         let socket = net.client.run(|| UdpSocket::bind((CLIENT, 7000)).unwrap());
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let payload: Vec<u8> = (0..1400u32).map(|at| at as u8).collect();
         let datagram = frame(false, [DEDICATED, CLIENT], false, 8 + payload.len(), |bytes| {
             bytes[8..].copy_from_slice(&payload);

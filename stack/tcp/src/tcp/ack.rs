@@ -172,7 +172,8 @@ fn credited(stalled_since: Tick, acked: u32, now: Tick) -> Tick {
 #[inline]
 pub(super) fn is_stalled<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
     tcb.cold.stalled_since != Tick::NEVER
-        && tcb.cold.stalled_since.until(shared.tick) >= shared.config.send_timeout_ms as i32
+        && tcb.cold.stalled_since.until(shared.tick)
+            >= shared.config.send_timeout_ms(tcb.hot.tuple.local_port) as i32
 }
 
 /// The peer has acknowledged everything, including this side's FIN.

@@ -303,11 +303,12 @@ impl<C> Tcb<C> {
     /// keep-alive is off, or while segments are in flight (RFC 9293 §3.8.4).
     #[inline]
     pub(super) fn keep_alive_at(&self, config: &Config) -> Tick {
-        if config.keep_alive_ms == 0 || self.in_flight() > 0 {
+        let keep_alive_ms = config.keep_alive_ms(self.hot.tuple.local_port);
+        if keep_alive_ms == 0 || self.in_flight() > 0 {
             return Tick::NEVER;
         }
-        let idle_ms =
-            config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms;
+        let interval_ms = config.keep_alive_interval_ms.min(keep_alive_ms);
+        let idle_ms = keep_alive_ms + u32::from(self.cold.probes) * interval_ms;
         self.warm.last_received_at.plus(idle_ms)
     }
 

@@ -104,7 +104,10 @@ fn retransmission_timeout<A: Application, T: Transmit>(
 fn before_send_timeout<C, B>(tcb: &Tcb<C>, at: Tick, shared: &Shared<B>) -> Tick {
     match tcb.cold.stalled_since {
         Tick::NEVER => at,
-        since => at.sooner(since.plus(shared.config.send_timeout_ms)),
+        since => {
+            let timeout_ms = shared.config.send_timeout_ms(tcb.hot.tuple.local_port);
+            at.sooner(since.plus(timeout_ms))
+        }
     }
 }
 

@@ -10,12 +10,13 @@ pub mod forge;
 pub mod fuzz;
 pub mod link;
 pub mod pair;
-pub mod random;
 pub mod script;
+pub mod seeds;
 pub mod wire;
 
 pub use coverage::Coverage;
 pub use forge::{Forged, TooBig};
 pub use link::{Link, Quality};
 pub use pair::Pair;
-pub use random::{Random, seeds};
+pub use seeds::seeds;
+pub use simoom_io::testing::Random;

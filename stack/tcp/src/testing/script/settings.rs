@@ -1,9 +1,9 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their names.
 
-use crate::config::{Config, EcnPolicy, Limits};
+use crate::config::{Config, EcnPolicy, Limits, PortTimeouts};
 use crate::neighbour::Route;
 use crate::tcp::congestion::Congestion;
-use crate::testing::pair::over_ipv6;
+use crate::testing::pair::{PORT, over_ipv6};
 use std::net::Ipv4Addr;
 
 /// The configuration that scripts start from: a small stack at 198.18.0.2, with a short TIME-WAIT
@@ -58,6 +58,15 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "min_rto_ms" => &mut config.min_rto_ms,
         "paced_from_us" => &mut config.paced_from_us,
         "delayed_ack_ms" => &mut config.delayed_ack_ms,
+        // Of the listening port alone.
+        "port_keep_alive_ms" => {
+            config.timeouts_of_ports = vec![PortTimeouts {
+                port: PORT,
+                send_timeout_ms: config.send_timeout_ms,
+                keep_alive_ms: wide,
+            }];
+            return Ok(());
+        }
         "send_timeout_ms" => &mut config.send_timeout_ms,
         "close_timeout_ms" => &mut config.close_timeout_ms,
         "time_wait_ms" => &mut config.time_wait_ms,

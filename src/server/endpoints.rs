@@ -73,33 +73,33 @@ impl Origin {
 
 /// The endpoints of all services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places {
+pub(crate) struct ResolvedEndpoints {
     pub(crate) claimed: Vec<Claimed>,
     pub(crate) listening: Vec<Listening>,
     /// Kernel sockets of memcached over UDP.
     pub(crate) datagrams: Vec<Listening>,
 }
 
-impl Places {
+impl ResolvedEndpoints {
     /// The endpoints of `setup` on `host`. `host` is known if an interface is named.
-    pub(crate) fn of(setup: &Setup, host: Option<&Host>) -> Result<Places> {
-        let mut places = Places::default();
+    pub(crate) fn of(setup: &Setup, host: Option<&Host>) -> Result<ResolvedEndpoints> {
+        let mut resolved = ResolvedEndpoints::default();
         for (service, endpoint) in setup.endpoints() {
             match host {
-                Some(host) => places.add(service, endpoint, setup, host)?,
-                None => places.listening.push(named(service, endpoint)),
+                Some(host) => resolved.add(service, endpoint, setup, host)?,
+                None => resolved.listening.push(named(service, endpoint)),
             }
         }
         if let Some(Datagrams { service, endpoint }) = &setup.datagrams {
             match host {
-                Some(host) => places.add_datagrams(service, *endpoint, setup, host)?,
-                None => places.datagrams.push(named(service, *endpoint)),
+                Some(host) => resolved.add_datagrams(service, *endpoint, setup, host)?,
+                None => resolved.datagrams.push(named(service, *endpoint)),
             }
         }
         if let Some(host) = host {
-            places.check(setup, host)?;
+            resolved.check(setup, host)?;
         }
-        Ok(places)
+        Ok(resolved)
     }
 
     fn add(
@@ -312,5 +312,5 @@ fn on_interface(service: &Arc<Service>, address: IpAddr, port: u16, host: &Host)
 }
 
 #[cfg(test)]
-#[path = "places_tests.rs"]
+#[path = "endpoints_tests.rs"]
 mod tests;

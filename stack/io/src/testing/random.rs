@@ -1,5 +1,5 @@
-//! Random numbers from a seed: xorshift64*, to choose which packets a link loses or damages. Not
-//! for secrets.
+//! Random numbers from a seed, for tests and benches: xorshift64* (Vigna, 2014). A seed gives the
+//! same sequence on every machine. Not for secrets.
 
 /// A sequence of numbers that its seed determines.
 #[derive(Clone, Debug)]
@@ -25,18 +25,29 @@ impl Random {
         self.next_u64() % bound
     }
 
+    /// An index into something of this length, which is at least 1.
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
     /// True `permille` times in a thousand.
     pub fn chance(&mut self, permille: u32) -> bool {
         self.below(1000) < u64::from(permille)
     }
-}
 
-/// The seeds of a simulation: `runs` of them from 0 on. The environment overrides them: from
-/// `SIMOOM_SEED` on, one or `SIMOOM_RUNS` seeds.
-pub fn seeds(runs: u64) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let first = number("SIMOOM_SEED");
-    let runs = number("SIMOOM_RUNS").unwrap_or(if first.is_some() { 1 } else { runs });
-    let first = first.unwrap_or(0);
-    first..first.saturating_add(runs)
+    /// One of the choices.
+    pub fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.index(choices.len())]
+    }
+
+    /// Content that does not repeat.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let words = (0..len.div_ceil(8)).flat_map(|_| self.next_u64().to_le_bytes());
+        words.take(len).collect()
+    }
 }

@@ -28,7 +28,7 @@ fn host() -> Host {
 }
 
 /// The endpoints of `simoom serve --interface s0` with these flags.
-fn places_on(host: &Host, flags: &str) -> Result<Places> {
+fn resolve_on(host: &Host, flags: &str) -> Result<ResolvedEndpoints> {
     let arguments =
         ["simoom", "serve", "--interface", "s0"].into_iter().chain(flags.split_whitespace());
     let matches = cli::command().try_get_matches_from(arguments).unwrap();
@@ -37,19 +37,19 @@ fn places_on(host: &Host, flags: &str) -> Result<Places> {
         None,
         &[0],
     )?;
-    Places::of(&config.setup(), Some(host))
+    ResolvedEndpoints::of(&config.setup(), Some(host))
 }
 
 /// All endpoints as text. `*` marks a dedicated address.
-fn text(places: &Places) -> [String; 3] {
-    let claimed = places.claimed.iter().map(|claimed| {
+fn text(resolved: &ResolvedEndpoints) -> [String; 3] {
+    let claimed = resolved.claimed.iter().map(|claimed| {
         let own = if claimed.dedicated { "*" } else { "" };
         format!("{own}{}", claimed.at)
     });
     let listening = |listening: &[Listening]| {
-        listening.iter().map(|place| place.at.to_string()).collect::<Vec<_>>()
+        listening.iter().map(|socket| socket.at.to_string()).collect::<Vec<_>>()
     };
-    [claimed.collect(), listening(&places.listening), listening(&places.datagrams)]
+    [claimed.collect(), listening(&resolved.listening), listening(&resolved.datagrams)]
         .map(|all: Vec<_>| all.join(" "))
 }
 
@@ -101,8 +101,9 @@ fn each_service_is_reached_where_it_is_asked_for_and_nowhere_else() {
             "198.18.0.1:80 [2001:db8::1]:81",
         ),
     ] {
-        let places = places_on(&host(), flags).unwrap_or_else(|error| panic!("{flags}: {error}"));
-        assert_eq!(text(&places)[..2], [claimed, listening], "{flags}");
+        let resolved =
+            resolve_on(&host(), flags).unwrap_or_else(|error| panic!("{flags}: {error}"));
+        assert_eq!(text(&resolved)[..2], [claimed, listening], "{flags}");
     }
 }
 
@@ -119,8 +120,9 @@ fn datagrams_are_served_where_the_kernel_has_the_address() {
         ("--memcached 198.18.0.1:81 --memcached-udp 0.0.0.0:82", "0.0.0.0:82"),
         ("--memcached 198.18.0.1:81 --memcached-udp [fe80::1]:82", "[fe80::1%7]:82"),
     ] {
-        let places = places_on(&host(), flags).unwrap_or_else(|error| panic!("{flags}: {error}"));
-        assert_eq!(text(&places)[2], expected, "{flags}");
+        let resolved =
+            resolve_on(&host(), flags).unwrap_or_else(|error| panic!("{flags}: {error}"));
+        assert_eq!(text(&resolved)[2], expected, "{flags}");
     }
 }
 
@@ -162,7 +164,7 @@ fn what_cannot_be_claimed_is_refused_with_a_remedy() {
             "--memcached-udp 198.18.0.7:82: datagrams come through the kernel",
         ),
     ] {
-        let error = places_on(&host(), flags).expect_err(flags).to_string();
+        let error = resolve_on(&host(), flags).expect_err(flags).to_string();
         assert!(error.contains(expected), "{flags}\n  said {error:?}\n  not  {expected:?}");
     }
 }
@@ -170,17 +172,17 @@ fn what_cannot_be_claimed_is_refused_with_a_remedy() {
 #[test]
 fn an_interface_without_addresses_needs_one() {
     let bare = Host::of(interface(7, "s0", &[]), &[]);
-    let error = places_on(&bare, "--http 80").unwrap_err().to_string();
+    let error = resolve_on(&bare, "--http 80").unwrap_err().to_string();
     assert!(error.contains("--interface s0: it has no address"), "{error}");
     assert_eq!(
-        text(&places_on(&bare, "--http 80 --address 198.18.0.7").unwrap())[0],
+        text(&resolve_on(&bare, "--http 80 --address 198.18.0.7").unwrap())[0],
         "*198.18.0.7:80"
     );
 }
 
 #[test]
 fn kernel_sockets_alone_serve_no_address_of_simooms_own() {
-    let check = |flags| places_on(&host(), flags).unwrap().check_kernel_alone();
+    let check = |flags| resolve_on(&host(), flags).unwrap().check_kernel_alone();
     assert!(check("--http 80").is_ok());
     let error = check("--http 80 --address 198.18.0.7").unwrap_err().to_string();
     assert!(error.contains("--address 198.18.0.7: no interface here has it"), "{error}");
@@ -189,7 +191,7 @@ fn kernel_sockets_alone_serve_no_address_of_simooms_own() {
 #[test]
 fn an_own_address_outside_of_the_networks_is_told() {
     let off_link = |host: &Host, flags: &str| -> Vec<String> {
-        places_on(host, flags).unwrap().off_link(host).iter().map(ToString::to_string).collect()
+        resolve_on(host, flags).unwrap().off_link(host).iter().map(ToString::to_string).collect()
     };
     let flags = "--http 80 --memcached 81 --address 198.18.0.7 --address 198.18.1.7 --address 2001:db8:1::7 \
                  --address 2001:db8::7 --address 198.18.0.1";
