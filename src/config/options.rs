@@ -91,9 +91,9 @@ pub struct ServeOptions {
 
     /// Memory for parts of files that are read from disk, 1M to 64G [default: 32M]
     ///
-    /// Each answer with such a file takes 4K. The rest is shared by all, so that fast clients get
-    /// parts of up to 256K. Answers that do not fit are refused with 503 and counted
-    /// (http_file_refusals).
+    /// Three quarters are for answers with such files, 2K each: one more is refused with 503 and
+    /// counted (http_file_refusals). A quarter is shared, so that fast clients get parts of up to
+    /// 256K.
     #[arg(long, value_name = "SIZE", value_parser = values::file_buffers, help_heading = "Resources")]
     pub file_buffers: Option<u64>,
 

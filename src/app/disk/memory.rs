@@ -1,7 +1,8 @@
 //! The memory of the buffers.
 //!
-//! Each answer has [`ADMISSION_BYTES`] of its own, so it always goes on. The rest is shared: an
-//! answer gets up to an eighth of what is free, so that many slow clients leave memory for others.
+//! Three quarters are for the answers: each has [`ADMISSION_BYTES`] of its own, so it always goes
+//! on, and slow clients cannot keep new ones out. The last quarter is shared: an answer gets up to
+//! an eighth of what is free, so that many slow clients leave memory for fast ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The longest part of a file that is read at once.
 pub(crate) const PART_MAX_BYTES: usize = 256 << 10;
 /// Memory that each answer has of its own.
-const ADMISSION_BYTES: usize = 4 << 10;
+const ADMISSION_BYTES: usize = 2 << 10;
 /// The shortest part that shared memory is used for.
 const SHARED_MIN_BYTES: usize = 16 << 10;
-/// The part of the free memory that one answer gets.
+/// The part of all memory that is shared.
+const SHARED_PART: usize = 4;
+/// The part of the free shared memory that one answer gets.
 const SHARE: usize = 8;
 /// Buffers that are kept for further parts.
 const SPARE_MAX: usize = 8;
@@ -22,44 +25,41 @@ pub(crate) const SPARE_BYTES: usize = SPARE_MAX * PART_MAX_BYTES;
 /// The memory of all buffers.
 #[derive(Debug)]
 pub(super) struct Memory {
-    max_bytes: usize,
-    used_bytes: AtomicUsize,
+    shared_max_bytes: usize,
+    shared_bytes: AtomicUsize,
+    answers_max: usize,
+    answers: AtomicUsize,
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Memory {
     pub(super) fn new(max_bytes: usize) -> Arc<Memory> {
         let spare = Mutex::new(Vec::with_capacity(SPARE_MAX));
-        Arc::new(Memory { max_bytes, used_bytes: AtomicUsize::new(0), spare })
+        let shared_max_bytes = max_bytes / SHARED_PART;
+        Arc::new(Memory {
+            shared_max_bytes,
+            shared_bytes: AtomicUsize::new(0),
+            answers_max: (max_bytes - shared_max_bytes) / ADMISSION_BYTES,
+            answers: AtomicUsize::new(0),
+            spare,
+        })
     }
 
     /// The maximum of answers at one time.
     pub(super) fn answers_max(&self) -> usize {
-        self.max_bytes / ADMISSION_BYTES
-    }
-
-    /// Takes the bytes that `bytes` returns for the bytes in use; `None` if it returns 0.
-    fn take(&self, mut bytes: impl FnMut(usize) -> usize) -> Option<usize> {
-        let mut taken = 0;
-        let update = |used| {
-            taken = bytes(used);
-            (taken > 0).then_some(used + taken)
-        };
-        let result = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
-        result.ok().map(|_| taken)
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.answers_max
     }
 
     /// Takes shared memory for up to `wanted` bytes.
     pub(super) fn grant(memory: &Arc<Memory>, wanted: u64) -> Option<Charge> {
         let wanted = usize::try_from(wanted).map_or(PART_MAX_BYTES, |n| n.min(PART_MAX_BYTES));
-        let bytes = memory.take(|used| {
-            let share = (memory.max_bytes - used) / SHARE;
-            if share < SHARED_MIN_BYTES { 0 } else { wanted.min(share) }
-        })?;
+        let mut bytes = 0;
+        let take = |used| {
+            let share = (memory.shared_max_bytes - used) / SHARE;
+            bytes = wanted.min(share);
+            (share >= SHARED_MIN_BYTES).then_some(used + bytes)
+        };
+        memory.shared_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
         Some(Charge(Owner::Shared(memory.clone()), bytes))
     }
 
@@ -88,9 +88,8 @@ pub(crate) struct Admission(Arc<Memory>);
 
 impl Admission {
     pub(super) fn new(memory: &Arc<Memory>) -> Option<Arc<Admission>> {
-        let fits =
-            |used| if used + ADMISSION_BYTES <= memory.max_bytes { ADMISSION_BYTES } else { 0 };
-        memory.take(fits)?;
+        let take = |answers| (answers < memory.answers_max).then_some(answers + 1);
+        memory.answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
         Some(Arc::new(Admission(memory.clone())))
     }
 
@@ -103,7 +102,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.give_back(ADMISSION_BYTES);
+        self.0.answers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -144,7 +143,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if let Owner::Shared(memory) = &self.0 {
-            memory.give_back(self.1);
+            memory.shared_bytes.fetch_sub(self.1, Ordering::Relaxed);
         }
     }
 }
@@ -155,23 +154,25 @@ mod tests {
 
     #[test]
     fn many_answers_share_the_memory_and_each_keeps_its_own() {
-        let memory = Memory::new(1 << 20);
+        let memory = Memory::new(4 << 20);
+        let used =
+            || [&memory.shared_bytes, &memory.answers].map(|count| count.load(Ordering::Relaxed));
         let wanted = u64::MAX;
-        let admissions: Vec<_> = (0..128).map(|_| Admission::new(&memory).unwrap()).collect();
         let mut charges: Vec<_> = std::iter::from_fn(|| Memory::grant(&memory, wanted)).collect();
         let sizes: Vec<usize> = charges.iter().map(Charge::bytes).collect();
-        assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes[0] == 64 << 10, "{sizes:?}");
-        let used: usize = sizes.iter().sum::<usize>() + 128 * ADMISSION_BYTES;
-        assert_eq!(memory.used_bytes.load(Ordering::Relaxed), used);
-        assert!(used <= memory.max_bytes);
+        assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes[0] == 128 << 10, "{sizes:?}");
+        assert!(sizes.iter().sum::<usize>() <= 1 << 20);
+        // Whatever is shared, answers are admitted.
+        let admissions: Vec<_> = (0..128).map(|_| Admission::new(&memory).unwrap()).collect();
+        assert_eq!(used(), [sizes.iter().sum(), 128]);
         let own = admissions[0].charge(wanted);
         assert_eq!((own.bytes(), admissions[1].charge(5).bytes()), (ADMISSION_BYTES, 5));
         charges.clear();
         drop(admissions);
         // A buffer in the send queue keeps the memory of an answer that has ended.
-        assert_eq!(memory.used_bytes.load(Ordering::Relaxed), ADMISSION_BYTES);
+        assert_eq!(used(), [0, 1]);
         drop(own);
-        assert_eq!(memory.used_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(used(), [0, 0]);
     }
 
     #[test]
@@ -179,13 +180,14 @@ mod tests {
         let memory = Memory::new(1 << 20);
         let all: Vec<_> = std::iter::from_fn(|| Admission::new(&memory)).collect();
         assert_eq!(all.len(), memory.answers_max());
-        assert!(Memory::grant(&memory, 1).is_none());
+        assert_eq!(all.len() * ADMISSION_BYTES, 3 << 18);
+        assert!(Memory::grant(&memory, 1).is_some());
     }
 
     #[test]
     fn a_few_buffers_are_kept() {
         let memory = Memory::new(32 << 20);
-        let charges: Vec<_> = (0..20).map(|_| Memory::grant(&memory, u64::MAX).unwrap()).collect();
+        let charges: Vec<_> = (0..15).map(|_| Memory::grant(&memory, u64::MAX).unwrap()).collect();
         for charge in &charges {
             charge.keep(charge.buffer());
         }
