@@ -29,7 +29,10 @@ const SEARCHED_MAX: u32 = 8192;
 /// Segments swept in one search before live items are evicted.
 const SWEEPS_MAX: u8 = 8;
 /// Items whose chains are prefetched together.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
+/// Units from an item to the header that is prefetched when a walk comes to it: some four items of
+/// 100 bytes.
+const WALK_AHEAD_UNITS: u64 = 80;
 /// Divisors of the credit: the share of a frame's credit that each stage takes.
 const SEARCH_PART: u32 = 4;
 const WEIGH_PART: u32 = 4;
@@ -285,8 +288,9 @@ impl Store {
     fn weigh_item(&self, space: &mut Space, now: u32) -> Step {
         let Eviction { head, at, mean, discount, .. } = space.eviction;
         let Some((layout, is_linked)) = self.item_at(space, head, at) else {
-            let of = Weights { units: &space.eviction.weights, mean, discount };
-            let cutoff = Cutoff::of(&of, self.memory.frame_shift);
+            let capacity = self.moved_max(space, head);
+            let units = &space.eviction.weights;
+            let cutoff = Cutoff::of(&Weights { units, capacity, mean, discount });
             return self.begin_emptying(space, head, cutoff);
         };
         space.eviction.at += u64::from(layout.units());
@@ -294,6 +298,7 @@ impl Store {
             let uses = self.uses(at, space).saturating_sub(discount);
             space.eviction.weights[worth(uses, layout, mean)] += layout.units();
         }
+        self.memory.arena.prefetch(at + WALK_AHEAD_UNITS);
         Step::Went(layout.units() / WEIGH_PART)
     }
 
@@ -343,6 +348,7 @@ impl Store {
                 batch_len += 1;
             }
             at += u64::from(layout.units());
+            self.memory.arena.prefetch(at + WALK_AHEAD_UNITS);
         }
         space.eviction.batch[..batch_len].reverse();
         (space.eviction.at, space.eviction.batch_len) = (at, batch_len);

@@ -99,6 +99,13 @@ impl Store {
         if let Some(at) = space.append(units, Queue::Young, class) {
             return Some(at);
         }
+        if space.extensible(units, Queue::Young, class).is_some()
+            && self.free_frames(space, 1, now)
+            && space.extend(units, Queue::Young, class)
+            && let Some(at) = space.append(units, Queue::Young, class)
+        {
+            return Some(at);
+        }
         let head = self.make_space(space, units, now)?;
         // `make_space` may have used the open segment.
         Some(space.begin(head, units, Queue::Young, class, now))

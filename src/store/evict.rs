@@ -58,6 +58,8 @@ pub(super) struct Cutoff {
 pub(super) struct Weights<'a> {
     /// Units of the items, by worth.
     pub(super) units: &'a [u32; WORTH_MAX + 1],
+    /// [`Store::moved_max`].
+    pub(super) capacity: u32,
     /// Binary logarithm of the mean item's units.
     pub(super) mean: u32,
     /// Uses that do not count.
@@ -114,14 +116,16 @@ impl Store {
         true
     }
 
-    /// Units of gaps of a closed, unpinned segment of one frame: `None` if less than a third.
+    /// Units of gaps of a closed, unpinned segment: `None` if less than a third, or if it is a run.
     pub(super) fn gaps(&self, space: &Space, head: u32) -> Option<u32> {
         let segment = &space.segments[head as usize];
-        if !space.is_evictable(head) || segment.frames > 1 {
+        if !space.is_evictable(head) || space.is_run(head) {
             return None;
         }
-        let gaps = segment.used - self.memory.live(head).1;
-        let is_sparse = gaps >= (1 << self.memory.frame_shift) / GAPS_PART
+        let live = self.memory.live_in(space.frames_of(head)).1;
+        let gaps = segment.used - live;
+        let is_sparse = live <= self.moved_max(space, head) / 4 * KEPT_QUARTERS
+            && gaps >= (segment.frames << self.memory.frame_shift) / GAPS_PART
             && !space.is_open(head)
             && !self.is_pinned(segment, head);
         is_sparse.then_some(gaps)
@@ -168,11 +172,12 @@ impl Store {
     /// the lock of the space. A thread that pins after this check finds no entry.
     pub(super) fn free_if_empty(&self, space: &mut Space, head: u32) -> bool {
         let segment = space.segments[head as usize];
-        if self.memory.live(head).0 != 0 || self.is_pinned(&segment, head) {
+        let frames = space.frames_of(head);
+        if self.memory.live_in(frames.clone()).0 != 0 || self.is_pinned(&segment, head) {
             return false;
         }
         space.free(head);
-        self.memory.reset_expiry(head);
+        self.memory.reset_expiry(frames);
         true
     }
 
@@ -226,7 +231,7 @@ impl Store {
     /// Keeps a large item that was used in place, with one use less. `discount` uses do not count.
     /// Returns whether it did.
     pub(super) fn keep_large(&self, space: &mut Space, head: u32, discount: u8, now: u32) -> bool {
-        if space.segments[head as usize].frames == 1 {
+        if !space.is_run(head) {
             return false;
         }
         let mut walk = self.walk(space, head);
@@ -321,7 +326,14 @@ impl Store {
                 units[worth(self.uses(at, space), layout, mean)] += layout.units();
             }
         }
-        Cutoff::of(&Weights { units: &units, mean, discount: 0 }, self.memory.frame_shift)
+        let capacity = self.moved_max(space, head);
+        Cutoff::of(&Weights { units: &units, capacity, mean, discount: 0 })
+    }
+
+    /// Units of a segment, at most those of the free frames: what could move from it.
+    pub(super) fn moved_max(&self, space: &Space, head: u32) -> u32 {
+        let frames = space.segments[head as usize].frames;
+        frames.min(space.free_frames.max(1)) << self.memory.frame_shift
     }
 
     /// Units of the mean item, at least 1.
@@ -352,13 +364,15 @@ impl Store {
             return false;
         }
         let queue = if self.uses(at, held) > 0 { Queue::Main } else { Queue::Young };
-        let to = match space.append(units, queue, class) {
-            Some(to) => to,
-            None => match space.free_frame() {
-                Some(head) => space.begin(head, units, queue, class, now),
-                None => return false,
-            },
-        };
+        let mut to = space.append(units, queue, class);
+        if to.is_none() && space.extend(units, queue, class) {
+            to = space.append(units, queue, class);
+        }
+        if to.is_none() {
+            let head = space.free_frame();
+            to = head.map(|head| space.begin(head, units, queue, class, now));
+        }
+        let Some(to) = to else { return false };
         layout::copy(arena, (at, held), (to, space));
         self.memory.add(to, units);
         self.memory.extend(to, exptime);
@@ -435,9 +449,9 @@ impl Cutoff {
         Cutoff { worth: 0, units_left: u32::MAX, kept_max: u32::MAX, mean: 0, discount: 0 };
 
     /// The cutoff for a segment that was weighed.
-    pub(super) fn of(weights: &Weights<'_>, frame_shift: u32) -> Cutoff {
-        let Weights { units, mean, discount } = *weights;
-        let kept_max = (KEPT_QUARTERS << frame_shift) / 4;
+    pub(super) fn of(weights: &Weights<'_>) -> Cutoff {
+        let Weights { units, capacity, mean, discount } = *weights;
+        let kept_max = KEPT_QUARTERS * (capacity / 4);
         let all = Cutoff { worth: WORTH_KEPT, units_left: u32::MAX, kept_max, mean, discount };
         let mut units_left = kept_max;
         for worth in (WORTH_KEPT..=WORTH_MAX).rev() {

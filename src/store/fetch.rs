@@ -86,6 +86,13 @@ impl Store {
 
     /// Fetches as a meta get does, with all its flags.
     pub fn fetch(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
+        if how.touch.is_none()
+            && how.recache_below.is_none()
+            && how.vivify.is_none()
+            && let Some(found) = self.fetch_fresh(key, how.peek, now)
+        {
+            return found;
+        }
         self.tick(now);
         loop {
             if let Some(found) = self.fetch_found(key, how, now) {
@@ -106,6 +113,27 @@ impl Store {
                 return Some(Fetched { item, meta, created: true, won: true, token_sent: false });
             }
         }
+    }
+
+    /// Fetches an item without a lock; `None` if it is stale: then a client may win the right to
+    /// recache it.
+    #[inline]
+    fn fetch_fresh(&self, key: &[u8], peek: bool, now: u32) -> Option<Option<Fetched>> {
+        let Some(guard) = self.find_alive(key, self.hash_key.hash(key), now) else {
+            return Some(None);
+        };
+        let (item, first) = guard.pin();
+        drop(guard);
+        let meta = item.meta();
+        if meta.stale {
+            return None;
+        }
+        if !peek {
+            self.note_use(item.header(), now);
+        }
+        let item = if first { self.copied_near_pin_limit(item, now) } else { item };
+        let token_sent = meta.token_sent;
+        Some(Some(Fetched { item, meta, created: false, won: false, token_sent }))
     }
 
     /// Fetches an item that exists; `None` if there is none.

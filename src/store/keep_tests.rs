@@ -292,3 +292,24 @@ fn a_changed_working_set_is_there_in_the_second_pass() {
         assert!(ratios[1] > 0.95, "{value_bytes} B: {ratios:?}, {:?}", store.statistics());
     }
 }
+
+/// The share of the memory that items of one size take before the first is evicted. The table takes
+/// a sixteenth, and the last frame of each segment keeps what is too small for another item.
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of megabytes take an hour")]
+fn large_items_leave_little_memory_unused() {
+    for value_bytes in [17_000, 30_000, 45_000, 70_000, 100_000, 120_000] {
+        let (store, value) = (store(64 << 20), vec![b'v'; value_bytes]);
+        let mut full = store.statistics();
+        for n in 0.. {
+            set(&store, format!("key{n:06}").as_bytes(), &value);
+            if store.statistics().evictions > 0 {
+                break;
+            }
+            full = store.statistics();
+        }
+        let part = full.bytes as f64 / store.memory_bytes() as f64;
+        assert!(part > 0.83, "{value_bytes} B: {part:.3} of the memory, {full:?}");
+        assert_nothing_leaks(&store, NOW);
+    }
+}

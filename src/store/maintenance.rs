@@ -52,8 +52,8 @@ impl Store {
     pub(super) fn wants_sweep(&self, space: &Space, head: u32, now: u32) -> bool {
         let segment = &space.segments[head as usize];
         space.is_evictable(head)
-            && (self.memory.expiry(head) <= now
-                || self.memory.live(head).0 == u32::from(segment.tlabs)
+            && (self.memory.expiry(space.frames_of(head)) <= now
+                || self.memory.live_in(space.frames_of(head)).0 == u32::from(segment.tlabs)
                 || segment.swept != self.generation.load(Relaxed))
     }
 
@@ -74,8 +74,8 @@ impl Store {
 
     /// Frees a segment, whose dead items were removed, if no live ones are left.
     pub(super) fn end_sweep(&self, space: &mut Space, head: u32, now: u32) {
-        let expired = self.memory.expiry(head) <= now;
-        if self.memory.live(head).0 == 0 {
+        let expired = self.memory.expiry(space.frames_of(head)) <= now;
+        if self.memory.live_in(space.frames_of(head)).0 == 0 {
             space.segments_expired += u64::from(expired);
             self.free_or_defer(space, head);
         }
@@ -185,7 +185,7 @@ impl Store {
         let heads = space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head);
         for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
             let class = &mut classes[usize::from(segment.class)];
-            let (items, units) = self.memory.live(head as u32);
+            let (items, units) = self.memory.live_in(space.frames_of(head as u32));
             class.items += u64::from(items.saturating_sub(segment.tlabs.into()));
             class.bytes += u64::from(units) * UNIT_BYTES as u64;
             class.segments += 1;

@@ -2,6 +2,7 @@
 //! counts of its frames. Lock-free.
 
 use super::arena::{Arena, Offset, UNIT_BYTES};
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -74,6 +75,12 @@ impl Memory {
         ((live >> 32) as u32, live as u32)
     }
 
+    /// The sum of [`Memory::live`] over the frames of a segment.
+    pub(super) fn live_in(&self, frames: Range<u32>) -> (u32, u32) {
+        let live = frames.map(|frame| self.live(frame));
+        live.fold((0, 0), |(items, units), live| (items + live.0, units + live.1))
+    }
+
     /// Raises the expiry of the frame at `at` to `exptime`.
     pub(super) fn extend(&self, at: Offset, exptime: u32) {
         let (expiry, exptime) =
@@ -84,12 +91,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn expiry(&self, frame: u32) -> u32 {
-        self.expiry[frame as usize].load(Relaxed)
+    /// The latest exptime of the items in these frames; `u32::MAX` if one never expires.
+    pub(super) fn expiry(&self, frames: Range<u32>) -> u32 {
+        frames.map(|frame| self.expiry[frame as usize].load(Relaxed)).max().unwrap_or(0)
     }
 
-    /// Resets the expiry of an empty frame. The caller holds the lock of the space.
-    pub(super) fn reset_expiry(&self, frame: u32) {
-        self.expiry[frame as usize].store(0, SeqCst);
+    /// Resets the expiry of empty frames. The caller holds the lock of the space.
+    pub(super) fn reset_expiry(&self, frames: Range<u32>) {
+        frames.for_each(|frame| self.expiry[frame as usize].store(0, SeqCst));
     }
 }

@@ -101,8 +101,8 @@ impl Store {
         }
         let quarters = 4 * u64::from(space.age(head)) / space.segments.len() as u64;
         let newer = AGE_QUARTERS.saturating_sub(quarters as u32);
-        let uses = if segment.frames > 1 { self.uses(space.start(head), space) } else { 0 };
-        Some(self.memory.live(head).1 * (1 + newer + u32::from(uses)))
+        let uses = if space.is_run(head) { self.uses(space.start(head), space) } else { 0 };
+        Some(self.memory.live_in(space.frames_of(head)).1 * (1 + newer + u32::from(uses)))
     }
 
     /// Empties all segments that overlap a run.

@@ -1,10 +1,14 @@
 //! Frames and segments: which segment a frame belongs to, and where the next item is written.
 //!
 //! A segment is one frame to which items are appended, or a run of frames with one item larger than
-//! a frame. Segments of *young* items form one queue, segments of *main* items, which were used
-//! while young, another. Both queues are in order of creation. Each queue has up to two open
-//! segments for each class of times to live, so that items that expire together lie together. This
-//! module does not read items; see [`super::evict`].
+//! a frame. Items of more than an eighth of a frame have segments of their own, which take up to
+//! eight frames: a full one extends into the next frame if that is free. So few units are lost
+//! where the next item does not fit.
+//!
+//! Segments of *young* items form one queue, segments of *main* items, which were used while young,
+//! another. Both queues are in order of creation. Each queue has up to two open segments for each
+//! class of times to live, and one of large items, so that items that expire together lie together.
+//! This module does not read items; see [`super::evict`].
 //!
 //! One lock protects all of it. A thread holds it for a few instructions to allocate, or to empty a
 //! segment.
@@ -20,6 +24,10 @@ pub(super) const NONE: u32 = u32::MAX;
 /// of 2 of seconds, up to 194 days.
 pub(super) const CLASSES_MAX: usize = 25;
 
+/// Divisor: items above this part of a frame go to segments of large items.
+const LARGE_PART: u32 = 8;
+/// Limit of the frames of a segment of large items.
+const LARGE_FRAMES_MAX: u32 = 8;
 /// Divisor: the share of frames above which young items are evicted first.
 const YOUNG_PART: u32 = 10;
 
@@ -76,6 +84,8 @@ pub(super) struct Segment {
     pub(super) swept: u8,
     /// Whether the stack of free frames contains this frame.
     stacked: bool,
+    /// Whether it is a segment of large items, each of up to a frame.
+    large: bool,
     /// TLABs in this segment; see [`super::tlab`].
     pub(super) tlabs: u16,
     /// The owner of a segment of [`Queue::Incoming`].
@@ -116,6 +126,8 @@ pub(super) struct Space {
     /// Open segments of the young and main queues, for each class: the newest, and one that is
     /// fuller but still takes smaller items.
     open: [[[u32; 2]; CLASSES_MAX]; 2],
+    /// Open segments of large items, in the same order.
+    open_large: [[u32; CLASSES_MAX]; 2],
     /// Segments of incoming values, for each shard.
     incoming: Box<[Incoming]>,
     stack: Vec<u32>,
@@ -172,6 +184,7 @@ impl Space {
             segments: segments.into(),
             queues: [QueueState { first: NONE, last: NONE, frames: 0 }; 4],
             open: [[[NONE; 2]; CLASSES_MAX]; 2],
+            open_large: [[NONE; CLASSES_MAX]; 2],
             incoming: vec![Incoming { open: NONE, frames: 0 }; shards].into(),
             stack: (0..frames).rev().collect(),
             eviction: Eviction::default(),
@@ -238,7 +251,42 @@ impl Space {
         self.open_segment_with(units, queue, class).is_some()
     }
 
+    /// Whether items of `units` go to segments of large items.
+    fn is_large(&self, units: u32) -> bool {
+        (self.frame_units / LARGE_PART + 1..=self.frame_units).contains(&units)
+    }
+
+    /// The open segment of large items, if `units` fit once it extends into the next frame, and
+    /// that frame is free. Small items have none.
+    pub(super) fn extensible(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {
+        let head = self.open_large[queue as usize][class];
+        let segment = self.segments.get(head as usize).filter(|_| self.is_large(units))?;
+        let next = head + segment.frames;
+        let suits = segment.frames < LARGE_FRAMES_MAX
+            && self.free_units(head) + self.frame_units >= units
+            && self.segments.get(next as usize).is_some_and(|next| next.state == State::Free)
+            && !self.held.contains(&next);
+        suits.then_some(head)
+    }
+
+    /// Extends the open segment of large items by a frame, if that helps to allocate `units`.
+    pub(super) fn extend(&mut self, units: u32, queue: Queue, class: usize) -> bool {
+        let Some(head) = self.extensible(units, queue, class) else { return false };
+        let segment = &mut self.segments[head as usize];
+        let next = head + segment.frames;
+        segment.frames += 1;
+        self.segments[next as usize].state = State::Body;
+        self.queues[queue as usize].frames += 1;
+        self.free_frames -= 1;
+        self.written = self.written.wrapping_add(u32::from(queue != Queue::Main));
+        true
+    }
+
     fn open_segment_with(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {
+        if self.is_large(units) {
+            let open = self.open_large[queue as usize][class];
+            return (self.free_units(open) >= units).then_some(open);
+        }
         let [open, fuller] = self.open[queue as usize][class];
         [fuller, open].into_iter().find(|head| self.free_units(*head) >= units)
     }
@@ -268,7 +316,8 @@ impl Space {
 
     /// Units left in a segment; 0 if there is no segment.
     fn free_units(&self, head: u32) -> u32 {
-        self.segments.get(head as usize).map_or(0, |segment| self.frame_units - segment.used)
+        let all = |segment: &Segment| segment.frames * self.frame_units;
+        self.segments.get(head as usize).map_or(0, |segment| all(segment) - segment.used)
     }
 
     /// Creates a segment at the free frame `head`, with an item of `units`.
@@ -281,7 +330,10 @@ impl Space {
         now: u32,
     ) -> Offset {
         let frames = self.occupy(head, units, queue, class as u16, now);
-        if frames == 1 {
+        if self.is_large(units) {
+            self.segments[head as usize].large = true;
+            self.open_large[queue as usize][class] = head;
+        } else if frames == 1 {
             // The two with the most free units stay open.
             let [open, fuller] = self.open[queue as usize][class];
             let mut heads = [head, open, fuller];
@@ -357,6 +409,7 @@ impl Space {
             class: if queue == Queue::Incoming { 0 } else { owner as u8 },
             swept: self.flushes,
             stacked,
+            large: false,
             tlabs: 0,
             shard: owner,
             frames,
@@ -460,7 +513,8 @@ impl Space {
         self.eviction.forget(head);
         self.unlink(head);
         let frames = self.segments[head as usize].frames;
-        for frame in head..head + frames {
+        // The lowest is taken first: a segment of large items then extends into the next.
+        for frame in (head..head + frames).rev() {
             self.segments[frame as usize].state = State::Free;
             self.stack(frame);
         }
@@ -504,6 +558,10 @@ impl Space {
             let open = &mut self.incoming[usize::from(shard)].open;
             *open = if *open == head { NONE } else { *open };
         }
+        if let Some(classes) = self.open_large.get_mut(queue as usize) {
+            let open = &mut classes[usize::from(class)];
+            *open = if *open == head { NONE } else { *open };
+        }
         let Some(classes) = self.open.get_mut(queue as usize) else { return };
         let open = &mut classes[usize::from(class)];
         *open = match *open {
@@ -511,6 +569,17 @@ impl Space {
             [first, second] if second == head => [first, NONE],
             others => others,
         };
+    }
+
+    /// Whether a segment is a run with one item larger than a frame.
+    pub(super) fn is_run(&self, head: u32) -> bool {
+        let segment = &self.segments[head as usize];
+        segment.frames > 1 && !segment.large
+    }
+
+    /// The frames of a segment.
+    pub(super) fn frames_of(&self, head: u32) -> Range<u32> {
+        head..head + self.segments[head as usize].frames
     }
 
     /// Whether eviction may empty a segment. Segments that wait for readers or uploads are
@@ -525,7 +594,9 @@ impl Space {
         let Segment { queue, class, shard, .. } = self.segments[head as usize];
         match queue {
             Queue::Young | Queue::Main => {
-                self.open[queue as usize][usize::from(class)].contains(&head)
+                let class = usize::from(class);
+                self.open[queue as usize][class].contains(&head)
+                    || self.open_large[queue as usize][class] == head
             }
             Queue::Deferred => false,
             Queue::Incoming => self.incoming[usize::from(shard)].open == head,
