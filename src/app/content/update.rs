@@ -10,6 +10,7 @@ use super::coding::Coding;
 use super::data::{Data, Identity};
 use super::read::{self, Loaded};
 use super::root::Root;
+use super::table::Table;
 use super::walk::{FILE_MAX_BYTES, Tree, is_hidden};
 use super::watch::Changed;
 use super::{Content, Settings};
@@ -86,7 +87,7 @@ impl Content {
     /// A content with the files that `changes` names as they are now.
     pub(crate) fn update(&self, settings: &Settings, changes: &[Changed]) -> Update {
         let Some(origin) = &self.origin else { return Update::Unknown };
-        let changed: usize = self.sites.iter().map(|table| table.changes()).sum();
+        let changed: usize = self.sites.iter().map(Table::changes).sum();
         let changes_max = CHANGES_MIN.max(self.files() / CHANGES_PART);
         if changed + changes.len() > changes_max {
             return Update::Unknown;
