@@ -86,7 +86,7 @@ impl Content {
     /// A content with the files that `changes` names as they are now.
     pub(crate) fn update(&self, settings: &Settings, changes: &[Changed]) -> Update {
         let Some(origin) = &self.origin else { return Update::Unknown };
-        let changed: usize = self.sites.iter().map(|table| table.changes()).sum();
+        let changed: usize = self.sites.iter().map(super::table::Table::changes).sum();
         let changes_max = CHANGES_MIN.max(self.files() / CHANGES_PART);
         if changed + changes.len() > changes_max {
             return Update::Unknown;
