@@ -260,6 +260,8 @@ fn toml_value(flag: &clap::Arg) -> String {
         "memory-limit" | "memory" | "http-body-size" => "\"512M\"".into(),
         "http-head-size" | "http-line-size" => "\"8K\"".into(),
         "http-requests" | "http-pipeline" => "100".into(),
+        "large-file-size" | "file-buffers" => "\"64M\"".into(),
+        "file-threads" => "2".into(),
         "fallback" => "\"/index.html\"".into(),
         "prefix-length-v4" | "prefix-length-v6" => "24".into(),
         "access-log" => "\"/var/log/access.log\"".into(),

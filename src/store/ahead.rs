@@ -131,12 +131,8 @@ impl Store {
     /// Does the eviction work that an allocation of `units` should do ahead.
     #[inline]
     pub(super) fn evict_ahead(&self, space: &mut Space, units: u32, now: u32) {
-        if space.missing_frames() > 0 {
+        if space.missing_frames() > 0 || self.is_short.load(Relaxed) {
             self.spend(space, units, now);
-        }
-        let is_short = space.missing_frames() > 0;
-        if self.is_short.load(Relaxed) != is_short {
-            self.is_short.store(is_short, Relaxed);
         }
     }
 
@@ -157,9 +153,14 @@ impl Store {
         self.evict_ahead(&mut space, units, now);
     }
 
+    #[inline(never)]
     fn spend(&self, space: &mut Space, units: u32, now: u32) {
-        let mut credit = u64::from(units) * u64::from(space.missing_frames());
-        loop {
+        self.spend_credit(space, u64::from(units) * u64::from(space.missing_frames()), now);
+        self.is_short.store(space.missing_frames() > 0, Relaxed);
+    }
+
+    fn spend_credit(&self, space: &mut Space, mut credit: u64, now: u32) {
+        while credit > 0 {
             let cost = match self.step(space, now) {
                 Step::Went(cost) => cost,
                 Step::Done if space.missing_frames() == 0 => return,

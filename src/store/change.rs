@@ -38,7 +38,7 @@ impl Store {
 
     /// Allocates space for an item. Its header holds its layout, without the flag `LINKED`, and it
     /// counts as live.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Reservation> {
         let (units, class) = (layout.units(), self.class(exptime, now));
         if let Some(reservation) = self.allocate_from_tlab(layout, class, exptime) {
@@ -71,7 +71,7 @@ impl Store {
 
     /// Reserves units that were just allocated under the lock that `held` proves: counts an item
     /// as live and writes the header that walks over its segment need.
-    #[inline]
+    #[inline(always)]
     pub(super) fn occupy(
         &self,
         at: Offset,

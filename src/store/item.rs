@@ -209,7 +209,7 @@ pub struct Reservation {
 impl Reservation {
     /// Reserves space that [`super::Store::occupy`] has just counted as live. Only the functions
     /// that allocate it call this, once for each allocation.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(shard: &Arc<Shard>, at: Offset) -> Reservation {
         Reservation {
             shard: Arc::clone(shard),
@@ -229,7 +229,7 @@ impl Reservation {
     }
 
     /// Writes the header and the line of a new item, except the value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn render(&mut self, layout: Layout, new: &NewItem<'_>) {
         let header = self.header();
         header.exptime.store(new.exptime, Relaxed);
@@ -287,7 +287,7 @@ impl Reservation {
     }
 
     /// Writes the whole value of a new reservation with this layout.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill(&mut self, layout: Layout, value: &[u8]) {
         let start = layout.value().start;
         self.shard.memory.arena.write_line(self.at, start, value, &mut self.claim);

@@ -68,7 +68,7 @@ impl Tlab {
 
 impl Store {
     /// Allocates an item from the TLAB of this shard.
-    #[inline]
+    #[inline(always)]
     pub(super) fn allocate_from_tlab(
         &self,
         layout: Layout,

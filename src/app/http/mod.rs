@@ -350,7 +350,7 @@ impl Http {
     }
 
     /// As [`Http::handle`], for each way of delivery.
-    #[inline]
+    #[inline(always)]
     fn handle_head(
         &mut self,
         conn: &mut Connection,
@@ -363,7 +363,7 @@ impl Http {
         self.handle_again(conn, head, delivery, reply)
     }
 
-    #[inline]
+    #[inline(always)]
     fn handle_again(
         &mut self,
         conn: &mut Connection,
@@ -398,7 +398,7 @@ impl Http {
         self.handle_parsed(conn, head, delivery, reply)
     }
 
-    #[inline]
+    #[inline(always)]
     fn handle_parsed(
         &mut self,
         conn: &mut Connection,
@@ -431,7 +431,7 @@ impl Http {
     }
 
     /// Sends the selected answer to a request whose content, if any, has arrived.
-    #[inline]
+    #[inline(always)]
     fn answer_request(
         &mut self,
         conn: &mut Connection,
@@ -483,6 +483,7 @@ impl Http {
     /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) gets an answer at once. After an
     /// error the client may or may not send the content. So the connection closes after an error,
     /// and also if there is no space for the head.
+    #[cold]
     fn begin_body(
         &mut self,
         conn: &mut Connection,
@@ -545,6 +546,7 @@ impl Http {
         self.heads.free(slot, kept);
     }
 
+    #[cold]
     fn answer_kept(
         &mut self,
         conn: &mut Connection,
@@ -572,7 +574,7 @@ impl Http {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn answer(&mut self, conn: &mut Connection, answer: Answer, reply: &mut Reply<'_, Blob>) {
         if let Body::File(index) = answer.body
             && answer.with_content
@@ -614,13 +616,13 @@ impl Http {
         self.answered(conn, status, persistence, reply);
     }
 
-    #[inline]
+    #[inline(always)]
     fn persistence(&self, conn: &Connection, asked: Persistence) -> Persistence {
         let is_last = self.draining || conn.requests + 1 >= self.options.requests_max;
         if is_last { Persistence::Close } else { asked }
     }
 
-    #[inline]
+    #[inline(always)]
     fn answered(
         &mut self,
         conn: &mut Connection,
@@ -636,7 +638,7 @@ impl Http {
     }
 
     /// An answer is queued whole. It was counted, and its record is written.
-    #[inline]
+    #[inline(always)]
     fn complete(
         &mut self,
         conn: &mut Connection,
