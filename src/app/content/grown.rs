@@ -71,7 +71,7 @@ impl<K: Clone, V: Clone, S: Clone> Clone for Map<K, V, S> {
 }
 
 impl<K: Eq + Hash, V, S: BuildHasher> Map<K, V, S> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn get<Q>(&self, key: &Q) -> Option<&V>
     where
         K: std::borrow::Borrow<Q>,

@@ -10,7 +10,7 @@ use super::{Http, path};
 use crate::app::content::{Choice, Entry, Outcome, choose};
 
 impl Http {
-    #[inline]
+    #[inline(always)]
     pub(super) fn decide(&mut self, request: &Request<'_, '_>) -> Result<Answer, HttpError> {
         let body = match (request.method, request.target) {
             (Method::Get | Method::Head, Some(target)) => self.find(target, request)?,
@@ -29,7 +29,7 @@ impl Http {
         Ok(Answer { body, with_content, persistence })
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, target: &[u8], request: &Request<'_, '_>) -> Result<Body, HttpError> {
         let site = self.content.site(request.host());
         let path = match path::resolve(target, &mut self.scratch) {

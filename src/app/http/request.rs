@@ -100,7 +100,7 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 
     /// Parses `head`. [`super::head::find_end`] found its end.
-    #[inline]
+    #[inline(always)]
     pub(in crate::app) fn parse(
         head: &'b [u8],
         space: &'h mut [MaybeUninit<Header<'b>>; FIELDS_MAX],
@@ -218,7 +218,7 @@ struct Coding {
 }
 
 impl<'b> Noted<'b> {
-    #[inline]
+    #[inline(always)]
     fn note(&mut self, field: &Header<'b>) -> Result<(), HttpError> {
         let Some(known) = fields::of(field.name) else { return Ok(()) };
         match known {

@@ -219,7 +219,7 @@ impl Rendered {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
         let bytes = if with_content { &self.bytes } else { &self.bytes[..self.content_start] };
         if bytes.len() <= COPY_MAX_BYTES {
@@ -390,7 +390,7 @@ impl Answers {
     }
 
     /// Sends a response: the head, the Connection field and `tail`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(
         &self,
         status: Status,
@@ -416,7 +416,7 @@ impl Answers {
         redirect.rendered.send_inserting(redirect.location_end, appended, with_content, reply);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(
         &self,
         status: Status,
