@@ -92,6 +92,53 @@ fn special_files_are_left_out() {
     assert_eq!(content.files(), 1);
 }
 
+/// What a log has written.
+#[derive(Clone, Default)]
+struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_load_that_nobody_asked_for_repeats_no_line_about_paths_that_are_not_served() {
+    let root = tree(&[("file", "x")]);
+    let fifo = |name| Command::new("mkfifo").arg(root.path().join(name)).status().unwrap();
+    assert!(fifo("pipe").success());
+    let settings = Settings {
+        limit_bytes: LIMIT,
+        site: Site { root: Some(root.path().into()), ..Site::default() },
+        ..Settings::default()
+    };
+    let written = Written::default();
+    let writer = written.clone();
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let lines = || {
+        let text = String::from_utf8(std::mem::take(&mut *written.0.lock().unwrap())).unwrap();
+        text.matches("not served").count()
+    };
+    tracing::subscriber::with_default(log, || {
+        let content = Content::load(&settings).unwrap();
+        assert_eq!(lines(), 1);
+        fs::write(root.path().join("other"), "y").unwrap();
+        let content = content.reload_if_changed(&settings).unwrap().expect("a file came");
+        assert_eq!((content.files(), lines()), (2, 0));
+        assert!(fifo("pipe2").success());
+        fs::write(root.path().join("third"), "z").unwrap();
+        let content = content.reload_if_changed(&settings).unwrap().expect("a file came");
+        assert_eq!((content.files(), lines()), (3, 2));
+        content.reload(&settings).unwrap();
+        assert_eq!(lines(), 2);
+    });
+}
+
 #[test]
 fn names_need_not_be_utf_8() {
     use std::os::unix::ffi::OsStrExt;

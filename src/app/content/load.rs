@@ -93,7 +93,12 @@ pub(super) fn load(
     if !is_forced && known_fingerprint == Some(fingerprint) {
         return Ok(None);
     }
-    walked.iter().for_each(|walked| walked.tree.skipped.log());
+    let not_served: Vec<String> =
+        walked.iter().flat_map(|walked| walked.tree.skipped.text()).collect();
+    // A load that nobody asked for repeats no line.
+    if is_forced || previous.is_none_or(|previous| *previous.not_served != not_served) {
+        walked.iter().for_each(|walked| walked.tree.skipped.log());
+    }
     // The built-in page always fits: the check of the memory plan names what does not.
     let has_files = walked.iter().any(|walked| walked.root.is_some());
     let limit_bytes = if has_files { settings.limit_bytes as u64 } else { u64::MAX };
@@ -121,6 +126,7 @@ pub(super) fn load(
     let mut content = build(settings, &walked, loaded, &mut progress);
     let is_certain = !content.known.iter().any(|(identity, _)| identity.is_of_no_version());
     content.fingerprint = is_certain.then_some(fingerprint);
+    content.not_served = Arc::new(not_served);
     match content.memory_bytes() as u64 {
         needed_bytes if needed_bytes > limit_bytes => Err(too_large(needed_bytes)),
         _ => Ok(Some(content)),

@@ -139,6 +139,8 @@ pub struct Content {
     /// The files that the walk found. `None` if some may have changed unnoticed while they were
     /// read.
     fingerprint: Option<u64>,
+    /// The lines of the log about paths that are not served.
+    not_served: Arc<Vec<String>>,
     memory_bytes: usize,
 }
 

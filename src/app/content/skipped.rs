@@ -115,6 +115,13 @@ impl Skipped {
         }
     }
 
+    /// Each line as text.
+    pub(super) fn text(&self) -> Vec<String> {
+        self.lines()
+            .map(|(path, reason, alike)| format!("{}: {reason} (+{alike})", path.display()))
+            .collect()
+    }
+
     /// The log lines: path, reason, and the number of unnamed paths with the same kind of reason.
     /// Only the last line of each kind has a number above 0.
     fn lines(&self) -> impl Iterator<Item = (&Path, &Reason, usize)> {
@@ -124,16 +131,6 @@ impl Skipped {
                 (path.as_path(), reason, if at + 1 == kind.named.len() { alike } else { 0 })
             })
         })
-    }
-}
-
-#[cfg(test)]
-impl Skipped {
-    /// Each line as text.
-    pub(super) fn text(&self) -> Vec<String> {
-        self.lines()
-            .map(|(path, reason, alike)| format!("{}: {reason} (+{alike})", path.display()))
-            .collect()
     }
 }
 
