@@ -167,10 +167,7 @@ impl Store {
                 Step::Done => STEP_COST,
                 Step::Stuck => return,
             };
-            credit = match credit.checked_sub(cost.max(1).into()) {
-                Some(credit @ 1..) => credit,
-                _ => return,
-            };
+            credit = credit.saturating_sub(cost.max(1).into());
         }
     }
 

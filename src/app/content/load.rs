@@ -13,12 +13,13 @@ use super::site::Site;
 use super::update::Origin;
 use super::walk::{self, Tree};
 use super::{BUILT_IN_PAGE, Content, Settings, compress, place};
+use crate::clock::unix_time;
 use std::fmt;
 use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tracing::info;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -183,7 +184,7 @@ fn build(
     loaded: Vec<Vec<Option<Loaded>>>,
     progress: &mut Progress,
 ) -> Content {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = unix_time().as_secs();
     let mut builder = Builder::new(now);
     let mut of_sites = loaded.iter();
     for (index, Walked { site, root, tree }) in walked.iter().enumerate() {

@@ -9,6 +9,7 @@ use super::load::Progress;
 use super::on_disk::OnDisk;
 use super::root::Root;
 use super::walk::Found;
+use crate::clock::unix_time;
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use rustix::fs::fstat;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 use tracing::{info, warn};
 
 /// Limit of the reading threads. More do not help one disk.
@@ -181,7 +182,7 @@ pub(super) fn open_only(root: &Arc<Root>, path: &Path) -> io::Result<Loaded> {
 }
 
 fn unix_nanoseconds() -> i128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
+    unix_time().as_nanos() as i128
 }
 
 /// Opens a file that the walk found. Does not follow a link. If a FIFO or device replaced the file,

@@ -10,9 +10,11 @@ use super::coding::Coding;
 use super::data::{Data, Identity};
 use super::read::{self, Loaded};
 use super::root::Root;
+use super::table::Table;
 use super::walk::{FILE_MAX_BYTES, Tree, is_hidden};
 use super::watch::Changed;
 use super::{Content, Settings};
+use crate::clock::unix_time;
 use rustix::fs::{FileType, Stat};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -20,7 +22,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Changed paths that a content may have, whatever the number of its files.
 const CHANGES_MIN: usize = 1000;
@@ -86,7 +87,7 @@ impl Content {
     /// A content with the files that `changes` names as they are now.
     pub(crate) fn update(&self, settings: &Settings, changes: &[Changed]) -> Update {
         let Some(origin) = &self.origin else { return Update::Unknown };
-        let changed: usize = self.sites.iter().map(super::table::Table::changes).sum();
+        let changed: usize = self.sites.iter().map(Table::changes).sum();
         let changes_max = CHANGES_MIN.max(self.files() / CHANGES_PART);
         if changed + changes.len() > changes_max {
             return Update::Unknown;
@@ -95,7 +96,7 @@ impl Content {
         if names.is_empty() {
             return Update::Unchanged;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = unix_time().as_secs();
         let content = Content { fingerprint: None, ..self.clone() };
         let mut updater = Updater { origin, settings, builder: Builder::of(content, now) };
         match names.iter().try_for_each(|(directory, name)| updater.update(directory, name)) {

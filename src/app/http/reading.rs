@@ -202,12 +202,15 @@ impl Http {
             answer.held -= 1;
         } else if completed.number == answer.number {
             answer.is_reading = false;
-            let Some(Blob::File(part)) = completed.answer else {
-                files.waiting -= 1;
-                return self.file_failed(conn, reply);
+            answer.ready = match completed.answer {
+                Some(Blob::File(part)) => Some(part),
+                _ => None,
             };
-            answer.ready = Some(part);
+            let has_failed = answer.ready.is_none();
             files.waiting -= 1;
+            if has_failed {
+                return self.file_failed(conn, reply);
+            }
         }
         // Else the client has taken a part of an earlier answer.
         self.go_on_reading(conn, reply);
@@ -216,16 +219,13 @@ impl Http {
     /// Queues the part that is ready, and asks for the next.
     #[cold]
     pub(super) fn go_on_reading(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
-        let Some(files) = &mut self.files else { return };
-        let Some(answer) = files.answer(conn.place) else { return };
+        let Some(answer) = self.file_answer(conn) else { return };
         if answer.ready.is_some() {
             if !reply.has_capacity() {
                 // `resumed` follows. No input is delivered before.
                 return;
             }
-            if answer.head.is_some() {
-                self.send_head(conn, reply);
-            }
+            self.send_head(conn, reply);
             if self.send_part(conn, reply) {
                 return self.end_reading(conn, reply);
             }
@@ -236,10 +236,9 @@ impl Http {
         reply.read_later();
     }
 
-    /// Queues the head of an answer, and writes its record to the access log.
+    /// Queues the head of an answer, unless it is queued, and writes its record to the access log.
     fn send_head(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
-        let Some(files) = &mut self.files else { return };
-        let Some(answer) = files.answer(conn.place) else { return };
+        let Some(answer) = self.file_answer(conn) else { return };
         let (persistence, status) = (answer.persistence, answer.status);
         let Some(Head { content, index, range }) = answer.head.take() else { return };
         let logged = answer.logged.take();
@@ -264,19 +263,23 @@ impl Http {
 
     /// Queues the part that is ready. Returns whether it is the last.
     fn send_part(&mut self, conn: &Connection, reply: &mut Reply<'_, Blob>) -> bool {
-        let Some(files) = &mut self.files else { return false };
-        let Some(answer) = files.answer(conn.place) else { return false };
+        let Some(answer) = self.file_answer(conn) else { return false };
         let Some(part) = answer.ready.take() else { return false };
+        let is_last = answer.next == answer.end;
         let len = part.bytes().len();
         self.counters.http_file_bytes += len as u64;
         reply.share(Blob::File(part), 0..len);
-        answer.next == answer.end
+        is_last
     }
 
     fn end_reading(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         let persistence = self.take_answer(conn).map_or(Persistence::Close, |a| a.persistence);
         self.complete(conn, persistence, reply);
         self.wait(conn, Waiting::Idle, reply);
+    }
+
+    fn file_answer(&mut self, conn: &Connection) -> Option<&mut FileAnswer> {
+        self.files.as_mut()?.answer(conn.place)
     }
 
     fn take_answer(&mut self, conn: &Connection) -> Option<Box<FileAnswer>> {
@@ -308,8 +311,7 @@ impl Http {
 
     /// Puts input off again, which a deadline delivers.
     pub(super) fn keep_reading(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
-        let answer = self.files.as_mut().and_then(|files| files.answer(conn.place));
-        if answer.is_some_and(|answer| answer.ready.is_none()) {
+        if self.file_answer(conn).is_some_and(|answer| answer.ready.is_none()) {
             reply.read_later();
         }
     }

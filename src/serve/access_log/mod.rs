@@ -89,18 +89,21 @@ impl AccessLog {
 
     /// Writes the last records. Waits at most 1 s. Call it when all workers have ended.
     pub(super) fn end(&self) {
-        self.shared.ends.store(true, Ordering::Release);
-        self.thread.unpark();
+        self.request_end();
         if self.has_ended.recv_timeout(END_LIMIT).is_err_and(|error| error.is_timeout()) {
             warn!("the access log does not accept its last lines; they are lost");
         }
+    }
+
+    fn request_end(&self) {
+        self.shared.ends.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.shared.ends.store(true, Ordering::Release);
-        self.thread.unpark();
+        self.request_end();
     }
 }
 
