@@ -543,7 +543,7 @@ impl Http {
         if let Err(error) = self.answer_kept(conn, &kept, error, reply) {
             self.refuse(conn, error, &kept.head, reply);
         }
-        self.heads.free(slot, kept);
+        self.heads.give_back(slot, kept);
     }
 
     #[cold]
@@ -569,7 +569,7 @@ impl Http {
     pub(in crate::app) fn drop_head(&mut self, conn: &mut Connection) {
         if let Phase::Body(_, slot) = conn.phase {
             let kept = self.heads.take(slot);
-            self.heads.free(slot, kept);
+            self.heads.give_back(slot, kept);
             conn.phase = Phase::default();
         }
     }
