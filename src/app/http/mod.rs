@@ -264,15 +264,22 @@ impl Http {
                 Step::Took(header.len)
             }
             Err(proxy::Invalid) => {
-                self.counters.http_bad_proxy_header += 1;
-                conn.phase = Phase::Closing;
-                reply.abort();
+                self.reset_proxy(conn, reply);
                 Step::Took(bytes.len())
             }
         }
     }
 
     #[inline]
+    /// Resets a connection whose header of the PROXY protocol is invalid, or incomplete for too
+    /// long. The proxy expects no answer before it (HAProxy's proxy-protocol.txt §2).
+    #[cold]
+    fn reset_proxy(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        self.counters.http_bad_proxy_header += 1;
+        conn.phase = Phase::Closing;
+        reply.abort();
+    }
+
     fn read_head(
         &mut self,
         conn: &mut Connection,
@@ -772,6 +779,9 @@ impl Application for Http {
 
     fn overfull(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
         self.forget_request();
+        if matches!(conn.phase, Phase::Proxy) {
+            return self.reset_proxy(conn, reply);
+        }
         self.whole = reply.queued();
         let error = match conn.phase {
             Phase::Head(search) => search.overfull(),
@@ -793,6 +803,10 @@ impl Application for Http {
         self.whole = reply.queued();
         match (conn.deadline.waiting, conn.phase) {
             (Waiting::Head, _) => self.refuse(conn, HttpError::HeadTimeout, b"", reply),
+            (Waiting::Head, Phase::Proxy) => {
+                self.whole = 0;
+                return self.reset_proxy(conn, reply);
+            }
             (Waiting::Body, Phase::Body(_, slot)) => {
                 self.end_body(conn, slot, Some(HttpError::BodyTimeout), reply);
             }
