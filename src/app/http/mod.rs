@@ -40,6 +40,7 @@ mod fields;
 mod handler;
 pub(super) mod head;
 mod heads;
+mod multipart;
 mod options;
 mod partial;
 pub(super) mod path;
@@ -70,7 +71,7 @@ use head::Search;
 use heads::{Heads, Kept, Slot};
 use partial::{Delivery, Progress};
 use places::Places;
-use reading::Files;
+use reading::{Files, Wanted};
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -270,7 +271,6 @@ impl Http {
         }
     }
 
-    #[inline]
     /// Resets a connection whose header of the PROXY protocol is invalid, or incomplete for too
     /// long. The proxy expects no answer before it (HAProxy's proxy-protocol.txt §2).
     #[cold]
@@ -280,6 +280,7 @@ impl Http {
         reply.abort();
     }
 
+    #[inline]
     fn read_head(
         &mut self,
         conn: &mut Connection,
@@ -587,7 +588,7 @@ impl Http {
             && answer.with_content
             && self.content.file(index).on_disk().is_some()
         {
-            return self.begin_reading(conn, index, None, answer, reply);
+            return self.begin_reading(conn, index, Wanted::All, answer, reply);
         }
         let persistence = self.persistence(conn, answer.persistence);
         let (status, tail) = match answer.body {
@@ -778,10 +779,10 @@ impl Application for Http {
     }
 
     fn overfull(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
-        self.forget_request();
         if matches!(conn.phase, Phase::Proxy) {
             return self.reset_proxy(conn, reply);
         }
+        self.forget_request();
         self.whole = reply.queued();
         let error = match conn.phase {
             Phase::Head(search) => search.overfull(),
@@ -802,11 +803,11 @@ impl Application for Http {
         self.forget_request();
         self.whole = reply.queued();
         match (conn.deadline.waiting, conn.phase) {
-            (Waiting::Head, _) => self.refuse(conn, HttpError::HeadTimeout, b"", reply),
             (Waiting::Head, Phase::Proxy) => {
                 self.whole = 0;
                 return self.reset_proxy(conn, reply);
             }
+            (Waiting::Head, _) => self.refuse(conn, HttpError::HeadTimeout, b"", reply),
             (Waiting::Body, Phase::Body(_, slot)) => {
                 self.end_body(conn, slot, Some(HttpError::BodyTimeout), reply);
             }
