@@ -92,7 +92,7 @@ impl Bed {
 fn settings(root: &std::path::Path) -> Settings {
     Settings {
         limit_bytes: 1 << 30,
-        disk: Some(Disk { large_bytes: 0, memory_bytes: 1 << 20 }),
+        disk: Some(Disk { large_bytes: 0, memory_bytes: 1 << 20, buffers_bytes: 0 }),
         site: Site { root: Some(root.into()), ..Site::default() },
         ..Settings::default()
     }
