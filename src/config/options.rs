@@ -81,7 +81,8 @@ pub struct ServeOptions {
     /// Read files longer than this from disk for each request [default: 256M]
     ///
     /// Shorter files are held in memory. If they do not fit the memory limit, the largest of them
-    /// are read from disk, too.
+    /// are read from disk, too. With this flag, the memory of --file-buffers is taken at start-up;
+    /// otherwise with the first such file.
     #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "What to serve")]
     pub large_file_size: Option<u64>,
 
