@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
 
-/// A carrier that does not come back within this time is the matter of the readiness check.
+/// A carrier that does not come within this time is the matter of the readiness check.
 const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
 const CARRIER_PAUSE: Duration = Duration::from_millis(20);
 
@@ -117,8 +117,6 @@ pub(super) struct Opened {
     workers: usize,
     stack: Config,
     interface: String,
-    /// Whether the interface had a carrier before.
-    had_carrier: bool,
 }
 
 /// The result of `--transport auto`.
@@ -162,15 +160,14 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let workers = (queues as usize).min(setup.cores.len());
     check_sleepable(queues as usize, workers)?;
     plan::check_xdp(common, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
-    let had_carrier = host.interface().carrier;
     let (device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(common, host, &device, workers as u32)?;
-    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned(), had_carrier })
+    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned() })
 }
 
-/// Waits until the carrier is back: many drivers reset the link when a program is attached or a
-/// queue is bound. Until then nothing is served.
+/// Waits for the carrier: many drivers reset the link when a program is attached or detached, or a
+/// queue is bound. A server that takes over from one that has just ended finds none even before.
 fn await_carrier(claims: &Claims) {
     let began = Instant::now();
     while began.elapsed() < CARRIER_DEADLINE {
@@ -180,7 +177,7 @@ fn await_carrier(claims: &Claims) {
         }
     }
     let interface = claims.interface();
-    tracing::warn!(interface, "the carrier has not come back within {CARRIER_DEADLINE:?}");
+    tracing::warn!(interface, "no carrier within {CARRIER_DEADLINE:?}, serving when it comes");
 }
 
 impl Server {
@@ -193,7 +190,7 @@ impl Server {
         common: &Common<'_, L>,
         opened: Opened,
     ) -> Result<()> {
-        let Opened { device, queues, workers, stack, interface, had_carrier } = opened;
+        let Opened { device, queues, workers, stack, interface } = opened;
         let claimed = &common.endpoints.claimed;
         let own: BTreeSet<IpAddr> = claimed
             .iter()
@@ -218,7 +215,7 @@ impl Server {
         self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
         self.start_kernel_workers(common, bound, beside, &[None])?;
-        if let Some(claims) = self.device.as_ref().filter(|_| had_carrier) {
+        if let Some(claims) = &self.device {
             await_carrier(claims);
         }
         Ok(())
