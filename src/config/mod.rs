@@ -34,7 +34,7 @@ pub use values::{
 use crate::app::{content, disk, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
-use crate::server::setup::{Datagrams, Service, Setup};
+use crate::setup::{Datagrams, Service, Setup};
 use crate::store;
 #[cfg(feature = "cli")]
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
