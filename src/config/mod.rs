@@ -113,6 +113,8 @@ pub struct Serve {
     pub content: content::Settings,
     /// How files are read from disk.
     pub files: disk::Settings,
+    /// Whether to prepare for files on disk although there may be none yet.
+    pub reads_files: bool,
     /// Whether to reload files that change.
     pub watch: bool,
     /// The file of the access log; `None` for no access log.
@@ -262,6 +264,7 @@ impl Serve {
                 disk: Some(content::Disk {
                     large_bytes: options.large_file_size.unwrap_or(LARGE_FILE_DEFAULT_BYTES),
                     memory_bytes: 0,
+                    buffers_bytes: 0,
                 }),
                 compress: options.compress.unwrap_or_default(),
                 site: content::Site {
@@ -273,6 +276,7 @@ impl Serve {
                 },
                 hosts: options.sites.hosts,
             },
+            reads_files: options.large_file_size.is_some(),
             files: disk::Settings {
                 threads: options.file_threads.map_or(files.threads, usize::from),
                 buffer_bytes: options.file_buffers.map_or(files.buffer_bytes, |n| n as usize),

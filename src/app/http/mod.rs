@@ -40,6 +40,7 @@ mod fields;
 mod handler;
 pub(super) mod head;
 mod heads;
+mod multipart;
 mod options;
 mod partial;
 pub(super) mod path;
@@ -70,7 +71,7 @@ use head::Search;
 use heads::{Heads, Kept, Slot};
 use partial::{Delivery, Progress};
 use places::Places;
-use reading::Files;
+use reading::{Files, Wanted};
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -264,12 +265,19 @@ impl Http {
                 Step::Took(header.len)
             }
             Err(proxy::Invalid) => {
-                self.counters.http_bad_proxy_header += 1;
-                conn.phase = Phase::Closing;
-                reply.abort();
+                self.reset_proxy(conn, reply);
                 Step::Took(bytes.len())
             }
         }
+    }
+
+    /// Resets a connection whose header of the PROXY protocol is invalid, or incomplete for too
+    /// long. The proxy expects no answer before it (HAProxy's proxy-protocol.txt §2).
+    #[cold]
+    fn reset_proxy(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        self.counters.http_bad_proxy_header += 1;
+        conn.phase = Phase::Closing;
+        reply.abort();
     }
 
     #[inline]
@@ -543,7 +551,7 @@ impl Http {
         if let Err(error) = self.answer_kept(conn, &kept, error, reply) {
             self.refuse(conn, error, &kept.head, reply);
         }
-        self.heads.free(slot, kept);
+        self.heads.give_back(slot, kept);
     }
 
     #[cold]
@@ -569,7 +577,7 @@ impl Http {
     pub(in crate::app) fn drop_head(&mut self, conn: &mut Connection) {
         if let Phase::Body(_, slot) = conn.phase {
             let kept = self.heads.take(slot);
-            self.heads.free(slot, kept);
+            self.heads.give_back(slot, kept);
             conn.phase = Phase::default();
         }
     }
@@ -580,7 +588,7 @@ impl Http {
             && answer.with_content
             && self.content.file(index).on_disk().is_some()
         {
-            return self.begin_reading(conn, index, None, answer, reply);
+            return self.begin_reading(conn, index, Wanted::All, answer, reply);
         }
         let persistence = self.persistence(conn, answer.persistence);
         let (status, tail) = match answer.body {
@@ -771,6 +779,9 @@ impl Application for Http {
     }
 
     fn overfull(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+        if matches!(conn.phase, Phase::Proxy) {
+            return self.reset_proxy(conn, reply);
+        }
         self.forget_request();
         self.whole = reply.queued();
         let error = match conn.phase {
@@ -792,6 +803,10 @@ impl Application for Http {
         self.forget_request();
         self.whole = reply.queued();
         match (conn.deadline.waiting, conn.phase) {
+            (Waiting::Head, Phase::Proxy) => {
+                self.whole = 0;
+                return self.reset_proxy(conn, reply);
+            }
             (Waiting::Head, _) => self.refuse(conn, HttpError::HeadTimeout, b"", reply),
             (Waiting::Body, Phase::Body(_, slot)) => {
                 self.end_body(conn, slot, Some(HttpError::BodyTimeout), reply);
