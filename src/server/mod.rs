@@ -205,7 +205,12 @@ impl<L: Factories> Common<'_, L> {
 /// The interfaces of this host, if one is named, and the endpoints of the services.
 fn resolve_endpoints(setup: &Setup) -> Result<(Option<Host>, ResolvedEndpoints)> {
     let around = |name: &String| {
-        Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")))
+        let mut host = Host::around(name)
+            .map_err(|error| Error::failed(format!("--interface {name}: {error}")))?;
+        if !setup.tunnels.is_empty() {
+            host.adopt(&setup.addresses);
+        }
+        Ok::<_, Error>(host)
     };
     let host = setup.interface.as_ref().map(around).transpose()?;
     let endpoints = ResolvedEndpoints::of(setup, host.as_ref())?;

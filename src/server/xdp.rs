@@ -10,7 +10,7 @@ use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
-use crate::steer::Device;
+use crate::steer::{Device, Tunnel};
 use crate::worker::stack_config::{secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
 use crate::{address_check, probe, thread};
@@ -244,6 +244,12 @@ impl Server {
         let claims = Claims { device, queues, snapshot, mtu_bytes, stack, workers };
         let claims = self.device.insert(claims);
         claims.publish();
+        let tunnels = &common.setup.tunnels;
+        let ends = common.host.iter().flat_map(|host| host.tunnel_ends());
+        for end in ends.filter(|_| !tunnels.is_empty()) {
+            let ended = claims.device.end_tunnels(end, tunnels);
+            ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))?;
+        }
         for claim in claimed.iter().map(Claimed::claim) {
             claims
                 .device
@@ -347,6 +353,8 @@ fn stack_config<L>(
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
+    let has_ipv6_end = host.tunnel_ends().any(|end| end.is_ipv6());
+    stack.tunnel_bytes = Tunnel::max_bytes(&setup.tunnels, has_ipv6_end);
     stack.ecn = match setup.ecn {
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,

@@ -11,6 +11,8 @@ pub(crate) struct Host {
     interface: Interface,
     /// Addresses of the other interfaces, each with the interface's name.
     others: Vec<(IpAddr, String)>,
+    /// Addresses of other interfaces that count as the interface's own.
+    adopted: Vec<IpAddr>,
 }
 
 impl Host {
@@ -24,7 +26,27 @@ impl Host {
             let name = other.name.clone();
             other.addresses.iter().map(|(address, _)| (*address, name.clone())).collect::<Vec<_>>()
         };
-        Host { others: others.flat_map(of_one).collect(), interface }
+        Host { others: others.flat_map(of_one).collect(), interface, adopted: Vec::new() }
+    }
+
+    /// Counts those of `addresses` that other interfaces have as the interface's own: packets to
+    /// them come through it, in tunnels.
+    pub(super) fn adopt(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            let Some(at) = self.others.iter().position(|(other, _)| other == address) else {
+                continue;
+            };
+            self.others.swap_remove(at);
+            let prefix_len = if address.is_ipv4() { 32 } else { 128 };
+            self.interface.addresses.push((*address, prefix_len));
+            self.adopted.push(*address);
+        }
+    }
+
+    /// The addresses at which tunnels through the interface end.
+    pub(super) fn tunnel_ends(&self) -> impl Iterator<Item = IpAddr> {
+        let own = self.interface.addresses.iter().map(|(address, _)| *address);
+        own.filter(|address| is_host_address(*address) && !self.adopted.contains(address))
     }
 
     pub(crate) fn interface(&self) -> &Interface {

@@ -11,6 +11,7 @@ use crate::config::{
     Transport, XdpMode,
 };
 use crate::handler::PortNames;
+use crate::steer::Tunnel;
 use simoom_tcp::Congestion;
 use simoom_tcp::prefix::PrefixLengths;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) addresses: Vec<IpAddr>,
     /// Interval of the duplicate-address check (RFC 5227). Zero disables the check.
     pub(crate) address_probe: Duration,
+    /// Kinds of tunnels that packets are taken out of.
+    pub(crate) tunnels: Vec<Tunnel>,
     /// Cores with a worker each, ascending. Upper bound for the number of workers.
     pub(crate) cores: Vec<usize>,
     /// Maximum of open connections over all workers.
@@ -111,6 +114,7 @@ impl Default for Setup {
             interface: None,
             addresses: Vec::new(),
             address_probe: ADDRESS_PROBE_DEFAULT,
+            tunnels: Vec::new(),
             cores: Vec::new(),
             connections: CONNECTIONS_DEFAULT,
             connections_per_prefix: None,
