@@ -34,7 +34,8 @@ pub use values::{
 use crate::app::{content, disk, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
-use crate::server::setup::{Datagrams, Service, Setup};
+use crate::setup::{Datagrams, Service, Setup};
+use crate::steer::Tunnel;
 use crate::store;
 #[cfg(feature = "cli")]
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
@@ -109,6 +110,8 @@ pub struct Serve {
     pub addresses: Vec<IpAddr>,
     /// Interval of the duplicate-address check (RFC 5227); 0 turns it off.
     pub address_probe: Duration,
+    /// Kinds of tunnels that packets are taken out of.
+    pub tunnels: Vec<Tunnel>,
     /// The files to serve and their rules.
     pub content: content::Settings,
     /// How files are read from disk.
@@ -258,6 +261,7 @@ impl Serve {
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
+            tunnels: options.tunnel.unwrap_or_default(),
             content: content::Settings {
                 limit_bytes: 0,
                 // The memory limit is known when the server starts.
@@ -341,6 +345,7 @@ impl Serve {
             interface: self.interface.clone(),
             addresses: self.addresses.clone(),
             address_probe: self.address_probe,
+            tunnels: self.tunnels.clone(),
             cores: self.cores.clone(),
             connections: self.connections,
             connections_per_prefix: self.connections_per_prefix,

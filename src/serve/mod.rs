@@ -9,6 +9,7 @@ mod stored;
 use crate::app::content::{self, Disk};
 use crate::app::disk::{FileReader, Threads};
 use crate::app::http::{self, Access, Http};
+use crate::app::memcached::datagram::Datagrams;
 use crate::app::memcached::{self, Memcached, Shared};
 use crate::clock;
 use crate::config;
@@ -17,8 +18,8 @@ use crate::kernel::udp::{self, Udp};
 use crate::limits::Limit;
 use crate::log;
 use crate::metrics::{Registry, Snapshot};
-use crate::server::setup::Setup;
 use crate::server::{Builder, Factories, Server, Signals, UdpFactory, WorkerInfo};
+use crate::setup::Setup;
 use crate::store::Store;
 use access_log::AccessLog;
 use reload::{Reloader, Reloads};
@@ -276,7 +277,7 @@ fn make_memcached(items: Arc<Items>) -> impl Fn(WorkerInfo) -> Result<Memcached>
 
 fn make_udp(items: Arc<Items>) -> UdpFactory {
     Box::new(move |worker, sockets, commands, snapshot| {
-        let udp = Udp::new(sockets, items.handler(&worker)?, commands, snapshot);
+        let udp = Udp::new(sockets, Datagrams::new(items.handler(&worker)?), commands, snapshot);
         Ok(Box::new(move || udp.run()))
     })
 }
@@ -291,6 +292,7 @@ fn add_memory<L: Factories>(
     if memcached.udp.is_none() {
         return builder;
     }
-    let udp = udp::memory_bytes() + Memcached::memory_bytes(1) + Shared::UDP_MEMORY_BYTES;
+    let handler = <Datagrams>::memory_bytes() + Memcached::memory_bytes(1);
+    let udp = udp::memory_bytes() + handler + Shared::UDP_MEMORY_BYTES;
     builder.memory("memcached over UDP", udp)
 }

@@ -6,7 +6,8 @@
 //! arrive in several chunks, and further requests may follow it. A connection is in one of five
 //! phases:
 //!
-//! - *Head*: `head::find_end` looks for the empty line. Until it arrives, the handler consumes
+//! - *Head*: `plain` recognizes the heads of most requests in one pass, and their answer needs no
+//!   decision. For all others `head::find_end` looks for the empty line. Until it arrives, the handler consumes
 //!   nothing, the transport buffers the bytes, and the search remembers its position. A whole head
 //!   becomes a `Request`, and then an `Answer`: `decide` decodes the path, looks it up in the
 //!   `Content` and evaluates the preconditions.
@@ -45,6 +46,7 @@ mod options;
 mod partial;
 pub(super) mod path;
 mod places;
+mod plain;
 mod proxy;
 mod range;
 mod reading;
@@ -61,7 +63,7 @@ pub use options::{HeadLimits, Options, Timeouts};
 pub use proxy::Network;
 
 use super::Blob;
-use super::content::{Content, Current};
+use super::content::{Content, Current, Entry};
 use super::disk::FileReader;
 use crate::later::Later;
 use body::Discard;
@@ -288,6 +290,11 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
+        if search.is_new()
+            && let Some(len) = self.answer_plain(conn, bytes, reply)
+        {
+            return Step::Took(len);
+        }
         match head::find_end(bytes, &mut search, self.options.head) {
             Ok(None) => {
                 conn.phase = Phase::Head(search);
@@ -310,6 +317,33 @@ impl Http {
                 Step::Took(bytes.len())
             }
         }
+    }
+
+    /// The fast path: answers a request with a [plain](plain) head for a file in memory, while there
+    /// is no access log. Returns the length of the head; `None` if the general path has to answer.
+    #[inline(always)]
+    fn answer_plain(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Option<usize> {
+        if self.access.is_some() {
+            return None;
+        }
+        let head = plain::parse(bytes, self.options.head)?;
+        let entry = self.content.find(self.content.site(head.host), head.path)?;
+        let Entry::File(index) = entry else { return None };
+        let file = self.content.file(index);
+        if file.on_disk().is_some() {
+            return None;
+        }
+        let (status, persistence) = (Status::Ok, self.persistence(conn, Persistence::Keep));
+        self.answers.send(status, persistence, file.ok(), true, reply);
+        self.counters.http_requests += 1;
+        self.counters.http_head_bytes += head.len as u64;
+        self.answered(conn, status, persistence, reply);
+        Some(head.len)
     }
 
     /// Discards more content of a request that [`Http::handle`] began. Returns the number of bytes.
