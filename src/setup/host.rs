@@ -31,7 +31,7 @@ impl Host {
 
     /// Counts those of `addresses` that other interfaces have as the interface's own: packets to
     /// them come through it, in tunnels.
-    pub(super) fn adopt(&mut self, addresses: &[IpAddr]) {
+    pub(crate) fn adopt(&mut self, addresses: &[IpAddr]) {
         for address in addresses {
             let Some(at) = self.others.iter().position(|(other, _)| other == address) else {
                 continue;
@@ -44,7 +44,7 @@ impl Host {
     }
 
     /// The addresses at which tunnels through the interface end.
-    pub(super) fn tunnel_ends(&self) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn tunnel_ends(&self) -> impl Iterator<Item = IpAddr> {
         let own = self.interface.addresses.iter().map(|(address, _)| *address);
         own.filter(|address| is_host_address(*address) && !self.adopted.contains(address))
     }

@@ -7,10 +7,10 @@
 //! phases:
 //!
 //! - *Head*: `plain` recognizes the heads of most requests in one pass, and their answer needs no
-//!   decision. For all others `head::find_end` looks for the empty line. Until it arrives, the handler consumes
-//!   nothing, the transport buffers the bytes, and the search remembers its position. A whole head
-//!   becomes a `Request`, and then an `Answer`: `decide` decodes the path, looks it up in the
-//!   `Content` and evaluates the preconditions.
+//!   decision. For all others `head::find_end` looks for the empty line. Until it arrives, the
+//!   handler consumes nothing, the transport buffers the bytes, and the search remembers its
+//!   position. A whole head becomes a `Request`, and then an `Answer`: `decide` decodes the path,
+//!   looks it up in the `Content` and evaluates the preconditions.
 //! - *Body*: the handler answers a request with content after the content. `body` discards the
 //!   content while the head waits in `heads`. `Expect: 100-continue` gets its interim answer first.
 //!   A request with unacceptable framing or size is refused before that.
@@ -319,8 +319,9 @@ impl Http {
         }
     }
 
-    /// The fast path: answers a request with a [plain](plain) head for a file in memory, while there
-    /// is no access log. Returns the length of the head; `None` if the general path has to answer.
+    /// The fast path: answers a request with a [plain](plain) head for a file in memory, while
+    /// there is no access log. Returns the length of the head; `None` if the general path has to
+    /// answer.
     #[inline(always)]
     fn answer_plain(
         &mut self,
