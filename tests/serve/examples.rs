@@ -308,7 +308,8 @@ fn misbehave(stream: TcpStream) {
                 std::thread::sleep(Duration::from_millis(30));
                 write!(stream, "re: {line}")
             }
-            "twic" => write!(stream, "re: {line}re: {line}"),
+            // In one segment: an answer too many that comes later cannot be told from the next.
+            "twic" => stream.write_all(format!("re: {line}re: {line}").as_bytes()),
             "long" => stream.write_all(&[b'x'; 80 << 10]),
             "half" => {
                 let _ = stream.write_all(b"re: ha");
@@ -377,10 +378,13 @@ fn ask_misbehaving(bed: &Bed, random: &mut Random, number: u64) {
     if random.index(2) == 0 {
         stream.shutdown(Shutdown::Write).unwrap();
     }
-    let expected: String = lines.iter().map(|line| expected_of(line)).collect();
-    let mut got = vec![0; expected.len()];
-    stream.read_exact(&mut got).unwrap();
-    assert_eq!(String::from_utf8_lossy(&got), expected);
+    let mut answers = BufReader::new(stream);
+    for line in &lines {
+        let mut got = String::new();
+        answers.read_line(&mut got).unwrap();
+        // On a loaded machine an answer may take longer than the handler waits.
+        assert!(got == expected_of(line) || got == "ERROR\n", "{line:?}: {got:?} of {lines:?}");
+    }
 }
 
 fn a_drain_waits_for_answers_that_come_later(transport: Transport) {
