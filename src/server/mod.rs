@@ -9,6 +9,7 @@
 //! reason, so that no queue is left unserved. [`watch`] checks for external changes.
 
 pub(crate) mod address_check;
+mod addresses;
 mod blindness;
 mod builder;
 mod change_log;
