@@ -1,5 +1,6 @@
-//! Compares the addresses of the interface with those at the last check. The set of served addresses
-//! is fixed when the server starts, so a change has an effect on clients that the log must state.
+//! Compares the addresses of the interface with those at the last check. The set of served
+//! addresses is fixed when the server starts, so a change has an effect on clients that the log
+//! must state.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

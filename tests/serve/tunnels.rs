@@ -14,7 +14,8 @@ use std::process::Command;
 const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
 
 /// The frame with an outer packet around that in it, if that goes to [`SERVICE`]. `header`, of the
-/// `protocol` of IP, stands in between. The tunnel is from host 3 of the client's network to host 1.
+/// `protocol` of IP, stands in between. The tunnel is from host 3 of the client's network to host
+/// 1.
 fn in_tunnel(frame: &[u8], protocol: u8, header: &[u8]) -> Option<Vec<u8>> {
     let (link, packet) = frame.split_at_checked(14)?;
     if link[12..] != [8, 0] || packet.get(16..20) != Some(&SERVICE.octets()) {

@@ -1,9 +1,9 @@
 //! Search for a larger path MTU (RFC 8899, RFC 4821 §7), on connections whose path has shrunk.
 //!
 //! A probe is a segment of new data that is larger than the MSS. More data must wait: the segments
-//! behind a probe show its loss. The MSS grows when the probe is acknowledged. A lost probe is retransmitted in smaller segments, and is
-//! no congestion (RFC 4821 §7.5). Only connections with SACK search: others detect one loss in a
-//! round trip.
+//! behind a probe show its loss. The MSS grows when the probe is acknowledged. A lost probe is
+//! retransmitted in smaller segments, and is no congestion (RFC 4821 §7.5). Only connections with
+//! SACK search: others detect one loss in a round trip.
 
 use super::{ConnFlags, Phase, Shared, Tcb, Transmit, output, path};
 use crate::seq::Seq;
