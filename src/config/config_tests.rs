@@ -80,7 +80,7 @@ fn every_flag_arrives() {
         tunnels: vec![Tunnel::Ipip, Tunnel::Gue(5555)],
         content: content::Settings {
             compress: true,
-            disk: Some(content::Disk { large_bytes: 10 << 20, memory_bytes: 0 }),
+            disk: Some(content::Disk { large_bytes: 10 << 20, memory_bytes: 0, buffers_bytes: 0 }),
             site: content::Site {
                 root: Some("/".into()),
                 dotfiles: true,
@@ -91,6 +91,7 @@ fn every_flag_arrives() {
             ..content::Settings::default()
         },
         files: disk::Settings { threads: 3, buffer_bytes: 48 << 20 },
+        reads_files: true,
         watch: false,
         access_log: Some("a.log".into()),
         access_log_format: AccessLogFormat::Json,

@@ -34,7 +34,7 @@ pub use values::{
 use crate::app::{content, disk, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
-use crate::server::setup::{Datagrams, Service, Setup};
+use crate::setup::{Datagrams, Service, Setup};
 use crate::steer::Tunnel;
 use crate::store;
 #[cfg(feature = "cli")]
@@ -116,6 +116,8 @@ pub struct Serve {
     pub content: content::Settings,
     /// How files are read from disk.
     pub files: disk::Settings,
+    /// Whether to prepare for files on disk although there may be none yet.
+    pub reads_files: bool,
     /// Whether to reload files that change.
     pub watch: bool,
     /// The file of the access log; `None` for no access log.
@@ -266,6 +268,7 @@ impl Serve {
                 disk: Some(content::Disk {
                     large_bytes: options.large_file_size.unwrap_or(LARGE_FILE_DEFAULT_BYTES),
                     memory_bytes: 0,
+                    buffers_bytes: 0,
                 }),
                 compress: options.compress.unwrap_or_default(),
                 site: content::Site {
@@ -277,6 +280,7 @@ impl Serve {
                 },
                 hosts: options.sites.hosts,
             },
+            reads_files: options.large_file_size.is_some(),
             files: disk::Settings {
                 threads: options.file_threads.map_or(files.threads, usize::from),
                 buffer_bytes: options.file_buffers.map_or(files.buffer_bytes, |n| n as usize),

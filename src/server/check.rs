@@ -1,8 +1,8 @@
 //! Checks the combination of options in a [`Setup`]. The error names the option that conflicts.
 
-use super::setup::{Service, Setup};
 use crate::config::{Ecn, Endpoint, InterfaceChange, Transport, XdpMode};
 use crate::error::{Error, Result};
+use crate::setup::{Service, Setup};
 use crate::steer::{Tunnel, is_host_address};
 use simoom_tcp::Congestion;
 use std::net::{IpAddr, SocketAddr};

@@ -2,21 +2,21 @@
 //! claims traffic.
 
 use super::addresses::{Addresses, Effect};
-use super::endpoints::Claimed;
 use super::factories::{Factories, Ports};
-use super::host::Host;
-use super::{Common, Running, Server, address_check, count, kernel, plan};
-use crate::config::{self, Transport, XdpMode};
+use super::{Common, Running, Server, count, kernel, plan};
+use crate::config::{self, Transport};
 use crate::control::{self, Command, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
+use crate::setup::endpoints::Claimed;
+use crate::setup::host::Host;
 use crate::steer::{Device, Tunnel, is_host_address};
+use crate::worker::stack_config::{secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
-use crate::{netns, probe, thread};
-use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, drivers, rx_queues};
-use simoom_tcp::wire::ipv6;
-use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress, PortTimeouts};
+use crate::{address_check, netns, probe, thread};
+use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
+use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 /// interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
 
-/// A carrier that does not come back within this time is the matter of the readiness check.
+/// A carrier that does not come within this time is the matter of the readiness check.
 const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
 const CARRIER_PAUSE: Duration = Duration::from_millis(20);
 
@@ -126,8 +126,6 @@ pub(super) struct Opened {
     workers: usize,
     stack: Config,
     interface: String,
-    /// Whether the interface had a carrier before.
-    had_carrier: bool,
 }
 
 /// Those addresses that a host on a network can have.
@@ -166,7 +164,7 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
     let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
     let mut options = OpenOptions {
-        mode: mode(setup.xdp_mode),
+        mode: setup.xdp_mode.forced(),
         busy_poll: setup.busy_poll,
         ..OpenOptions::new(interface)
     };
@@ -176,15 +174,14 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let workers = (queues as usize).min(setup.cores.len());
     check_sleepable(queues as usize, workers)?;
     plan::check_xdp(common, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
-    let had_carrier = host.interface().carrier;
     let (device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(common, host, &device, workers as u32)?;
-    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned(), had_carrier })
+    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned() })
 }
 
-/// Waits until the carrier is back: many drivers reset the link when a program is attached or a
-/// queue is bound. Until then nothing is served.
+/// Waits for the carrier: many drivers reset the link when a program is attached or detached, or a
+/// queue is bound. A server that takes over from one that has just ended finds none even before.
 fn await_carrier(claims: &Claims) {
     let began = Instant::now();
     while began.elapsed() < CARRIER_DEADLINE {
@@ -194,7 +191,7 @@ fn await_carrier(claims: &Claims) {
         }
     }
     let interface = claims.interface();
-    tracing::warn!(interface, "the carrier has not come back within {CARRIER_DEADLINE:?}");
+    tracing::warn!(interface, "no carrier within {CARRIER_DEADLINE:?}, serving when it comes");
 }
 
 impl Server {
@@ -207,7 +204,7 @@ impl Server {
         common: &Common<'_, L>,
         opened: Opened,
     ) -> Result<()> {
-        let Opened { device, queues, workers, stack, interface, had_carrier } = opened;
+        let Opened { device, queues, workers, stack, interface } = opened;
         let claimed = &common.endpoints.claimed;
         let own: BTreeSet<IpAddr> = claimed
             .iter()
@@ -232,7 +229,7 @@ impl Server {
         self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
         self.start_kernel_workers(common, bound, beside, &[None])?;
-        if let Some(claims) = self.device.as_ref().filter(|_| had_carrier) {
+        if let Some(claims) = &self.device {
             await_carrier(claims);
         }
         Ok(())
@@ -348,15 +345,6 @@ fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
     )))
 }
 
-pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
-    match mode {
-        XdpMode::Auto => None,
-        XdpMode::ZeroCopy => Some(Mode::ZeroCopy),
-        XdpMode::Copy => Some(Mode::Copy),
-        XdpMode::Generic => Some(Mode::Generic),
-    }
-}
-
 /// The configuration of every stack.
 fn stack_config<L>(
     common: &Common<'_, L>,
@@ -401,33 +389,6 @@ fn stack_config<L>(
             keep_alive_ms: millis(keep_alive),
         })
         .collect();
-    suit_device(&mut stack, facts, device);
+    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
     Ok(stack)
-}
-
-/// A fresh secret for a stack.
-pub(super) fn secret() -> Result<[u64; 4]> {
-    let mut secret = [0; 32];
-    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
-    Ok(std::array::from_fn(|at| {
-        u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]))
-    }))
-}
-
-/// Sets the options that depend on the device: the MTU and checksum offloads.
-pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
-    stack.mtu = stack_mtu(facts.mtu_bytes, device.frame_bytes(), stack);
-    if drivers::leaves_checksums_partial(device.driver()) {
-        stack.checksums = ChecksumPolicy::AcceptPartial;
-    }
-}
-
-/// The MTU of the interface, limited to the longest frame of the device. Not below the minimum of
-/// IP: an interface with a smaller MTU cannot carry it.
-fn stack_mtu(mtu_bytes: u32, frame_bytes: usize, stack: &Config) -> u16 {
-    let overhead = stack.frame_bytes() - usize::from(stack.mtu);
-    let has_ipv6 = stack.addresses.iter().any(|local| !local.address.is_v4());
-    let least = if has_ipv6 { usize::from(ipv6::MIN_MTU) } else { 576 };
-    (mtu_bytes as usize).clamp(least, frame_bytes - overhead) as u16
 }

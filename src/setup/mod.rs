@@ -1,5 +1,10 @@
-//! The configuration of a server without the code of its handlers, and the distribution of
-//! connections.
+//! What a server is to do, without the code of its handlers: services with their endpoints, limits
+//! and timeouts, and the distribution of connections.
+//!
+//! [`endpoints`] resolves the endpoints on a host, of which [`host`] has the addresses.
+
+pub(crate) mod endpoints;
+pub(crate) mod host;
 
 use crate::config::{
     ADDRESS_PROBE_DEFAULT, CONNECTIONS_DEFAULT, Ecn, Endpoint, InterfaceChange, TIMEOUTS_DEFAULT,
@@ -13,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Option of memcached over UDP.
+pub(crate) const UDP_OPTION: &str = "--memcached-udp";
 /// The part of a worker's connections that a service leaves to the others: 1/8.
 const RESERVE_SHIFT: u32 = 3;
 
@@ -168,13 +175,13 @@ impl Setup {
 
     /// Each endpoint with its option, as errors name it: `--http 80`. Includes UDP.
     pub(crate) fn given(&self) -> impl Iterator<Item = (&str, Endpoint)> {
-        let udp = self.datagrams.as_ref().map(|datagrams| (super::UDP_OPTION, datagrams.endpoint));
+        let udp = self.datagrams.as_ref().map(|datagrams| (UDP_OPTION, datagrams.endpoint));
         let services = self.endpoints().map(|(service, at)| (service.option.as_str(), at));
         services.chain(udp)
     }
 
     /// Sets loopback for endpoints without an address if there is no interface.
-    pub(super) fn default_to_loopback(&mut self) {
+    pub(crate) fn default_to_loopback(&mut self) {
         for service in &mut self.services {
             for endpoint in &mut Arc::make_mut(service).endpoints {
                 endpoint.address.get_or_insert(Ipv4Addr::LOCALHOST.into());
