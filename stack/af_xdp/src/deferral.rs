@@ -2,9 +2,9 @@
 //!
 //! In: an interface. Out: its settings `napi_defer_hard_irqs` and `gro_flush_timeout`, changed
 //! until the value is restored or dropped. A write to them also sets those of each NAPI instance
-//! (Linux 6.13); instances that had others get them back. With SO_PREFER_BUSY_POLL alone the kernel unmasks the
-//! interrupts after each poll (kernel documentation, networking/napi). No frame passes through
-//! here.
+//! (Linux 6.13); instances that had others get them back. With SO_PREFER_BUSY_POLL alone the kernel
+//! unmasks the interrupts after each poll (kernel documentation, networking/napi). No frame passes
+//! through here.
 
 use super::napi::{self, Napi};
 use std::io;
