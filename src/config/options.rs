@@ -12,6 +12,7 @@ use super::values::{
 };
 use crate::app::content::Template;
 use crate::app::http::Network;
+use crate::steer::Tunnel;
 use clap::Args;
 use simoom_tcp::Congestion;
 use std::net::IpAddr;
@@ -149,6 +150,15 @@ pub struct ServeOptions {
     /// address, nothing is served.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Interface and transport")]
     pub address_probe: Option<Duration>,
+
+    /// Take packets out of tunnels of this kind: ipip, gre, gue or gue:PORT [default: none]
+    ///
+    /// For an L4 load balancer (IPVS, Katran) that passes packets on in tunnels to the addresses of
+    /// the interface. May be given several times. --address names the addresses of the services;
+    /// another interface, such as lo, may have them. The port of GUE is 6080 unless given. Anybody
+    /// who reaches the interface can send through a tunnel: admit only the balancers.
+    #[arg(long, value_name = "KIND", value_parser = Tunnel::parse, help_heading = "Interface and transport")]
+    pub tunnel: Option<Vec<Tunnel>>,
 
     /// How packets are received and sent [default: auto]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Interface and transport")]

@@ -5,13 +5,13 @@
 use super::blindness::Blindness;
 use super::change_log::ChangeLog;
 use super::health;
-use super::setup::Service;
 use super::xdp::Claims;
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
 use crate::log;
 use crate::metrics::{Registry, Snapshot};
 use crate::readiness::{Readiness, Reason};
+use crate::setup::Service;
 use af_xdp::{Link, Mode};
 use std::sync::Arc;
 use std::time::Instant;

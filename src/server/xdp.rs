@@ -1,21 +1,21 @@
 //! Starts the AF_XDP transport of a server: opens the device, starts a worker for each core, then
 //! claims traffic.
 
-use super::endpoints::Claimed;
 use super::factories::{Factories, Ports};
-use super::host::Host;
-use super::{Common, Running, Server, address_check, count, kernel, plan};
-use crate::config::{self, Transport, XdpMode};
+use super::{Common, Running, Server, count, kernel, plan};
+use crate::config::{self, Transport};
 use crate::control::{self, Command, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
-use crate::steer::Device;
+use crate::setup::endpoints::Claimed;
+use crate::setup::host::Host;
+use crate::steer::{Device, Tunnel};
+use crate::worker::stack_config::{secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
-use crate::{netns, probe, thread};
-use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, drivers, rx_queues};
-use simoom_tcp::wire::ipv6;
-use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress, PortTimeouts};
+use crate::{address_check, probe, thread};
+use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
+use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -150,7 +150,7 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
     let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
     let mut options = OpenOptions {
-        mode: mode(setup.xdp_mode),
+        mode: setup.xdp_mode.forced(),
         busy_poll: setup.busy_poll,
         ..OpenOptions::new(interface)
     };
@@ -244,6 +244,12 @@ impl Server {
         let claims = Claims { device, queues, snapshot, mtu_bytes, stack, workers };
         let claims = self.device.insert(claims);
         claims.publish();
+        let tunnels = &common.setup.tunnels;
+        let ends = common.host.iter().flat_map(|host| host.tunnel_ends());
+        for end in ends.filter(|_| !tunnels.is_empty()) {
+            let ended = claims.device.end_tunnels(end, tunnels);
+            ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))?;
+        }
         for claim in claimed.iter().map(Claimed::claim) {
             claims
                 .device
@@ -322,15 +328,6 @@ fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
     )))
 }
 
-pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
-    match mode {
-        XdpMode::Auto => None,
-        XdpMode::ZeroCopy => Some(Mode::ZeroCopy),
-        XdpMode::Copy => Some(Mode::Copy),
-        XdpMode::Generic => Some(Mode::Generic),
-    }
-}
-
 /// The configuration of every stack.
 fn stack_config<L>(
     common: &Common<'_, L>,
@@ -356,6 +353,8 @@ fn stack_config<L>(
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
+    let has_ipv6_end = host.tunnel_ends().any(|end| end.is_ipv6());
+    stack.tunnel_bytes = Tunnel::max_bytes(&setup.tunnels, has_ipv6_end);
     stack.ecn = match setup.ecn {
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,
@@ -373,33 +372,6 @@ fn stack_config<L>(
             keep_alive_ms: millis(keep_alive),
         })
         .collect();
-    suit_device(&mut stack, facts, device);
+    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
     Ok(stack)
-}
-
-/// A fresh secret for a stack.
-pub(super) fn secret() -> Result<[u64; 4]> {
-    let mut secret = [0; 32];
-    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
-    Ok(std::array::from_fn(|at| {
-        u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]))
-    }))
-}
-
-/// Sets the options that depend on the device: the MTU and checksum offloads.
-pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
-    stack.mtu = stack_mtu(facts.mtu_bytes, device.frame_bytes(), stack);
-    if drivers::leaves_checksums_partial(device.driver()) {
-        stack.checksums = ChecksumPolicy::AcceptPartial;
-    }
-}
-
-/// The MTU of the interface, limited to the longest frame of the device. Not below the minimum of
-/// IP: an interface with a smaller MTU cannot carry it.
-fn stack_mtu(mtu_bytes: u32, frame_bytes: usize, stack: &Config) -> u16 {
-    let overhead = stack.frame_bytes() - usize::from(stack.mtu);
-    let has_ipv6 = stack.addresses.iter().any(|local| !local.address.is_v4());
-    let least = if has_ipv6 { usize::from(ipv6::MIN_MTU) } else { 576 };
-    (mtu_bytes as usize).clamp(least, frame_bytes - overhead) as u16
 }

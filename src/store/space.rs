@@ -1,9 +1,9 @@
 //! Frames and segments: which segment a frame belongs to, and where the next item is written.
 //!
 //! A segment is one frame to which items are appended, or a run of frames with one item larger than
-//! a frame. Items of more than an eighth of a frame have segments of their own, which take up to
-//! eight frames: a full one extends into the next frame if that is free. So few units are lost
-//! where the next item does not fit.
+//! a frame. Items of more than an eighth of a frame have segments of their own, which take up to 16
+//! frames: a full one extends into the next frame if that is free, until its rest is at most 1/64
+//! of it. So few units are lost where the next item does not fit.
 //!
 //! Segments of *young* items form one queue, segments of *main* items, which were used while young,
 //! another. Both queues are in order of creation. Each queue has up to two open segments for each
@@ -27,7 +27,9 @@ pub(super) const CLASSES_MAX: usize = 25;
 /// Divisor: items above this part of a frame go to segments of large items.
 const LARGE_PART: u32 = 8;
 /// Limit of the frames of a segment of large items.
-const LARGE_FRAMES_MAX: u32 = 8;
+const LARGE_FRAMES_MAX: u32 = 16;
+/// Divisor: a segment of large items does not extend if at most this part of it is free.
+const LARGE_REST_PART: u32 = 64;
 /// Divisor: the share of frames above which young items are evicted first.
 const YOUNG_PART: u32 = 10;
 
@@ -262,8 +264,10 @@ impl Space {
         let head = self.open_large[queue as usize][class];
         let segment = self.segments.get(head as usize).filter(|_| self.is_large(units))?;
         let next = head + segment.frames;
+        let rest = self.free_units(head);
         let suits = segment.frames < LARGE_FRAMES_MAX
-            && self.free_units(head) + self.frame_units >= units
+            && rest > (segment.frames * self.frame_units) / LARGE_REST_PART
+            && rest + self.frame_units >= units
             && self.segments.get(next as usize).is_some_and(|next| next.state == State::Free)
             && !self.held.contains(&next);
         suits.then_some(head)

@@ -19,6 +19,7 @@ pub mod handover;
 mod idle;
 mod inbound;
 mod outbound;
+pub(crate) mod stack_config;
 
 use crate::clock::{Clock, NEVER};
 use crate::control::{Command, CommandReceiver};

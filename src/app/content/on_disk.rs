@@ -98,6 +98,18 @@ impl OnDisk {
         Err(io::Error::other("the file changed while it was read"))
     }
 
+    /// Whether the file stays open as long as its content is served.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Whether the path leads to other bytes than those that the response names. Takes a system
+    /// call.
+    pub(crate) fn has_changed(&self) -> bool {
+        let is_same = |stat| self.identity.is_same_file(&Identity::of(&stat));
+        !self.root.stat(&self.path).is_ok_and(is_same)
+    }
+
     /// Whether a failure to read the file is the first.
     pub(crate) fn is_first_failure(&self) -> bool {
         !self.has_failed.swap(true, Ordering::Relaxed)

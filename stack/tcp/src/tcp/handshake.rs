@@ -184,7 +184,7 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(
     let stamps = !is_answer || hot.flags.has(ConnFlags::TIMESTAMPS);
     let clock = shared.tick.millis().wrapping_add(hot.ts_offset);
     let options = Options {
-        mss: Some(shared.config.mss(&hot.tuple.remote)),
+        mss: Some(shared.config.offered_mss(&hot.tuple.remote)),
         window_scale: scales.then(|| shared.config.window_shift()),
         sack_permitted: !is_answer || hot.flags.has(ConnFlags::SACK),
         timestamps: stamps.then_some((clock, hot.rcv.ts_recent)),
