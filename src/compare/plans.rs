@@ -151,6 +151,12 @@ pub(super) const PLANS: &[Plan] = &[
             paced("75 % of nginx's peak", Pace::OfNginxPeak(0.75)), paced("90 % of nginx's peak", Pace::OfNginxPeak(0.9)),
             paced("100 % of nginx's peak", Pace::OfNginxPeak(1.0)),
         ], ..GET },
+    Plan { name: "rates", title: "CPU and latency at the same rate, 1,000 connections, Poisson arrivals",
+        figure: Figure::Latency, for_ceiling: false,
+        points: &[
+            paced("10,000/s", Pace::Rate(10_000)), paced("30,000/s", Pace::Rate(30_000)),
+            paced("60,000/s", Pace::Rate(60_000)), paced("90,000/s", Pace::Rate(90_000)),
+        ], ..GET },
     Plan { name: "overload", title: "Offered twice its own peak, 1,000 connections",
         for_ceiling: false,
         points: &[paced(PEAK, Pace::Closed), paced("200 % of own peak", Pace::OfOwnPeak(2.0))], ..GET },

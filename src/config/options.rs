@@ -126,7 +126,8 @@ pub struct ServeOptions {
 
     /// Largest item of memcached, with its key and metadata [default: 1M]
     ///
-    /// Larger items are refused.
+    /// Larger items are refused. At most an eighth of --memory, and by default that if it is less
+    /// than 1M.
     #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "What to serve")]
     pub item_size_max: Option<u64>,
 

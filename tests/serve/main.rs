@@ -40,6 +40,7 @@ mod shares;
 mod site;
 mod starvation;
 mod storms;
+mod tunnels;
 mod unread_log;
 mod watch;
 mod wire;
