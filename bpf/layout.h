@@ -23,6 +23,18 @@ struct address {
 /* Addresses that can be claimed. */
 #define CLAIM_ADDRESSES 256
 
+/* Kinds of tunnels. */
+#define TUNNEL_IPIP 1
+#define TUNNEL_GRE 2
+#define TUNNEL_GUE 4
+
+/* The tunnels that end at one address. */
+struct tunnel_end {
+	__u32 kinds;
+	/* The UDP port of GUE. */
+	__be16 gue_port, unused;
+};
+
 /* The claims of one address. A slot without a port holds 0. */
 struct claim {
 	__u32 flags;
@@ -47,6 +59,10 @@ enum counter {
 	/* At tc ingress, to a claimed port, from a connection that the kernel does not have:
 	 * dropped. */
 	COUNTER_GUARDED,
+	/* Packets in a tunnel to a claimed address: steered without the outer headers. */
+	COUNTER_DECAPSULATED,
+	/* In a tunnel that ends here, with headers that are malformed: passed to the kernel. */
+	COUNTER_TUNNEL_MALFORMED,
 	COUNTERS,
 };
 

@@ -3,7 +3,7 @@
  *
  * The program runs on every frame of the interface and returns a verdict. A claimed segment costs
  * one lookup of its destination address, which yields the claimed ports, and one redirect. No
- * frame is changed. */
+ * frame is changed, except by the removal of a tunnel's headers: tunnel.h. */
 #include "layout.h"
 
 struct {
@@ -170,9 +170,13 @@ struct too_big_ipv6 {
 
 #define PROTOCOL_HOP_BY_HOP 0
 #define PROTOCOL_ICMP 1
+#define PROTOCOL_IPIP 4
 #define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+#define PROTOCOL_IPV6 41
 #define PROTOCOL_ROUTING 43
 #define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_GRE 47
 #define PROTOCOL_ICMPV6 58
 #define PROTOCOL_DESTINATION 60
 
@@ -266,6 +270,8 @@ static __always_inline int is_host_ipv6(const struct address *address)
 		return 0;
 	return (address->words[0] | address->words[1] | address->words[2] | (address->words[3] & ~be32(1))) != 0;
 }
+
+#include "tunnel.h"
 
 /* RFC 1122 section 3.3.6: a unicast packet does not come in a multicast frame. */
 static __always_inline int is_to_group(struct xdp_md *ctx)
@@ -388,7 +394,7 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 	if (ip->version_ihl >> 4 != 4 || header_len < sizeof(*ip))
 		return XDP_PASS;
 	if (ip->protocol != PROTOCOL_TCP && ip->protocol != PROTOCOL_ICMP)
-		return XDP_PASS;
+		return is_tunnel(ip->protocol) ? TUNNELLED : XDP_PASS;
 
 	const struct claim *claim = claim_of_ipv4(ip->destination);
 
@@ -501,7 +507,7 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 			return steer_icmpv6(ctx, ip, (void *)extension, end);
 		if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
 		    protocol != PROTOCOL_FRAGMENT && protocol != PROTOCOL_DESTINATION)
-			return XDP_PASS;
+			return is_tunnel(protocol) ? TUNNELLED : XDP_PASS;
 		if ((void *)(extension + 1) > end) {
 			if (claim_of(&ip->destination))
 				count(COUNTER_TRUNCATED);
@@ -528,7 +534,8 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 	return XDP_PASS;
 }
 
-static __always_inline int steer_frame(struct xdp_md *ctx)
+/* Returns an action, or TUNNELLED. */
+static __always_inline int steer_packet(struct xdp_md *ctx)
 {
 	void *data = (void *)(unsigned long)ctx->data;
 	void *end = (void *)(unsigned long)ctx->data_end;
@@ -536,7 +543,6 @@ static __always_inline int steer_frame(struct xdp_md *ctx)
 	void *next = ethernet + 1;
 	__be16 ethertype;
 
-	note_frame();
 	if (next > end)
 		return XDP_PASS;
 	ethertype = ethernet->ethertype;
@@ -558,6 +564,23 @@ static __always_inline int steer_frame(struct xdp_md *ctx)
 	default:
 		return XDP_PASS;
 	}
+}
+
+static __always_inline int steer_frame(struct xdp_md *ctx)
+{
+	int action = XDP_PASS;
+
+	note_frame();
+	/* A packet in a tunnel is steered by what is in it. A tunnel in a tunnel is the kernel's. */
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 2; i++) {
+		action = steer_packet(ctx);
+		if (action != TUNNELLED)
+			return action;
+		if (i || !decapsulate(ctx))
+			return XDP_PASS;
+	}
+	return action;
 }
 
 /* For drivers, and for generic mode on a veth, whose packets come in several buffers. */

@@ -56,6 +56,7 @@
     allow(dead_code, unused_imports, reason = "some parts serve the program alone")
 )]
 
+mod address_check;
 pub mod admin;
 pub mod app;
 #[cfg(feature = "cli")]
@@ -65,6 +66,7 @@ mod clock;
 pub mod compare;
 pub mod config;
 pub mod control;
+pub mod datagrams;
 #[cfg(feature = "cli")]
 pub mod demo;
 mod digits;
@@ -88,6 +90,8 @@ pub mod readiness;
 #[cfg(feature = "cli")]
 pub mod serve;
 pub mod server;
+mod setup;
+mod signals;
 pub mod steer;
 pub mod store;
 pub mod thread;

@@ -4,9 +4,10 @@
 //! [`install`] sets a panic hook. On threads that called [`reported_here`] the hook stores the
 //! location of a panic instead of printing it, and [`catch`] returns the panic as a [`Panic`]. On
 //! all other threads the hook prints: through the log thread if it runs ([`log::print`]), otherwise
-//! with the previous hook.
+//! with the previous hook. [`Containment`] counts what it catches.
 
 use crate::log;
+use crate::metrics::Metric;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
@@ -158,6 +159,35 @@ fn due(now: Instant, new: u64) -> Option<u64> {
         told.at = Some(now);
     }
     Some(std::mem::take(&mut told.suppressed))
+}
+
+/// Runs calls of handlers and counts the panics.
+#[derive(Debug, Default)]
+pub struct Containment {
+    panics: Cell<u64>,
+}
+
+/// Panics that the worker survived.
+pub(crate) static HANDLER_PANICS: Metric =
+    Metric::new("handler_panics", "Panics in a handler; report each one.");
+
+impl Containment {
+    /// Runs `call`. Counts and logs a panic.
+    #[inline]
+    pub fn run<R>(&self, call: impl FnOnce() -> R) -> Result<R, Panic> {
+        catch(call).inspect_err(|panic| self.note(panic))
+    }
+
+    #[cold]
+    pub(crate) fn note(&self, panic: &Panic) {
+        self.panics.set(self.panics.get() + 1);
+        log(panic);
+    }
+
+    /// Passes the counter to `sink`.
+    pub fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&HANDLER_PANICS, self.panics.get());
+    }
 }
 
 #[cfg(test)]

@@ -408,7 +408,11 @@ fn tables_in_documents_are_what_their_recorded_runs_make() {
         for part in parts {
             let (run, rest) = part.split_once(" -->\n").unwrap();
             let (table, _) = rest.split_once("<!-- end -->").unwrap();
-            let (output, stdout, stderr) = compare(&["--table", root.join(run).to_str().unwrap()]);
+            let (file, flags) = run.split_once(' ').unwrap_or((run, ""));
+            let file = root.join(file);
+            let mut arguments = vec!["--table", file.to_str().unwrap()];
+            arguments.extend(flags.split_whitespace());
+            let (output, stdout, stderr) = compare(&arguments);
             assert_eq!(output.status.code(), Some(0), "{stderr}");
             let told = "write between the comments what --table prints";
             assert_eq!(table.trim(), stdout.trim(), "{document}, {run}: {told}");

@@ -23,38 +23,8 @@
 use crate::handler::{Handler, PortNames, Seconds};
 use crate::later::Completed;
 use crate::metrics::Metric;
-use crate::panics::{self, Panic};
+use crate::panics::{self, Containment, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
-use std::cell::Cell;
-
-/// Runs calls of handlers and counts the panics.
-#[derive(Debug, Default)]
-pub struct Containment {
-    panics: Cell<u64>,
-}
-
-/// Panics that the worker survived.
-pub(crate) static HANDLER_PANICS: Metric =
-    Metric::new("handler_panics", "Panics in a handler; report each one.");
-
-impl Containment {
-    /// Runs `call`. Counts and logs a panic.
-    #[inline]
-    pub fn run<R>(&self, call: impl FnOnce() -> R) -> Result<R, Panic> {
-        panics::catch(call).inspect_err(|panic| self.note(panic))
-    }
-
-    #[cold]
-    fn note(&self, panic: &Panic) {
-        self.panics.set(self.panics.get() + 1);
-        panics::log(panic);
-    }
-
-    /// Passes the counter to `sink`.
-    pub fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
-        sink(&HANDLER_PANICS, self.panics.get());
-    }
-}
 
 /// Wraps an application. A panic ends one connection; the module documentation lists the
 /// exceptions.

@@ -37,7 +37,7 @@ pub use within::{WithinOptions, run as run_within};
 use crate::config::usable_cores;
 use crate::error::{Error, Result};
 use crate::print::print_line;
-use crate::server::signals;
+use crate::signals;
 use options::Cores;
 use results::{Results, SCHEMA};
 use run::Comparison;
@@ -51,7 +51,8 @@ pub fn run(options: &CompareOptions) -> Result<()> {
         return print::list();
     }
     if let Some(file) = &options.table {
-        return print_line(tables::markdown(&read(file)?).trim_end());
+        let results = read(file)?;
+        return print_line(options.tables_of(&results)?.trim_end());
     }
     if let Some(file) = &options.report {
         return write_readable(&read(file)?, file.parent().unwrap_or(Path::new(".")));

@@ -1,6 +1,8 @@
 //! The flags of `simoom compare`.
 
 use super::plans::{PLANS, Plan};
+use super::results::Results;
+use super::tables;
 use super::targets::{TARGETS, Target};
 use crate::config::LogOptions;
 use crate::error::{Error, Result};
@@ -55,6 +57,9 @@ pub struct CompareOptions {
     pub out: Option<PathBuf>,
 
     /// Print the main table of a recorded run as Markdown, and do nothing else
+    ///
+    /// With --plan, print the tables of those plans: rate, latency at 99 % and busy share of the
+    /// server's core.
     #[arg(long, value_name = "results.json", help_heading = "Output")]
     pub table: Option<PathBuf>,
 
@@ -92,6 +97,23 @@ pub(super) struct Choice {
 }
 
 impl CompareOptions {
+    /// The tables of a recorded run that `--table` and `--plan` ask for, as Markdown.
+    pub(super) fn tables_of(&self, results: &Results) -> Result<String> {
+        if self.plan.is_empty() {
+            return Ok(tables::markdown(results));
+        }
+        let of_one = |name: &String| {
+            let plan = results.plans.iter().find(|plan| plan.name == *name);
+            let plan = plan.ok_or_else(|| {
+                let known: Vec<&str> = results.plans.iter().map(|plan| &*plan.name).collect();
+                let known = known.join(", ");
+                Error::usage(format!("--plan {name}: not in this run; expected one of {known}"))
+            })?;
+            Ok(tables::markdown_of_plan(results, plan))
+        };
+        self.plan.iter().map(of_one).collect::<Result<Vec<_>>>().map(|tables| tables.join("\n"))
+    }
+
     /// Looks up the names and applies the defaults.
     pub(super) fn choice(&self) -> Result<Choice> {
         let plans = named("--plan", &self.plan, PLANS, |plan| plan.name)?;

@@ -3,7 +3,7 @@
 
 use super::figures::{Figure, Spread};
 use super::plans::PEAK;
-use super::results::{Case, PlanInfo, Results, TargetInfo};
+use super::results::{Case, PlanInfo, PointInfo, Results, TargetInfo};
 use super::targets::NGINX;
 use crate::limits::Bytes;
 use crate::print::{grouped, micros};
@@ -157,14 +157,40 @@ pub(super) fn markdown(results: &Results) -> String {
         row.push(ratio(CEILING).map(percent).unwrap_or_default());
         rows.push(row);
     }
-    let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | ").replace("|  |", "| |"));
-    let rule = format!("|{}\n", "---|".repeat(rows[0].len()));
-    let mut text = line(&rows[0]) + &rule;
-    rows[1..].iter().for_each(|row| text += &line(row));
-    text
+    Table(rows).markdown()
+}
+
+/// A plan's table as Markdown: a row for each point, a column for each target. A cell has the
+/// rate, the latency at the 99th percentile and the busy share of the server's core.
+pub(super) fn markdown_of_plan(results: &Results, plan: &PlanInfo) -> String {
+    let cell = |point: &PointInfo, target: &TargetInfo| {
+        let key = (plan.name.as_str(), point.name.as_str(), target.name.as_str());
+        let spread = |figure: fn(&Case) -> Option<f64>| results.spread(key, figure);
+        let rate = spread(Case::rate).map(|rate| format!("{}/s", number(rate.median)));
+        let latency = spread(|case| case.latency_us("p99")).map(|spread| micros(spread.median));
+        let core = spread(|case| Some(case.cpu?.server_core)).map(|core| percent(core.median));
+        rate.into_iter().chain(latency).chain(core).collect::<Vec<_>>().join(", ")
+    };
+    let mut rows = vec![vec!["at".to_owned()]];
+    rows[0].extend(results.targets.iter().map(|target| target.title.clone()));
+    for point in &plan.points {
+        let mut row = vec![point.name.clone()];
+        row.extend(results.targets.iter().map(|target| cell(point, target)));
+        rows.push(row);
+    }
+    Table(rows).without_empty_columns().markdown()
 }
 
 impl Table {
+    fn markdown(&self) -> String {
+        let Table(rows) = self;
+        let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | ").replace("|  |", "| |"));
+        let rule = format!("|{}\n", "---|".repeat(rows[0].len()));
+        let mut text = line(&rows[0]) + &rule;
+        rows[1..].iter().for_each(|row| text += &line(row));
+        text
+    }
+
     fn without_empty_columns(self) -> Table {
         let Table(rows) = self;
         let full: Vec<bool> = (0..rows[0].len())

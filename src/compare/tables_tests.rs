@@ -79,3 +79,14 @@ fn the_markdown_table_leaves_out_a_plan_of_which_no_answer_came_to_its_end() {
     }
     assert!(!markdown(&results).contains("GET 12 B"));
 }
+
+#[test]
+fn a_plans_markdown_has_a_row_for_each_point_and_a_column_for_each_target() {
+    let results = testing::results();
+    let text = markdown_of_plan(&results, &results.plans[1]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("| at | Simoom, AF_XDP | "), "{text}");
+    assert_eq!(lines.len(), 2 + results.plans[1].points.len(), "{text}");
+    assert!(lines[2].starts_with("| 1 | ") && lines[2].contains("/s, "), "{text}");
+    assert!(lines[2].contains(" µs, ") && lines[2].contains(" %"), "{text}");
+}

@@ -52,7 +52,7 @@ fn every_flag_arrives() {
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
          --compress --autoindex --fallback /index.html --watch=false \
          --access-log a.log --access-log-format json --proxy-protocol 10.0.0.0/8 --trusted-proxy ::1 \
-         --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
+         --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --tunnel ipip --tunnel gue:5555 --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
          --connections-per-prefix 50 --prefix-length-v4 32 --prefix-length-v6 56 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
          --congestion newreno --http-congestion cubic --memcached-congestion newreno \
@@ -77,9 +77,10 @@ fn every_flag_arrives() {
         }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         address_probe: Duration::from_millis(300),
+        tunnels: vec![Tunnel::Ipip, Tunnel::Gue(5555)],
         content: content::Settings {
             compress: true,
-            disk: Some(content::Disk { large_bytes: 10 << 20, memory_bytes: 0 }),
+            disk: Some(content::Disk { large_bytes: 10 << 20, memory_bytes: 0, buffers_bytes: 0 }),
             site: content::Site {
                 root: Some("/".into()),
                 dotfiles: true,
@@ -90,6 +91,7 @@ fn every_flag_arrives() {
             ..content::Settings::default()
         },
         files: disk::Settings { threads: 3, buffer_bytes: 48 << 20 },
+        reads_files: true,
         watch: false,
         access_log: Some("a.log".into()),
         access_log_format: AccessLogFormat::Json,
@@ -301,6 +303,12 @@ fn what_does_not_go_together_is_refused() {
             "--memcached-congestion cubic: cannot be used without --interface",
         ),
         ("--busy-poll", "--busy-poll: cannot be used without --interface"),
+        ("--tunnel gre", "--tunnel gre: cannot be used without --interface"),
+        ("--interface s0 --tunnel vxlan", "write ipip, gre, gue or gue:PORT"),
+        (
+            "--interface s0 --tunnel gue --tunnel gue:7000",
+            "--tunnel gue:7000: this kind is given twice",
+        ),
         (
             "--on-interface-change end",
             "--on-interface-change end: cannot be used without --interface",

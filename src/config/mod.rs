@@ -34,7 +34,8 @@ pub use values::{
 use crate::app::{content, disk, http};
 use crate::error::{Error, Result};
 use crate::handler::PortNames;
-use crate::server::setup::{Datagrams, Service, Setup};
+use crate::setup::{Datagrams, Service, Setup};
+use crate::steer::Tunnel;
 use crate::store;
 #[cfg(feature = "cli")]
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
@@ -109,10 +110,14 @@ pub struct Serve {
     pub addresses: Vec<IpAddr>,
     /// Interval of the duplicate-address check (RFC 5227); 0 turns it off.
     pub address_probe: Duration,
+    /// Kinds of tunnels that packets are taken out of.
+    pub tunnels: Vec<Tunnel>,
     /// The files to serve and their rules.
     pub content: content::Settings,
     /// How files are read from disk.
     pub files: disk::Settings,
+    /// Whether to prepare for files on disk although there may be none yet.
+    pub reads_files: bool,
     /// Whether to reload files that change.
     pub watch: bool,
     /// The file of the access log; `None` for no access log.
@@ -258,12 +263,14 @@ impl Serve {
             cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
+            tunnels: options.tunnel.unwrap_or_default(),
             content: content::Settings {
                 limit_bytes: 0,
                 // The memory limit is known when the server starts.
                 disk: Some(content::Disk {
                     large_bytes: options.large_file_size.unwrap_or(LARGE_FILE_DEFAULT_BYTES),
                     memory_bytes: 0,
+                    buffers_bytes: 0,
                 }),
                 compress: options.compress.unwrap_or_default(),
                 site: content::Site {
@@ -275,6 +282,7 @@ impl Serve {
                 },
                 hosts: options.sites.hosts,
             },
+            reads_files: options.large_file_size.is_some(),
             files: disk::Settings {
                 threads: options.file_threads.map_or(files.threads, usize::from),
                 buffer_bytes: options.file_buffers.map_or(files.buffer_bytes, |n| n as usize),
@@ -339,6 +347,7 @@ impl Serve {
             interface: self.interface.clone(),
             addresses: self.addresses.clone(),
             address_probe: self.address_probe,
+            tunnels: self.tunnels.clone(),
             cores: self.cores.clone(),
             connections: self.connections,
             connections_per_prefix: self.connections_per_prefix,

@@ -12,6 +12,7 @@ use super::values::{
 };
 use crate::app::content::Template;
 use crate::app::http::Network;
+use crate::steer::Tunnel;
 use clap::Args;
 use simoom_tcp::Congestion;
 use std::net::IpAddr;
@@ -81,7 +82,8 @@ pub struct ServeOptions {
     /// Read files longer than this from disk for each request [default: 256M]
     ///
     /// Shorter files are held in memory. If they do not fit the memory limit, the largest of them
-    /// are read from disk, too.
+    /// are read from disk, too. With this flag, the memory of --file-buffers is taken at start-up;
+    /// otherwise with the first such file.
     #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "What to serve")]
     pub large_file_size: Option<u64>,
 
@@ -150,6 +152,15 @@ pub struct ServeOptions {
     /// address, nothing is served.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Interface and transport")]
     pub address_probe: Option<Duration>,
+
+    /// Take packets out of tunnels of this kind: ipip, gre, gue or gue:PORT [default: none]
+    ///
+    /// For an L4 load balancer (IPVS, Katran) that passes packets on in tunnels to the addresses of
+    /// the interface. May be given several times. --address names the addresses of the services;
+    /// another interface, such as lo, may have them. The port of GUE is 6080 unless given. Anybody
+    /// who reaches the interface can send through a tunnel: admit only the balancers.
+    #[arg(long, value_name = "KIND", value_parser = Tunnel::parse, help_heading = "Interface and transport")]
+    pub tunnel: Option<Vec<Tunnel>>,
 
     /// How packets are received and sent [default: auto]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Interface and transport")]

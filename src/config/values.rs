@@ -5,6 +5,7 @@ use crate::app::content::Template;
 #[cfg(feature = "cli")]
 use crate::app::http::Network;
 use crate::steer::is_host_address;
+use af_xdp::Mode;
 #[cfg(feature = "cli")]
 use clap::ValueEnum;
 #[cfg(feature = "cli")]
@@ -79,6 +80,16 @@ impl XdpMode {
             XdpMode::ZeroCopy => "zero-copy",
             XdpMode::Copy => "copy",
             XdpMode::Generic => "generic",
+        }
+    }
+
+    /// The mode of the device that this forces, if any.
+    pub(crate) fn forced(self) -> Option<Mode> {
+        match self {
+            XdpMode::Auto => None,
+            XdpMode::ZeroCopy => Some(Mode::ZeroCopy),
+            XdpMode::Copy => Some(Mode::Copy),
+            XdpMode::Generic => Some(Mode::Generic),
         }
     }
 }

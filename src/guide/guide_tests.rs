@@ -124,3 +124,75 @@ fn lines_are_at_most_100_columns_but_for_rows_of_tables_and_code() {
         }
     }
 }
+
+/// The modules of this crate and the other crates of the repository that a source file uses,
+/// comments and tests left out.
+fn used(source: &str) -> BTreeSet<String> {
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let name = |text: &str| -> String {
+        text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    };
+    let mut found: BTreeSet<String> = code.split("crate::").skip(1).map(name).collect();
+    for group in code.split("use crate::{").skip(1) {
+        let group = group.split(';').next().unwrap_or_default();
+        found.extend(group.split(['{', ',', '}']).map(|part| name(part.trim_start())));
+    }
+    let crates = ["af_xdp", "simoom_io", "simoom_tcp"].map(String::from);
+    found.extend(crates.into_iter().filter(|one| code.contains(&format!("{one}::"))));
+    found
+}
+
+/// The Rust sources below a directory, without those of tests.
+fn sources(directory: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "testing" {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && !name.ends_with("_tests.rs") && name != "testing.rs" {
+            found.push(path);
+        }
+    }
+}
+
+/// The table of the layers: rows of a directory, its contents, and what it uses nothing of.
+#[test]
+fn layers_use_nothing_of_what_the_architecture_page_says() {
+    let mut checked = 0;
+    for row in file("src/guide/architecture.md").lines().filter(|line| line.starts_with("| `src/"))
+    {
+        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [directory, _, others] = cells[..] else { continue };
+        let Some(directory) = directory.trim_matches('`').strip_suffix('/') else { continue };
+        let others: Vec<&str> = others.split('`').skip(1).step_by(2).collect();
+        assert!(!others.is_empty(), "{row}");
+        let mut files = Vec::new();
+        sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut files);
+        for path in &files {
+            let found = used(&std::fs::read_to_string(path).unwrap());
+            let wrong: Vec<&&str> = others.iter().filter(|other| found.contains(**other)).collect();
+            assert!(wrong.is_empty(), "{}: {directory} uses nothing of {wrong:?}", path.display());
+        }
+        checked += files.len();
+    }
+    assert!(checked > 200, "{checked} files");
+}
+
+#[test]
+fn uses_are_found_however_they_are_written() {
+    let source = "use crate::{app, config::{self, Http}, kernel};\nuse af_xdp::Queue;\n\
+                  fn f(a: crate::steer::Claim) {} // crate::server\n//! crate::load\n\
+                  #[cfg(test)]\nmod tests { use crate::store; }\n";
+    let found = used(source);
+    for word in ["app", "config", "kernel", "steer", "af_xdp"] {
+        assert!(found.contains(word), "{word}: {found:?}");
+    }
+    for word in ["load", "store", "simoom_tcp"] {
+        assert!(!found.contains(word), "{word}: {found:?}");
+    }
+}

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::protocol::Protocol;
 use crate::error::Result;
-use crate::server::signals;
+use crate::signals;
 use crossbeam_channel::Receiver;
 use std::io::{IsTerminal, Write, stderr};
 

@@ -13,11 +13,10 @@ use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Snapshot};
-use crate::server::address_check;
-use crate::server::xdp::{mode, suit_device};
 use crate::steer::{Claim, Device};
+use crate::worker::stack_config::suit_device;
 use crate::worker::{Parts, Worker, WorkerContext, handover};
-use crate::{control, netns};
+use crate::{address_check, control, netns};
 use af_xdp::{OpenOptions, RingSizes};
 use simoom_io::input;
 use simoom_io::send::{CHUNK_BYTES, QUEUE_ENTRIES};
@@ -140,7 +139,7 @@ pub(super) fn run<P: Protocol>(
 /// Larger rings than a server has, so that a delayed generator does not lose answers.
 fn open_options(from: &XdpOptions<'_>) -> OpenOptions {
     OpenOptions {
-        mode: mode(from.mode),
+        mode: from.mode.forced(),
         busy_poll: true,
         frames_per_queue: 16_384,
         rings: RingSizes { fill: 4096, rx: 4096, tx: 4096, completion: 4096 },
@@ -216,7 +215,7 @@ fn stack_config(
         secret()?,
         stack_limits(plan.connections, plan.slow, copied_bytes),
     );
-    suit_device(&mut stack, facts, device);
+    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
     stack.syn_retries = SYN_RETRIES;
     stack.neighbour_retry_ms = NEIGHBOUR_RETRY_MS;
     stack.announces = true;

@@ -1,9 +1,9 @@
 //! Every metric that the crates of Simoom declare, by the section of the guide that lists it.
 
 use super::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Metric};
-use crate::app::contained::HANDLER_PANICS;
 use crate::app::{codec, content, http, memcached, router};
 use crate::handler::PortNames;
+use crate::panics::HANDLER_PANICS;
 use crate::server::Events;
 use crate::worker::handover::HandoverCounters;
 use crate::worker::metric_of;

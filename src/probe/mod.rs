@@ -18,8 +18,8 @@ use crate::config::{Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::netns::{self, Interface};
 use crate::print::print_text;
-use crate::server::endpoints::ResolvedEndpoints;
-use crate::server::host::Host;
+use crate::setup::endpoints::ResolvedEndpoints;
+use crate::setup::host::Host;
 use facts::{Facts, Listens, Probed};
 
 /// Prints the facts of `interface`, or of all interfaces, as text or as JSON.

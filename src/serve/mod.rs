@@ -2,12 +2,14 @@
 //! flags.
 
 mod access_log;
+mod changing;
 mod reload;
 mod stored;
 
-use crate::app::content::{self, Content, Disk};
-use crate::app::disk::FileReader;
+use crate::app::content::{self, Disk};
+use crate::app::disk::{FileReader, Threads};
 use crate::app::http::{self, Access, Http};
+use crate::app::memcached::datagram::Datagrams;
 use crate::app::memcached::{self, Memcached, Shared};
 use crate::clock;
 use crate::config;
@@ -16,11 +18,11 @@ use crate::kernel::udp::{self, Udp};
 use crate::limits::Limit;
 use crate::log;
 use crate::metrics::{Registry, Snapshot};
-use crate::server::setup::Setup;
 use crate::server::{Builder, Factories, Server, Signals, UdpFactory, WorkerInfo};
+use crate::setup::Setup;
 use crate::store::Store;
 use access_log::AccessLog;
-use reload::Reloads;
+use reload::{Reloader, Reloads};
 use simoom_io::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 use stored::Stored;
@@ -58,13 +60,19 @@ fn builder(
     let reloads = Reloads::new().map_err(cannot)?;
     let hangups = reloads.clone();
     let items = Arc::new(Items::new(config, &setup));
+    let (files, threads) = file_reader(config, &reloads);
     let builder = Builder::of_flags(setup)
-        .prepare("content", load_content(config, reloads.clone()))
+        .prepare("content", load_content(config, reloads.clone(), threads))
+        .prepare("parts of files", file_memory(config, reloads.clone(), files.is_some()))
         .memory("log queue", log::MEMORY_BYTES)
         .metrics(reloads.snapshot.clone())
         .on_signal("SIGHUP", move || hangups.request());
     let (builder, access_log) = open_access_log(builder, config)?;
-    let (builder, files) = start_file_reader(builder, config)?;
+    let answers_bytes = Http::files_memory_bytes(config.connections as usize);
+    let builder = match &files {
+        Some(_) => builder.memory("answers with files on disk", answers_bytes),
+        None => builder,
+    };
     let builder = builder.serve(http, make_http(config, reloads, access_log.clone(), files));
     let builder = add_memory(builder, config.memcached)
         .serve(memcached, make_memcached(items.clone()))
@@ -97,19 +105,21 @@ fn open_access_log<L: Factories>(
     Ok((builder, Some(log)))
 }
 
-/// Starts the threads that read files from disk, if there are files.
-fn start_file_reader<L: Factories>(
-    builder: Builder<L>,
+/// What reads files from disk, if there may be files. Its threads start with the first such file.
+fn file_reader(
     config: &config::Serve,
-) -> Result<(Builder<L>, Option<FileReader>)> {
+    reloads: &Arc<Reloads>,
+) -> (Option<FileReader>, Option<Threads>) {
     if !has_root(&config.content) {
-        return Ok((builder, None));
+        return (None, None);
     }
-    let cannot = |error| Error::because("starting the threads that read files", error);
-    let reader = FileReader::start(&config.files).map_err(cannot)?;
-    let answers_bytes = Http::files_memory_bytes(config.connections as usize);
-    let builder = builder.memory("parts of files", config.files.memory_bytes() + answers_bytes);
-    Ok((builder, Some(reader)))
+    let reloads = Arc::downgrade(reloads);
+    let (reader, threads) = FileReader::new(&config.files, move |path| {
+        if let Some(reloads) = reloads.upgrade() {
+            reloads.suspect(path);
+        }
+    });
+    (Some(reader), Some(threads))
 }
 
 fn has_root(settings: &content::Settings) -> bool {
@@ -133,16 +143,42 @@ fn disk(config: &config::Serve, limit_bytes: usize) -> Option<Disk> {
 fn load_content(
     config: &config::Serve,
     reloads: Arc<Reloads>,
+    threads: Option<Threads>,
 ) -> impl FnOnce(usize) -> Result<usize> + use<> {
     let config = config.clone();
     move |limit_bytes| {
-        let disk = disk(&config, limit_bytes);
+        let buffers_bytes = config.files.memory_bytes();
+        let reads_files = config.reads_files && threads.is_some();
+        let mut disk = disk(&config, limit_bytes);
+        let mut limit_bytes = limit_bytes;
+        if reads_files {
+            limit_bytes = limit_bytes.saturating_sub(buffers_bytes);
+        } else if let Some(disk) = &mut disk {
+            disk.buffers_bytes = buffers_bytes as u64;
+        }
         let settings = content::Settings { limit_bytes, disk, ..config.content };
-        let content = Content::load(&settings).map_err(|error| Error::usage(error.to_string()))?;
-        let memory_bytes = content.memory_bytes();
         let watches = config.watch && has_root(&settings);
-        reloads.start(content, settings, watches)?;
-        Ok(memory_bytes)
+        let mut reloader = Reloader::load(settings, watches, threads)?;
+        let content = reloader.content();
+        if reads_files || content.files_on_disk() > 0 {
+            reloader.start_file_threads()?;
+        }
+        reloads.start(reloader)?;
+        Ok(content.memory_bytes())
+    }
+}
+
+/// The memory that reading files from disk takes at start-up: all, if there is such a file or if
+/// the operator expects one.
+fn file_memory(
+    config: &config::Serve,
+    reloads: Arc<Reloads>,
+    has_root: bool,
+) -> impl FnOnce(usize) -> Result<usize> + use<> {
+    let (files, is_expected) = (config.files, config.reads_files);
+    move |_| {
+        let reads_files = has_root && (is_expected || reloads.has_files_on_disk());
+        Ok(if reads_files { files.memory_bytes() } else { 0 })
     }
 }
 
@@ -241,7 +277,7 @@ fn make_memcached(items: Arc<Items>) -> impl Fn(WorkerInfo) -> Result<Memcached>
 
 fn make_udp(items: Arc<Items>) -> UdpFactory {
     Box::new(move |worker, sockets, commands, snapshot| {
-        let udp = Udp::new(sockets, items.handler(&worker)?, commands, snapshot);
+        let udp = Udp::new(sockets, Datagrams::new(items.handler(&worker)?), commands, snapshot);
         Ok(Box::new(move || udp.run()))
     })
 }
@@ -256,6 +292,7 @@ fn add_memory<L: Factories>(
     if memcached.udp.is_none() {
         return builder;
     }
-    let udp = udp::memory_bytes() + Memcached::memory_bytes(1) + Shared::UDP_MEMORY_BYTES;
+    let handler = <Datagrams>::memory_bytes() + Memcached::memory_bytes(1);
+    let udp = udp::memory_bytes() + handler + Shared::UDP_MEMORY_BYTES;
     builder.memory("memcached over UDP", udp)
 }

@@ -4,20 +4,25 @@
 //! loaded, or does not fit the memory limit beside the old one, changes nothing. This thread frees
 //! the old content when no worker uses it any more.
 
+use super::changing::Changing;
 use crate::app::content::{
     self, Change, Content, ContentCounters, Current, Update, Watch, directory_of,
 };
+use crate::app::disk::Threads;
 use crate::error::{Error, Result};
 use crate::later::Later;
 use crate::metrics::Snapshot;
 use rustix::event::{EventfdFlags, eventfd};
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
-/// Interval of the checks that no event triggers: the root behind a link, and retired content.
+/// Interval of the checks that no event triggers: the root behind a link, open files, and retired
+/// content.
 const CHECK_PERIOD: Duration = Duration::from_millis(400);
 /// Files are loaded when nothing has changed for this long,
 const QUIET: Duration = Duration::from_millis(50);
@@ -26,10 +31,15 @@ const QUIET_MAX: Duration = Duration::from_millis(300);
 /// Interval of looking at all files where the kernel refuses a watch.
 const POLL_PERIOD: Duration = Duration::from_millis(900);
 
+/// Suspects that are remembered.
+const SUSPECTS_MAX: usize = 1000;
+
 /// The part that workers and signals see.
 pub(super) struct Reloads {
     current: Mutex<Option<Arc<Current>>>,
     workers: Mutex<Vec<Later>>,
+    /// Files that have other bytes than an answer needed.
+    suspects: Mutex<HashSet<PathBuf>>,
     request: OwnedFd,
     pub(super) snapshot: Arc<Snapshot>,
 }
@@ -42,29 +52,16 @@ impl Reloads {
         Ok(Arc::new(Reloads {
             current: Mutex::default(),
             workers: Mutex::default(),
+            suspects: Mutex::default(),
             request,
             snapshot,
         }))
     }
 
     /// Serves the first content, and starts to reload it.
-    pub(super) fn start(
-        self: &Arc<Self>,
-        content: Content,
-        settings: content::Settings,
-        watches: bool,
-    ) -> Result<()> {
-        let current = Arc::new(Current::new(Arc::new(content)));
-        let reloader = Reloader {
-            reloads: Arc::downgrade(self),
-            current: current.clone(),
-            settings,
-            watch: watches.then(Watching::new),
-            counters: ContentCounters::default(),
-            retired: Vec::new(),
-            failure: None,
-            took: Duration::ZERO,
-        };
+    pub(super) fn start(self: &Arc<Self>, mut reloader: Reloader) -> Result<()> {
+        reloader.reloads = Arc::downgrade(self);
+        let current = reloader.current.clone();
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
         let cannot = |error| Error::because("starting the thread that reloads content", error);
         let request = self.request.try_clone().map_err(cannot)?;
@@ -73,11 +70,29 @@ impl Reloads {
         thread.map(drop).map_err(cannot)
     }
 
+    /// A file has other bytes than an answer needed. It is loaded once nobody writes it any more.
+    pub(super) fn suspect(&self, path: &Path) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspects.len() < SUSPECTS_MAX {
+            suspects.insert(path.to_owned());
+        }
+    }
+
+    fn take_suspects(&self) -> HashSet<PathBuf> {
+        std::mem::take(&mut self.suspects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The content, for one more worker.
     pub(super) fn current(&self, worker: Later) -> Result<Arc<Current>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         current.ok_or_else(|| Error::failed("the content is not loaded"))
+    }
+
+    /// Whether a file of the content is read from disk.
+    pub(super) fn has_files_on_disk(&self) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        current.is_some_and(|current| current.get().0.files_on_disk() > 0)
     }
 
     /// Asks for a reload.
@@ -112,153 +127,228 @@ impl Watching {
         );
     }
 
-    /// Watches the directories of the content. Returns whether changes may have been missed.
-    fn follow(&mut self, content: &Content) -> bool {
-        let Some(watch) = &mut self.watch else { return false };
-        watch.follow(content).unwrap_or_else(|error| {
+    /// Looks at the files regularly if the kernel refused to watch a directory.
+    fn check(&mut self) {
+        if let Some(Err(error)) = self.watch.as_ref().map(Watch::check) {
             Watching::refused(&error);
             self.watch = None;
-            false
-        })
+        }
     }
 }
 
-struct Reloader {
+pub(super) struct Reloader {
     reloads: Weak<Reloads>,
     current: Arc<Current>,
     settings: content::Settings,
-    watch: Option<Watching>,
+    watching: Option<Watching>,
+    /// The directories that the roots led to before the last load.
+    roots: Vec<Option<(u64, u64)>>,
+    changing: Changing,
+    /// The threads that read files from disk, before they start.
+    threads: Option<Threads>,
     counters: ContentCounters,
     /// Former content that workers may still use.
     retired: Vec<Arc<Content>>,
     /// The last failure, so that it is logged once.
     failure: Option<String>,
-    /// How long the last load took.
-    took: Duration,
+    /// How long the last load of all files took, and the last load of those that changed.
+    load_took: Duration,
+    update_took: Duration,
 }
 
 impl Reloader {
+    /// Loads the first content.
+    pub(super) fn load(
+        settings: content::Settings,
+        watches: bool,
+        threads: Option<Threads>,
+    ) -> Result<Reloader> {
+        let mut watching = watches.then(Watching::new);
+        let roots = roots(&settings);
+        let watch = watching.as_mut().and_then(|watching| watching.watch.as_mut());
+        let content = Content::load_watched(&settings, watch);
+        let content = content.map_err(|error| Error::usage(error.to_string()))?;
+        if let Some(watching) = &mut watching {
+            watching.check();
+        }
+        Ok(Reloader {
+            reloads: Weak::new(),
+            changing: Changing::new(&content),
+            current: Arc::new(Current::new(Arc::new(content))),
+            settings,
+            watching,
+            roots,
+            threads,
+            counters: ContentCounters::default(),
+            retired: Vec::new(),
+            failure: None,
+            load_took: Duration::ZERO,
+            update_took: Duration::ZERO,
+        })
+    }
+
+    /// The content that is served.
+    pub(super) fn content(&self) -> Arc<Content> {
+        self.current.get().0
+    }
+
+    /// Starts the threads that read files from disk, unless they run.
+    pub(super) fn start_file_threads(&mut self) -> Result<()> {
+        let cannot = |error| Error::because("starting the threads that read files", error);
+        self.threads.take().map_or(Ok(()), Threads::start).map_err(cannot)
+    }
+
     /// Runs until the server has ended.
     fn run(mut self, request: &OwnedFd) {
-        let (content, _) = self.current.get();
-        let mut missed = self.watch.as_mut().is_some_and(|watch| watch.follow(&content));
-        drop(content);
-        let mut roots = self.roots();
         self.publish();
+        let mut next_check = Instant::now() + CHECK_PERIOD;
         loop {
-            let polls = self.watch.as_ref().is_some_and(|watch| watch.watch.is_none());
+            let polls = self.watching.as_ref().is_some_and(|watching| watching.watch.is_none());
             let timeout = if polls { POLL_PERIOD } else { CHECK_PERIOD };
-            let change = if missed { Change::Files } else { self.wait(request, timeout) };
+            let mut change = self.wait(request, timeout);
             if self.reloads.strong_count() == 0 {
                 return;
             }
             self.free_retired();
-            let now = self.watch.as_ref().map(|_| self.roots());
-            let is_moved = now.as_ref().is_some_and(|now| *now != roots);
-            missed = match change {
+            if Instant::now() >= next_check {
+                next_check = Instant::now() + CHECK_PERIOD;
+                if self.find_changed_on_disk() && change == Change::Nothing {
+                    change = Change::Files;
+                }
+            }
+            let now = self.watching.as_ref().map(|_| roots(&self.settings));
+            let is_moved = now.is_some_and(|now| now != self.roots);
+            match change {
                 Change::Woken => {
                     let _ = rustix::io::read(request, &mut [0; 8]);
-                    self.reload(true)
+                    self.reload(true);
                 }
                 Change::Files => {
-                    self.settle(request);
-                    if missed || is_moved { self.reload(false) } else { self.update() }
+                    self.settle(request, is_moved);
+                    if is_moved { self.reload(false) } else { self.update() }
                 }
                 Change::Nothing if is_moved || polls => self.reload(false),
-                Change::Nothing => false,
-            };
-            roots = now.unwrap_or(roots);
+                Change::Nothing => {}
+            }
         }
+    }
+
+    fn watch(&mut self) -> Option<&mut Watch> {
+        self.watching.as_mut().and_then(|watching| watching.watch.as_mut())
     }
 
     fn wait(&mut self, request: &OwnedFd, timeout: Duration) -> Change {
-        if let Some(Watching { watch: Some(watch) }) = &mut self.watch {
-            return watch.wait(request.as_fd(), timeout);
+        match self.watch() {
+            Some(watch) => watch.wait(request.as_fd(), timeout),
+            None => content::wait(request.as_fd(), timeout),
         }
-        content::wait(request.as_fd(), timeout)
     }
 
-    /// Waits until nothing has changed for a while. A reload that takes long comes less often.
-    fn settle(&mut self, request: &OwnedFd) {
+    /// Adds the files on disk whose bytes have changed to the changes. Returns whether there is
+    /// any. Without a watch, only SIGHUP or a regular look at all files loads them.
+    fn find_changed_on_disk(&mut self) -> bool {
+        let Some(reloads) = self.reloads.upgrade() else { return false };
+        let suspects = reloads.take_suspects();
+        let watch = self.watching.as_mut().and_then(|watching| watching.watch.as_mut());
+        let Some(watch) = watch else { return false };
+        let changed = self.changing.find(suspects);
+        let is_any = !changed.is_empty();
+        watch.add_changes(changed);
+        is_any
+    }
+
+    /// Waits until nothing has changed for a while. A load that takes long comes less often.
+    fn settle(&mut self, request: &OwnedFd, is_moved: bool) {
         let begin = Instant::now();
-        let longest = QUIET_MAX.max(self.took);
-        while begin.elapsed() < longest {
-            match self.wait(request, QUIET.max(self.took.min(QUIET_MAX))) {
+        loop {
+            // One name more may make a load of all files necessary.
+            let loads_all = is_moved || self.watch().is_none_or(|watch| watch.has_lost_changes());
+            let took = if loads_all { self.load_took } else { self.update_took };
+            if begin.elapsed() >= QUIET_MAX.max(took) {
+                return;
+            }
+            match self.wait(request, QUIET.max(took.min(QUIET_MAX))) {
                 Change::Files => {}
                 Change::Nothing | Change::Woken => return,
             }
         }
     }
 
-    /// Serves the files that changed, or loads all files again if it must. Returns whether changes
-    /// may have been missed meanwhile.
-    fn update(&mut self) -> bool {
+    /// Serves the files that changed, or loads all files again if it must.
+    fn update(&mut self) {
         let begin = Instant::now();
-        let watch = self.watch.as_mut().and_then(|watch| watch.watch.as_mut());
-        let Some(changes) = watch.and_then(Watch::take_changes) else { return self.reload(false) };
-        let (before, _) = self.current.get();
-        match before.update(&self.settings, &changes) {
+        let Some(changes) = self.watch().and_then(Watch::take_changes) else {
+            return self.reload(false);
+        };
+        match self.content().update(&self.settings, &changes) {
             Update::Unknown => return self.reload(false),
             Update::Unchanged => {}
             Update::Changed(content) => {
-                self.took = begin.elapsed();
-                debug!(changes = changes.len(), took = ?self.took, "serving changed files");
-                self.serve(*content);
+                self.update_took = begin.elapsed();
+                debug!(changes = changes.len(), took = ?self.update_took, "serving changed files");
+                if let Err(error) = self.serve(*content) {
+                    return self.failed(error.to_string());
+                }
             }
         }
         self.failure = None;
-        false
     }
 
     /// Serves `content` from now on.
-    fn serve(&mut self, content: Content) {
+    fn serve(&mut self, content: Content) -> Result<()> {
+        if content.files_on_disk() > 0 {
+            self.start_file_threads()?;
+        }
+        self.changing = Changing::new(&content);
         self.retired.push(self.current.replace(Arc::new(content)));
         self.counters.content_reloads += 1;
         self.wake_workers();
         self.publish();
+        Ok(())
     }
 
-    /// Loads the content again and serves it if it changed. Returns whether changes may have been
-    /// missed meanwhile.
-    fn reload(&mut self, is_forced: bool) -> bool {
+    /// Loads the content again and serves it if it changed.
+    fn reload(&mut self, is_forced: bool) {
         let begin = Instant::now();
         // The load sees what changed before it.
-        if let Some(Watching { watch: Some(watch) }) = &mut self.watch {
+        if let Some(watch) = self.watch() {
             watch.take_changes();
         }
-        let (before, _) = self.current.get();
-        let loaded = if is_forced {
-            before.reload(&self.settings).map(Some)
-        } else {
-            before.reload_if_changed(&self.settings)
-        };
-        self.took = begin.elapsed();
+        let roots = roots(&self.settings);
+        let before = self.content();
+        let watch = self.watching.as_mut().and_then(|watching| watching.watch.as_mut());
+        let loaded = before.reload_watched(&self.settings, is_forced, watch);
+        if let Some(watching) = &mut self.watching {
+            watching.check();
+        }
+        self.load_took = begin.elapsed();
+        self.roots = roots;
         match loaded {
-            Ok(None) => {
-                self.failure = None;
-                false
-            }
+            Ok(None) => self.failure = None,
             Ok(Some(content)) => {
                 let (files, mib) = (content.files(), content.memory_bytes() >> 20);
-                let missed = self.watch.as_mut().is_some_and(|watch| watch.follow(&content));
-                self.serve(content);
-                info!(files, mib, took = ?self.took, "serving changed content");
+                if let Err(error) = self.serve(content) {
+                    return self.failed(error.to_string());
+                }
+                info!(files, mib, took = ?self.load_took, "serving changed content");
                 self.failure = None;
-                missed
             }
             Err(error) => {
-                if let Some(Watching { watch: Some(watch) }) = &mut self.watch {
+                if let Some(watch) = self.watch() {
                     watch.lose_changes();
                 }
-                let error = error.to_string();
-                if self.failure.as_ref() != Some(&error) {
-                    warn!("the content is not reloaded: {error}");
-                    self.failure = Some(error);
-                    self.counters.content_reload_failures += 1;
-                    self.publish();
-                }
-                false
+                self.failed(error.to_string());
             }
+        }
+    }
+
+    /// Logs and counts a failure, unless the last one was the same.
+    fn failed(&mut self, error: String) {
+        if self.failure.as_ref() != Some(&error) {
+            warn!("the content is not reloaded: {error}");
+            self.failure = Some(error);
+            self.counters.content_reload_failures += 1;
+            self.publish();
         }
     }
 
@@ -276,12 +366,6 @@ impl Reloader {
         }
     }
 
-    /// The directories that the roots lead to.
-    fn roots(&self) -> Vec<Option<(u64, u64)>> {
-        let sites = [&self.settings.site].into_iter().chain(&self.settings.hosts);
-        sites.filter_map(|site| site.root.as_deref()).map(directory_of).collect()
-    }
-
     fn publish(&mut self) {
         let (content, _) = self.current.get();
         self.counters.content_files = content.files() as u64;
@@ -294,4 +378,10 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The directories that the roots lead to.
+fn roots(settings: &content::Settings) -> Vec<Option<(u64, u64)>> {
+    let sites = [&settings.site].into_iter().chain(&settings.hosts);
+    sites.filter_map(|site| site.root.as_deref()).map(directory_of).collect()
 }

@@ -1,11 +1,11 @@
 //! Maintenance of the memcached store by the control thread, while workers sleep, and its counters.
 
-use crate::app::contained::Containment;
 use crate::app::memcached;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Count, Snapshot};
 use crate::panics;
+use crate::panics::Containment;
 use crate::store::Store;
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::contained::HANDLER_PANICS;
+    use crate::panics::HANDLER_PANICS;
     use crate::store::Settings;
 
     #[test]

@@ -1,7 +1,6 @@
 //! Builder of a server: takes options and handlers, and starts a [`Server`].
 
 use super::factories::{Factories, With, WorkerInfo};
-use super::setup::{Datagrams, Service, Setup};
 use super::{Hooks, Server, Socket, start};
 use crate::app::{Blob, Nobody};
 use crate::config::{
@@ -12,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
 use crate::metrics::{Count, Registry, Snapshot, interned};
+use crate::setup::{Datagrams, Service, Setup};
+use crate::steer::Tunnel;
 use simoom_tcp::Congestion;
 use simoom_tcp::prefix::PrefixLengths;
 use std::io;
@@ -200,6 +201,12 @@ impl<L: Factories> Builder<L> {
     /// check off.
     pub fn address_probe(mut self, interval: Duration) -> Builder<L> {
         self.setup.address_probe = self.checked_time("address_probe", interval);
+        self
+    }
+
+    /// Takes packets out of tunnels of this kind. Can be called several times, once for each kind.
+    pub fn tunnel(mut self, tunnel: Tunnel) -> Builder<L> {
+        self.setup.tunnels.push(tunnel);
         self
     }
 

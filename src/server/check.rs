@@ -1,9 +1,9 @@
 //! Checks the combination of options in a [`Setup`]. The error names the option that conflicts.
 
-use super::setup::{Service, Setup};
 use crate::config::{Ecn, Endpoint, InterfaceChange, Transport, XdpMode};
 use crate::error::{Error, Result};
-use crate::steer::is_host_address;
+use crate::setup::{Service, Setup};
+use crate::steer::{Tunnel, is_host_address};
 use simoom_tcp::Congestion;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -53,6 +53,11 @@ impl Setup {
         if let Some((_, address)) = twice {
             return Err(Error::usage(format!("--address {address}: given twice")));
         }
+        Tunnel::check(&self.tunnels).map_err(|tunnel| {
+            Error::usage(format!(
+                "--tunnel {tunnel}: this kind is given twice; name each kind once"
+            ))
+        })?;
         Ok(())
     }
 
@@ -86,6 +91,9 @@ impl Setup {
         }
         if self.xdp_mode != XdpMode::Auto {
             return refuse(&format!("--xdp-mode {}", self.xdp_mode.name()));
+        }
+        if let Some(tunnel) = self.tunnels.first() {
+            return refuse(&format!("--tunnel {tunnel}"));
         }
         if self.ecn == Ecn::Off {
             return refuse("--ecn off");

@@ -1,6 +1,5 @@
 //! Creates the handlers of each worker from a type-level list of factories.
 
-use super::setup::Service;
 use crate::app::{Blob, Nobody, Services};
 use crate::error::Result;
 use crate::handler::Handler;
@@ -8,6 +7,7 @@ use crate::later::Later;
 use crate::limits::Plan;
 use crate::listening::Via;
 use crate::metrics::interned;
+use crate::setup::Service;
 use std::marker::PhantomData;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Checks the published gauges of workers for exhausted connections, a reason not to be ready.
 
 use super::change_log::ChangeLog;
-use super::setup::Service;
 use crate::handler::PortNames;
 use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Count, Metric, Registry};
 use crate::readiness::{Readiness, Reason};
+use crate::setup::Service;
 use std::sync::Arc;
 use std::time::Instant;
 

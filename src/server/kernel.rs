@@ -1,15 +1,16 @@
 //! Starts the kernel transport of a server: one worker for each core, or one worker beside AF_XDP.
 
 use super::factories::{Factories, Ports};
-use super::setup::Service;
 use super::{Common, Running, Server, count, failed, plan};
 use crate::config::Transport;
 use crate::control::command_channel;
 use crate::error::{Error, Result};
 use crate::kernel::listener::ListenError;
-use crate::kernel::{self, Listener, Poller, Reserved};
+use crate::kernel::{self, Listener, Poller, Presence, Reserved};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
+use crate::setup::Service;
+use crate::setup::endpoints::Origin;
 use crate::{open_files, thread};
 use crossbeam_channel::bounded;
 use std::net::SocketAddr;
@@ -19,6 +20,11 @@ use std::sync::Arc;
 const BACKLOG: u16 = 4096;
 /// Open files other than connections and listeners: queues, maps, standard streams and a reserve.
 const OTHER_FILES: u64 = 256;
+
+/// When the kernel must have the address of a listener.
+pub(super) fn presence(origin: Origin) -> Presence {
+    if origin == Origin::Interface { Presence::AnyTime } else { Presence::Now }
+}
 
 impl Server {
     /// Serves through kernel sockets only, with one worker for each core.
@@ -116,7 +122,7 @@ pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<B
     let mut all = Vec::new();
     for socket in &common.endpoints.listening {
         let service = socket.service.clone();
-        match Reserved::bind(socket.at, socket.origin.presence(), workers) {
+        match Reserved::bind(socket.at, presence(socket.origin), workers) {
             Ok(sockets) => {
                 let address = sockets.first().map_or(socket.at, Reserved::address);
                 all.push(Bound { service, address, sockets });

@@ -8,22 +8,18 @@
 //! program is detached. [`Server::wait`] reports a worker that fails; the process ends with that
 //! reason, so that no queue is left unserved. [`watch`] checks for external changes.
 
-pub(crate) mod address_check;
+mod addresses;
 mod blindness;
 mod builder;
 mod change_log;
 mod check;
-pub(crate) mod endpoints;
 mod factories;
 mod health;
-pub(crate) mod host;
 mod kernel;
 mod plan;
-pub(crate) mod setup;
-pub(crate) mod signals;
 mod udp;
 mod watch;
-pub(crate) mod xdp;
+mod xdp;
 
 pub(crate) use crate::kernel::udp::Socket;
 pub(crate) use builder::UdpFactory;
@@ -43,13 +39,14 @@ use crate::listening::{self, Listeners, Listening, Via};
 use crate::metrics::{self, Count, Metric, Registry, Snapshot};
 use crate::panics;
 use crate::readiness::{Readiness, Reason};
+use crate::setup::Setup;
+use crate::setup::endpoints::ResolvedEndpoints;
+use crate::setup::host::Host;
+use crate::signals;
 use crate::thread::Failure;
 use af_xdp::Mode;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
-use endpoints::ResolvedEndpoints;
-use host::Host;
 use rustix::io::Errno;
-use setup::Setup;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -61,8 +58,6 @@ use watch::Watch;
 
 pub(crate) use watch::Events;
 
-/// Option of memcached over UDP.
-pub(crate) const UDP_OPTION: &str = "--memcached-udp";
 /// Interval at which the server checks whether all workers have ended.
 const END_CHECK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
 /// Interval of the checks for external changes, which are noticed within 1 s.
@@ -211,7 +206,12 @@ impl<L: Factories> Common<'_, L> {
 /// The interfaces of this host, if one is named, and the endpoints of the services.
 fn resolve_endpoints(setup: &Setup) -> Result<(Option<Host>, ResolvedEndpoints)> {
     let around = |name: &String| {
-        Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")))
+        let mut host = Host::around(name)
+            .map_err(|error| Error::failed(format!("--interface {name}: {error}")))?;
+        if !setup.tunnels.is_empty() {
+            host.adopt(&setup.addresses);
+        }
+        Ok::<_, Error>(host)
     };
     let host = setup.interface.as_ref().map(around).transpose()?;
     let endpoints = ResolvedEndpoints::of(setup, host.as_ref())?;

@@ -3,10 +3,10 @@
 
 use super::Common;
 use super::factories::{Factories, Ports};
-use super::setup::Setup;
 use crate::error::Result;
 use crate::kernel::{Poller, Settings};
 use crate::limits::{self, Limit, Plan};
+use crate::setup::Setup;
 use af_xdp::OpenOptions;
 use simoom_tcp::Limits;
 

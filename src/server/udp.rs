@@ -1,11 +1,13 @@
 //! Starts the UDP thread of a server, which uses kernel sockets beside either transport.
 
 use super::factories::Factories;
-use super::{Common, Running, Server, Socket, UDP_OPTION, UdpFactory};
+use super::kernel::presence;
+use super::{Common, Running, Server, Socket, UdpFactory};
 use crate::control::command_channel;
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
+use crate::setup::UDP_OPTION;
 use crate::thread;
 
 impl Server {
@@ -21,7 +23,7 @@ impl Server {
         let cannot = |error| Error::because("starting the worker for UDP", error);
         let mut sockets = Vec::new();
         for socket in &common.endpoints.datagrams {
-            match Socket::bind(socket.at, socket.origin.presence()) {
+            match Socket::bind(socket.at, presence(socket.origin)) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) if socket.origin.may_lack(error.source) => {
                     tracing::debug!(address = %socket.at, "left out: {error}");

@@ -1,21 +1,22 @@
 //! Starts the AF_XDP transport of a server: opens the device, starts a worker for each core, then
 //! claims traffic.
 
-use super::endpoints::Claimed;
+use super::addresses::{Addresses, Effect};
 use super::factories::{Factories, Ports};
-use super::host::Host;
-use super::{Common, Running, Server, address_check, count, kernel, plan};
-use crate::config::{self, Transport, XdpMode};
+use super::{Common, Running, Server, count, kernel, plan};
+use crate::config::{self, Transport};
 use crate::control::{self, Command, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
-use crate::steer::Device;
+use crate::setup::endpoints::Claimed;
+use crate::setup::host::Host;
+use crate::steer::{Device, Tunnel, is_host_address};
+use crate::worker::stack_config::{secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
-use crate::{netns, probe, thread};
-use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, drivers, rx_queues};
-use simoom_tcp::wire::ipv6;
-use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress, PortTimeouts};
+use crate::{address_check, netns, probe, thread};
+use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
+use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 /// interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
 
-/// A carrier that does not come back within this time is the matter of the readiness check.
+/// A carrier that does not come within this time is the matter of the readiness check.
 const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
 const CARRIER_PAUSE: Duration = Duration::from_millis(20);
 
@@ -38,6 +39,8 @@ pub(super) struct Claims {
     snapshot: Arc<Snapshot>,
     /// The MTU of the interface.
     mtu_bytes: u32,
+    /// The addresses of the interface.
+    addresses: Addresses,
     /// The configuration of the stacks.
     stack: Config,
     /// The workers of the device.
@@ -79,6 +82,12 @@ impl Claims {
         Some(std::mem::replace(&mut self.mtu_bytes, mtu_bytes))
     }
 
+    /// The addresses that the interface has got or lost since the last call.
+    pub(super) fn changed_addresses(&mut self) -> Vec<(IpAddr, bool, Effect)> {
+        let now = host_addresses(netns::addresses(self.device.interface()));
+        self.addresses.compare(now)
+    }
+
     /// Whether the program has seen a frame since the last call. Unknown counts as yes.
     pub(super) fn take_seen(&mut self) -> bool {
         self.device.take_seen().unwrap_or(true)
@@ -117,8 +126,11 @@ pub(super) struct Opened {
     workers: usize,
     stack: Config,
     interface: String,
-    /// Whether the interface had a carrier before.
-    had_carrier: bool,
+}
+
+/// Those addresses that a host on a network can have.
+fn host_addresses(all: impl IntoIterator<Item = IpAddr>) -> BTreeSet<IpAddr> {
+    all.into_iter().filter(|address| is_host_address(*address)).collect()
 }
 
 /// The result of `--transport auto`.
@@ -152,7 +164,7 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
     let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
     let mut options = OpenOptions {
-        mode: mode(setup.xdp_mode),
+        mode: setup.xdp_mode.forced(),
         busy_poll: setup.busy_poll,
         ..OpenOptions::new(interface)
     };
@@ -162,15 +174,14 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let workers = (queues as usize).min(setup.cores.len());
     check_sleepable(queues as usize, workers)?;
     plan::check_xdp(common, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
-    let had_carrier = host.interface().carrier;
     let (device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(common, host, &device, workers as u32)?;
-    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned(), had_carrier })
+    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned() })
 }
 
-/// Waits until the carrier is back: many drivers reset the link when a program is attached or a
-/// queue is bound. Until then nothing is served.
+/// Waits for the carrier: many drivers reset the link when a program is attached or detached, or a
+/// queue is bound. A server that takes over from one that has just ended finds none even before.
 fn await_carrier(claims: &Claims) {
     let began = Instant::now();
     while began.elapsed() < CARRIER_DEADLINE {
@@ -180,7 +191,7 @@ fn await_carrier(claims: &Claims) {
         }
     }
     let interface = claims.interface();
-    tracing::warn!(interface, "the carrier has not come back within {CARRIER_DEADLINE:?}");
+    tracing::warn!(interface, "no carrier within {CARRIER_DEADLINE:?}, serving when it comes");
 }
 
 impl Server {
@@ -193,7 +204,7 @@ impl Server {
         common: &Common<'_, L>,
         opened: Opened,
     ) -> Result<()> {
-        let Opened { device, queues, workers, stack, interface, had_carrier } = opened;
+        let Opened { device, queues, workers, stack, interface } = opened;
         let claimed = &common.endpoints.claimed;
         let own: BTreeSet<IpAddr> = claimed
             .iter()
@@ -218,7 +229,7 @@ impl Server {
         self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
         self.start_kernel_workers(common, bound, beside, &[None])?;
-        if let Some(claims) = self.device.as_ref().filter(|_| had_carrier) {
+        if let Some(claims) = &self.device {
             await_carrier(claims);
         }
         Ok(())
@@ -244,9 +255,18 @@ impl Server {
         let workers = self.workers.iter().filter(|worker| worker.drained.is_some());
         let workers = workers.map(|worker| worker.command_sender.clone()).collect();
         let mtu_bytes = common.host.as_ref().map_or(0, |host| host.interface().mtu_bytes);
-        let claims = Claims { device, queues, snapshot, mtu_bytes, stack, workers };
+        let served = claimed.iter().map(|claimed| (claimed.at.ip(), claimed.dedicated)).collect();
+        let own = common.host.iter().flat_map(Host::own_addresses);
+        let addresses = Addresses::new(host_addresses(own), served);
+        let claims = Claims { addresses, device, queues, snapshot, mtu_bytes, stack, workers };
         let claims = self.device.insert(claims);
         claims.publish();
+        let tunnels = &common.setup.tunnels;
+        let ends = common.host.iter().flat_map(Host::own_addresses);
+        for end in ends.filter(|_| !tunnels.is_empty()) {
+            let ended = claims.device.end_tunnels(end, tunnels);
+            ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))?;
+        }
         for claim in claimed.iter().map(Claimed::claim) {
             claims
                 .device
@@ -325,15 +345,6 @@ fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
     )))
 }
 
-pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
-    match mode {
-        XdpMode::Auto => None,
-        XdpMode::ZeroCopy => Some(Mode::ZeroCopy),
-        XdpMode::Copy => Some(Mode::Copy),
-        XdpMode::Generic => Some(Mode::Generic),
-    }
-}
-
 /// The configuration of every stack.
 fn stack_config<L>(
     common: &Common<'_, L>,
@@ -359,6 +370,8 @@ fn stack_config<L>(
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
+    let has_ipv6_end = host.own_addresses().any(|end| end.is_ipv6());
+    stack.tunnel_bytes = Tunnel::max_bytes(&setup.tunnels, has_ipv6_end);
     stack.ecn = match setup.ecn {
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,
@@ -376,33 +389,6 @@ fn stack_config<L>(
             keep_alive_ms: millis(keep_alive),
         })
         .collect();
-    suit_device(&mut stack, facts, device);
+    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
     Ok(stack)
-}
-
-/// A fresh secret for a stack.
-pub(super) fn secret() -> Result<[u64; 4]> {
-    let mut secret = [0; 32];
-    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
-    Ok(std::array::from_fn(|at| {
-        u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]))
-    }))
-}
-
-/// Sets the options that depend on the device: the MTU and checksum offloads.
-pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
-    stack.mtu = stack_mtu(facts.mtu_bytes, device.frame_bytes(), stack);
-    if drivers::leaves_checksums_partial(device.driver()) {
-        stack.checksums = ChecksumPolicy::AcceptPartial;
-    }
-}
-
-/// The MTU of the interface, limited to the longest frame of the device. Not below the minimum of
-/// IP: an interface with a smaller MTU cannot carry it.
-fn stack_mtu(mtu_bytes: u32, frame_bytes: usize, stack: &Config) -> u16 {
-    let overhead = stack.frame_bytes() - usize::from(stack.mtu);
-    let has_ipv6 = stack.addresses.iter().any(|local| !local.address.is_v4());
-    let least = if has_ipv6 { usize::from(ipv6::MIN_MTU) } else { 576 };
-    (mtu_bytes as usize).clamp(least, frame_bytes - overhead) as u16
 }

@@ -1,9 +1,10 @@
 //! An interface opened through AF_XDP, and the claims on its traffic.
 
 use super::steering::{GUARD, SteerCounters};
-use super::{Claim, Error, Groups, Steering};
+use super::{Claim, Error, Groups, Steering, Tunnel};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, Umem, features};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An open interface whose program is the steering program. Dropping it detaches the program; drop
@@ -76,6 +77,11 @@ impl Device {
             self.groups.join(address).map_err(Error::Group)?;
         }
         self.steering.add_claim(claim)
+    }
+
+    /// Takes claimed packets out of these tunnels, which end at `address`.
+    pub fn end_tunnels(&mut self, address: IpAddr, tunnels: &[Tunnel]) -> Result<(), Error> {
+        self.steering.end_tunnels(address, tunnels)
     }
 
     /// Returns traffic to the kernel. No effect if it is not claimed.

@@ -13,9 +13,11 @@ mod groups;
 mod steering;
 #[expect(unsafe_code, reason = "a system call without a safe form")]
 mod sys;
+mod tunnels;
 
 pub use claims::{CLAIM_ADDRESSES, CLAIM_PORTS, Claim, is_host_address};
 pub use device::Device;
 pub use error::Error;
 pub(crate) use groups::Groups;
 pub use steering::{SteerCounters, Steering, can_load};
+pub use tunnels::{GUE_PORT_DEFAULT, Tunnel};

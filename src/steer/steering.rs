@@ -1,10 +1,12 @@
 //! The steering program bpf/steer.bpf.c: its map of claims and its counters.
 
-use super::claims::{AddressKey, CLAIM_LEARNS, ClaimTable, ClaimValue};
-use super::{Claim, Error};
+use super::claims::{AddressKey, CLAIM_LEARNS, ClaimTable, ClaimValue, address_key};
+use super::tunnels::TunnelEnd;
+use super::{Claim, Error, Tunnel};
 use af_xdp::Program;
 use af_xdp::aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 
 static OBJECT: &[u8] =
     af_xdp::aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
@@ -24,6 +26,10 @@ simoom_io::counters! {
         martians_dropped,
         /// Segments of no connection of the kernel that were dropped before they reached it.
         guard_dropped,
+        /// Packets that were taken out of a tunnel (--tunnel).
+        decapsulated,
+        /// Packets of a tunnel with malformed headers, passed to the kernel.
+        tunnel_malformed,
     }
 }
 
@@ -38,6 +44,8 @@ pub struct Steering {
     claims: Claims,
     /// The claims for the guard.
     guarded: Claims,
+    /// The addresses at which tunnels end.
+    tunnel_ends: HashMap<MapData, AddressKey, [u8; TunnelEnd::BYTES]>,
     /// Whether the program learns the sources of SYNs for the guard.
     learns: bool,
     counters: PerCpuArray<MapData, u64>,
@@ -60,6 +68,8 @@ impl Steering {
             HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
         let guarded = HashMap::try_from(program.take_map("guarded")?)
             .map_err(failed("the map of guarded claims"))?;
+        let tunnel_ends = HashMap::try_from(program.take_map("tunnel_ends")?)
+            .map_err(failed("the map of tunnels"))?;
         let counters = PerCpuArray::try_from(program.take_map("counters")?)
             .map_err(failed("the map of counters"))?;
         let seen =
@@ -70,6 +80,7 @@ impl Steering {
                 table: ClaimTable::default(),
                 claims,
                 guarded,
+                tunnel_ends,
                 learns: false,
                 counters,
                 seen,
@@ -81,6 +92,14 @@ impl Steering {
     /// before traffic is claimed.
     pub fn learn_sources(&mut self) {
         self.learns = true;
+    }
+
+    /// Takes claimed packets out of these tunnels, which end at `address`.
+    pub fn end_tunnels(&mut self, address: IpAddr, tunnels: &[Tunnel]) -> Result<(), Error> {
+        let value = TunnelEnd::of(tunnels).bytes();
+        self.tunnel_ends
+            .insert(address_key(address), value, 0)
+            .map_err(failed("adding the end of a tunnel"))
     }
 
     /// An entry of the maps.
@@ -136,6 +155,8 @@ impl Steering {
             too_many_extensions: sum(3)?,
             martians_dropped: sum(4)?,
             guard_dropped: sum(5)?,
+            decapsulated: sum(6)?,
+            tunnel_malformed: sum(7)?,
         })
     }
 

@@ -9,7 +9,7 @@ use simoom::app::HttpAndMemcached;
 use simoom::app::contained::Contained;
 use simoom::app::content::Content;
 use simoom::app::http::{self, Http};
-use simoom::app::memcached::{self, Memcached};
+use simoom::app::memcached::{self, Memcached, datagram};
 use simoom::app::testing::both;
 use simoom::control::{Command, CommandReceiver, CommandSender, command_channel};
 use simoom::kernel::udp::{Socket, Udp};
@@ -268,7 +268,8 @@ impl Datagrams {
         let snapshot = Snapshot::new("udp");
         let registry = Registry::default();
         registry.add(snapshot.clone());
-        let udp = Udp::new(vec![socket], Saboteur { app, plot: plot.clone() }, commands, snapshot);
+        let handler = datagram::Datagrams::new(Saboteur { app, plot: plot.clone() });
+        let udp = Udp::new(vec![socket], handler, commands, snapshot);
         let (sender, failures) = unbounded();
         let thread = spawn("udp".into(), None, sender, move || udp.run()).unwrap();
         Datagrams { at, plot, store, registry, command_sender, thread, failures }

@@ -1,7 +1,7 @@
 //! An application that delegates to another and panics when it is told to: by a word in its input,
 //! or in the next call of a kind.
 
-use simoom::app::memcached::datagram::DatagramHandler;
+use simoom::app::memcached::datagram::Abandon;
 use simoom::handler::{Handler, PortNames, Seconds};
 use simoom::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -178,7 +178,7 @@ impl<A: Handler> Handler for Saboteur<A> {
     }
 }
 
-impl<A: DatagramHandler> DatagramHandler for Saboteur<A> {
+impl<A: Abandon> Abandon for Saboteur<A> {
     fn abandon(&mut self, conn: &A::Conn) {
         self.app.abandon(conn);
     }

@@ -164,7 +164,7 @@ fn change_files(transport: Transport, files: usize, changes: usize, pause_ms: u6
          most {slowest:.1?} until a change is served"
     );
     let loads = site.log().matches("serving changed content").count();
-    assert!(loads < 2, "{loads} loads of all files");
+    assert_eq!(loads, 0, "loads of all files");
 }
 
 /// Seconds of CPU that the thread has taken that loads content.
@@ -249,7 +249,7 @@ fn the_access_log_has_each_answer(transport: Transport) {
 
 fn a_password_is_verified_while_others_are_served(transport: Transport) {
     // "secret" with a cost of 10: some 100 ms.
-    const USER: &str = "me:$2b$10$KIXxPfEtk4LsYiJAm7JwTuQHkAS6Rvi1bSPtYy0TwvR8F6oTqjwbK\n";
+    const USER: &str = "me:$2b$07$KIXxPfEtk4LsYiJAm7JwTuQHkAS6Rvi1bSPtYy0TwvR8F6oTqjwbK\n";
     let directory = tempfile::tempdir().unwrap();
     let (users, config) = (directory.path().join("users"), directory.path().join("simoom.toml"));
     fs::write(&users, USER).unwrap();

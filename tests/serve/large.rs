@@ -1,7 +1,8 @@
 //! Files that are read from disk for each request.
 
+use crate::TEST_TIMEOUT;
 use crate::client::get;
-use crate::common::need_program;
+use crate::common::{need_program, wait_until};
 use crate::over_all;
 use crate::site::{LARGE, Plan, Site, Transport};
 use std::fs::{self, OpenOptions};
@@ -13,11 +14,14 @@ over_all!(
     curl_resumes_a_file_on_disk,
     a_file_that_is_replaced_while_it_is_sent_comes_whole,
     a_file_that_is_truncated_while_it_is_sent_is_cut_off,
+    several_ranges_of_a_file_on_disk_come_in_parts,
 );
 
-/// A server that reads [`LARGE`] from disk.
+/// A server that reads [`LARGE`] from disk. No timeout ends a client that a loaded machine slows
+/// down.
 fn start(transport: Transport) -> Option<Site> {
-    let flags = "--large-file-size 1M --file-buffers 1M --file-threads 2 --drain-timeout 1s";
+    let flags = "--large-file-size 1M --file-buffers 1M --file-threads 2 --send-timeout 10m \
+                 --drain-timeout 60s";
     let site = Plan::new(transport).with(flags).start()?;
     site.wait_for("content_files_on_disk", 1);
     Some(site)
@@ -118,4 +122,66 @@ fn a_file_that_is_truncated_while_it_is_sent_is_cut_off(transport: Transport) {
     site.wait_for("http_file_failures", 1);
     site.wait_for_log("a file cannot be read for its answer");
     site.serves_others();
+}
+
+fn several_ranges_of_a_file_on_disk_come_in_parts(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    let large = site.content(LARGE);
+    let mut client = site.connect();
+    let ranges = [0..2, 1_000_000..4_000_000, large.len() - 10..large.len()];
+    let spec = ranges.clone().map(|range| format!("{}-{}", range.start, range.end - 1)).join(",");
+    for _ in 0..2 {
+        client.send(format!("GET {LARGE} HTTP/1.1\r\nHost: a\r\nRange: bytes={spec}\r\n\r\n"));
+        let answer = client.answer();
+        assert_eq!(answer.status, 206);
+        let mut rest = &answer.body[..];
+        for range in ranges.clone() {
+            let end = rest.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+            let head = String::from_utf8(rest[..end].to_vec()).unwrap();
+            let span = format!("bytes {}-{}/{}\r\n", range.start, range.end - 1, large.len());
+            assert!(head.contains(&span), "{head}");
+            assert!(rest[end..][..range.len()] == large[range.clone()]);
+            rest = &rest[end + range.len()..];
+        }
+        assert!(rest.ends_with(b"--\r\n") && rest.len() == 24, "{rest:?}");
+    }
+    client.expect("/12", &site.content("/12"));
+}
+
+/// truncate(2) tells inotify(7) nothing that a writer who is at work does not.
+#[test]
+fn a_file_that_is_truncated_is_served_again_without_another_change() {
+    let Some(site) = start(Transport::Epoll) else { return };
+    let mut large = site.content(LARGE);
+    let path = site.root().join(&LARGE[1..]);
+    for len in [2_000_000, 1_900_000] {
+        rustix::fs::ftruncate(fs::File::options().write(true).open(&path).unwrap(), len).unwrap();
+        large.truncate(len as usize);
+        let mut client = site.connect();
+        wait_until("the shorter file is served", TEST_TIMEOUT, || {
+            client.request(LARGE);
+            let answer = client.answer();
+            assert!([200, 503].contains(&answer.status), "{}", answer.status);
+            answer.body == large
+        });
+    }
+}
+
+/// Neither memory nor threads are taken for files on disk before there is one.
+#[test]
+fn the_first_file_on_disk_may_come_with_a_reload() {
+    let Some(site) = Site::start(Transport::Epoll) else { return };
+    let threads = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", site.process.id())).unwrap();
+        let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+        names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("file "))).count()
+    };
+    assert_eq!(threads(), 0);
+    let path = site.root().join("sparse");
+    fs::File::create(&path).unwrap().set_len(300 << 20).unwrap();
+    site.wait_for("content_files_on_disk", 1);
+    assert_eq!(threads(), 4);
+    let mut client = site.connect();
+    client.send("GET /sparse HTTP/1.1\r\nHost: a\r\nRange: bytes=-1000000\r\n\r\n");
+    client.answer().is(206, &[0; 1_000_000]);
 }

@@ -12,6 +12,7 @@ use super::root::Root;
 use super::site::Site;
 use super::update::Origin;
 use super::walk::{self, Tree};
+use super::watch::Watch;
 use super::{BUILT_IN_PAGE, Content, Settings, compress, place};
 use crate::clock::unix_time;
 use std::fmt;
@@ -79,16 +80,24 @@ struct Walked<'a> {
 }
 
 /// Loads the content. Shares what it can with the `previous` content, whose memory counts too.
-/// `None` if no file changed since, unless `is_forced`.
+/// `None` if no file changed since, unless `is_forced`. Watches the directories with `watch`: it
+/// misses no change after its directory was read.
 pub(super) fn load(
     settings: &Settings,
     previous: Option<&Content>,
     is_forced: bool,
+    mut watch: Option<&mut Watch>,
 ) -> Result<Option<Content>, Error> {
     let mut progress = Progress::default();
     let sites = settings.sites();
-    let walked = sites.iter().map(|site| find(site, settings, &mut progress));
+    if let Some(watch) = &mut watch {
+        watch.begin();
+    }
+    let walked = sites.iter().map(|site| find(site, settings, watch.as_deref_mut(), &mut progress));
     let mut walked = walked.collect::<Result<Vec<_>, _>>()?;
+    if let Some(watch) = watch {
+        watch.finish();
+    }
     let fingerprint = fingerprint(&walked);
     let known_fingerprint = previous.and_then(|previous| previous.fingerprint);
     if !is_forced && known_fingerprint == Some(fingerprint) {
@@ -106,9 +115,13 @@ pub(super) fn load(
     let no_files = Known::default();
     let known = previous.map_or(&no_files, |previous| &previous.known);
     let held_bytes = previous.map_or(0, Content::memory_bytes) as u64;
+    let mut limit_bytes = limit_bytes;
     if let Some(disk) = settings.disk.filter(|_| has_files) {
-        let trees = walked.iter_mut().map(|walked| &mut walked.tree).collect();
-        place::place(trees, &disk, known, held_bytes, limit_bytes);
+        let mut trees = walked.iter_mut().map(|walked| &mut walked.tree).collect::<Vec<_>>();
+        let is_any = place::place(&mut trees, &disk, known, held_bytes, limit_bytes);
+        if is_any || previous.is_some_and(|previous| previous.files_on_disk() > 0) {
+            limit_bytes = limit_bytes.saturating_sub(disk.buffers_bytes);
+        }
     }
     let too_large = |needed_bytes| too_large(&walked, needed_bytes, limit_bytes);
     let needed_bytes = walked.iter().map(|walked| place::needed_bytes(&walked.tree)).sum();
@@ -138,6 +151,7 @@ pub(super) fn load(
 fn find<'a>(
     site: &'a Site,
     settings: &Settings,
+    watch: Option<&mut Watch>,
     progress: &mut Progress,
 ) -> Result<Walked<'a>, Error> {
     let Some(path) = &site.root else {
@@ -150,7 +164,7 @@ fn find<'a>(
         dotfiles: site.dotfiles,
         disk: settings.disk.is_some(),
     };
-    let tree = walk::walk(&root, settings, |tree| {
+    let tree = walk::walk(&root, settings, watch, |tree| {
         if progress.is_due(Instant::now()) {
             let (directories, paths) = (tree.directories.len(), tree.paths.len());
             info!(directories, paths, "looking for the files under --root");
@@ -208,8 +222,6 @@ fn build(
     for Loaded { data, identity } in all {
         content.known.insert(identity, data);
     }
-    let watched = walked.iter().flat_map(|walked| &walked.tree.watched).cloned();
-    content.watched = Arc::new(watched.collect());
     let sources = walked.iter().map(|walked| (walked.root.clone(), &walked.tree));
     content.origin = Origin::of(settings, sources).map(Arc::new);
     content

@@ -56,14 +56,14 @@ pub use site::{
 };
 
 pub(crate) use update::Update;
-pub(crate) use watch::{Change, Watch, wait};
+pub(crate) use watch::{Change, Changed, Watch, wait};
 
 use super::http::response::{Redirect, Rendered, Status};
 use build::Builder;
 use grown::List;
 use hosts::Hosts;
 use read::Known;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use table::Table;
 use update::Origin;
@@ -94,6 +94,8 @@ pub struct Disk {
     /// Memory for the other files. The largest of those that do not fit are read from disk, too. A
     /// reload may take a quarter more: until it is complete, old and new files are held.
     pub memory_bytes: u64,
+    /// Memory that reading such files takes. If there is one, it is not for content.
+    pub buffers_bytes: u64,
 }
 
 impl Settings {
@@ -132,8 +134,6 @@ pub struct Content {
     pages: List<Page>,
     /// The bytes of files by their version, for the next load.
     known: Known,
-    /// The directories that contain the files.
-    watched: Arc<Vec<PathBuf>>,
     /// What an update needs; `None` if each change needs a load of all files.
     origin: Option<Arc<Origin>>,
     /// The files that the walk found. `None` if some may have changed unnoticed while they were
@@ -148,20 +148,39 @@ impl Content {
     /// Loads the files of all sites, or the built-in page without a root. Logs and skips paths that
     /// cannot be served: unreadable files, special files, and links that leave the root.
     pub fn load(settings: &Settings) -> Result<Content, Error> {
-        let loaded = load::load(settings, None, true)?;
+        Content::load_watched(settings, None)
+    }
+
+    /// As [`Content::load`]. Watches the directories from before they are read.
+    pub(crate) fn load_watched(
+        settings: &Settings,
+        watch: Option<&mut Watch>,
+    ) -> Result<Content, Error> {
+        let loaded = load::load(settings, None, true, watch)?;
         Ok(loaded.expect("loaded although nothing changed"))
     }
 
     /// Loads again, and shares the bytes of unchanged files. Both contents together must fit the
     /// memory limit.
     pub fn reload(&self, settings: &Settings) -> Result<Content, Error> {
-        let loaded = load::load(settings, Some(self), true)?;
+        let loaded = load::load(settings, Some(self), true, None)?;
         Ok(loaded.expect("loaded although nothing changed"))
     }
 
     /// As [`Content::reload`], if any file changed; otherwise `None`.
     pub fn reload_if_changed(&self, settings: &Settings) -> Result<Option<Content>, Error> {
-        load::load(settings, Some(self), false)
+        load::load(settings, Some(self), false, None)
+    }
+
+    /// As [`Content::reload`] if `is_forced`, or else [`Content::reload_if_changed`]. Watches the
+    /// directories from before they are read.
+    pub(crate) fn reload_watched(
+        &self,
+        settings: &Settings,
+        is_forced: bool,
+        watch: Option<&mut Watch>,
+    ) -> Result<Option<Content>, Error> {
+        load::load(settings, Some(self), is_forced, watch)
     }
 
     /// The built-in page alone.
@@ -194,6 +213,12 @@ impl Content {
     /// The number of files that are read from disk, each form counted.
     pub fn files_on_disk(&self) -> usize {
         self.files.iter().filter(|file| file.on_disk().is_some()).count()
+    }
+
+    /// The files on disk that stay open: all if they are few.
+    pub(crate) fn open_files(&self) -> Vec<Arc<OnDisk>> {
+        let on_disk = self.files.iter().filter_map(File::on_disk);
+        on_disk.filter(|file| file.is_kept()).cloned().collect()
     }
 
     /// The number of files, each form of a file counted.
@@ -230,11 +255,6 @@ impl Content {
     pub(crate) fn error_page(&self, site: u32, status: Status) -> Option<u32> {
         let pages = &self.sites[site as usize].rules().pages;
         pages.iter().find(|(of, _)| *of == status).map(|(_, page)| *page)
-    }
-
-    /// The directories that contain the files, for a watch.
-    pub fn directories(&self) -> &[PathBuf] {
-        &self.watched
     }
 }
 

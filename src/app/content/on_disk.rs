@@ -98,6 +98,21 @@ impl OnDisk {
         Err(io::Error::other("the file changed while it was read"))
     }
 
+    /// Whether the file stays open as long as its content is served.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Whether an answer would find other bytes than those that the response names. Takes one
+    /// system call if the file stays open.
+    pub(crate) fn has_changed(&self) -> bool {
+        let stat = match &self.kept {
+            Some(Kept(file)) => fstat(file).map_err(io::Error::from),
+            None => self.root.stat(&self.path),
+        };
+        !stat.is_ok_and(|stat| self.identity.is_same_file(&Identity::of(&stat)))
+    }
+
     /// Whether a failure to read the file is the first.
     pub(crate) fn is_first_failure(&self) -> bool {
         !self.has_failed.swap(true, Ordering::Relaxed)

@@ -15,14 +15,14 @@ pub(super) fn needed_bytes(tree: &Tree) -> u64 {
 }
 
 /// Sets the place of each file. `held_bytes` are those of the content that is served meanwhile,
-/// with the `known` files.
+/// with the `known` files. Returns whether any file is read from disk.
 pub(super) fn place(
-    trees: Vec<&mut Tree>,
+    trees: &mut [&mut Tree],
     disk: &Disk,
     known: &Known,
     held_bytes: u64,
     limit_bytes: u64,
-) {
+) -> bool {
     let overhead_bytes = trees.iter().map(|tree| tree.overhead_bytes).sum::<u64>();
     let left = |bytes: u64| bytes.min(limit_bytes).saturating_sub(held_bytes + overhead_bytes);
     // Memory for files that changed, and for files that were on disk before.
@@ -33,9 +33,11 @@ pub(super) fn place(
     };
     let for_known = left(disk.memory_bytes);
     let mut open: Vec<(&mut Found, u64)> = Vec::new();
-    for found in trees.into_iter().flat_map(|tree| &mut tree.files) {
+    let mut is_any = false;
+    for found in trees.iter_mut().flat_map(|tree| &mut tree.files) {
         let known = known.get(&found.identity);
         found.on_disk = found.identity.bytes > disk.large_bytes.min(FILE_MAX_BYTES);
+        is_any |= found.on_disk;
         match known.map(|data| data.file().is_some()) {
             _ if found.on_disk => {}
             Some(false) => {}
@@ -59,6 +61,7 @@ pub(super) fn place(
         let mib = spilled_bytes >> 20;
         info!(files = spilled, mib, "read from disk: the memory for files is used up");
     }
+    is_any || spilled > 0
 }
 
 #[cfg(test)]
@@ -68,7 +71,7 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    const DISK: Disk = Disk { large_bytes: 1000, memory_bytes: 2000 };
+    const DISK: Disk = Disk { large_bytes: 1000, memory_bytes: 2000, buffers_bytes: 0 };
 
     fn tree(sizes: &[u64]) -> Tree {
         let found = |(inode, bytes): (usize, &u64)| Found {
@@ -81,7 +84,7 @@ mod tests {
     }
 
     fn places(tree: &mut Tree, known: &Known, held_bytes: u64) -> Vec<bool> {
-        place(vec![tree], &DISK, known, held_bytes, u64::MAX);
+        place(&mut [tree], &DISK, known, held_bytes, u64::MAX);
         tree.files.iter().map(|found| found.on_disk).collect()
     }
 

@@ -3,7 +3,10 @@
 use super::super::{Disk, Entry, HeaderRule, Pattern, RedirectRule, Site, Template};
 use super::*;
 use crate::app::content::Outcome;
+use crate::app::content::watch::{Change, Watch};
 use std::fs;
+use std::os::fd::AsFd;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const NAMES: [&str; 8] =
@@ -14,7 +17,7 @@ fn settings(root: &Path) -> Settings {
     let pattern = |text| Pattern::parse(text).unwrap();
     Settings {
         limit_bytes: 1 << 20,
-        disk: Some(Disk { large_bytes: 3000, memory_bytes: 1 << 19 }),
+        disk: Some(Disk { large_bytes: 3000, memory_bytes: 1 << 19, buffers_bytes: 0 }),
         site: Site {
             root: Some(root.into()),
             headers: vec![HeaderRule {
@@ -154,8 +157,10 @@ fn what_an_update_does_not_know_needs_a_load() {
     fs::write(root.join("a.txt"), vec![b'x'; 2999]).unwrap();
     let tight = Settings { limit_bytes: 3000, ..base.clone() };
     assert!(is_unknown(&content, &tight, "a.txt"), "no memory");
-    let many = vec![changed(&root, "a.txt"); CHANGES_MIN + 1];
+    let many: Vec<_> = (0..=CHANGES_MIN).map(|n| changed(&root, &format!("{n}"))).collect();
     assert!(matches!(content.update(&base, &many), Update::Unknown));
+    let often = vec![changed(&root, "a.txt"); CHANGES_MIN + 1];
+    assert!(matches!(content.update(&base, &often), Update::Changed(_)), "one name");
     let hidden = [changed(&root, ".hidden")];
     assert!(matches!(content.update(&base, &hidden), Update::Unchanged));
 }
@@ -174,4 +179,33 @@ fn an_update_leaves_the_content_before_it_alone() {
     assert_eq!(served(&before), expected);
     assert_ne!(served(&after), expected);
     assert_eq!(after.files(), before.files() + 2);
+}
+
+/// What changes in a directory after it was read is told, from the first load on. What a reload
+/// does not find is watched no more.
+#[test]
+fn a_load_watches_each_directory_before_it_reads_it() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("a/b")).unwrap();
+    fs::write(root.path().join("a/b/f"), "1").unwrap();
+    let settings = Settings {
+        limit_bytes: 1 << 20,
+        site: Site { root: Some(root.path().into()), ..Site::default() },
+        ..Settings::default()
+    };
+    let (never, _other) = std::io::pipe().unwrap();
+    let mut watch = Watch::new().unwrap();
+    let content = Content::load_watched(&settings, Some(&mut watch)).unwrap();
+    fs::write(root.path().join("a/b/f"), "22").unwrap();
+    assert_eq!(watch.wait(never.as_fd(), Duration::from_secs(10)), Change::Files);
+    let changes = watch.take_changes().expect("names alone changed");
+    assert!(changes.iter().all(|change| change.name == b"f"), "{changes:?}");
+    assert!(matches!(content.update(&settings, &changes), Update::Changed(_)));
+    fs::rename(root.path().join("a/b"), root.path().join("a/.b")).unwrap();
+    assert_eq!(watch.wait(never.as_fd(), Duration::from_secs(10)), Change::Files);
+    assert_eq!(watch.take_changes(), None, "a directory changed");
+    content.reload_watched(&settings, true, Some(&mut watch)).unwrap();
+    fs::write(root.path().join("a/.b/f"), "333").unwrap();
+    assert_eq!(watch.wait(never.as_fd(), Duration::ZERO), Change::Nothing);
+    watch.check().unwrap();
 }

@@ -15,6 +15,7 @@
 use super::data::Identity;
 use super::root::Root;
 use super::skipped::{Reason, Skipped};
+use super::watch::Watch;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -121,14 +122,17 @@ struct Walk<'a> {
     /// Visits with as many links as the current visit, and visits with one more.
     next: VecDeque<usize>,
     behind_links: VecDeque<usize>,
+    watch: Option<&'a mut Watch>,
     tree: Tree,
 }
 
-/// Walks the tree under `root`. Calls `progress` for each directory with the result so far. If the
-/// tree exceeds the limit, the walk only counts its paths and follows no further link.
-pub(super) fn walk(
-    root: &Root,
+/// Walks the tree under `root`. Watches each directory with `watch` before it reads it. Calls
+/// `progress` for each directory with the result so far. If the tree exceeds the limit, the walk
+/// only counts its paths and follows no further link.
+pub(super) fn walk<'a>(
+    root: &'a Root,
     settings: Settings,
+    watch: Option<&'a mut Watch>,
     mut progress: impl FnMut(&Tree),
 ) -> io::Result<Tree> {
     let stat = root.stat(root.path())?;
@@ -141,6 +145,7 @@ pub(super) fn walk(
         visits: Vec::new(),
         next: VecDeque::new(),
         behind_links: VecDeque::new(),
+        watch,
         tree: Tree::default(),
     };
     let directory = walk.directory(root.path().to_path_buf(), &stat);
@@ -233,6 +238,9 @@ impl Walk<'_> {
         let Directory { path, inode, .. } = &self.directories[directory];
         let (path, inode) = (path.clone(), *inode);
         self.tree.watched.push(path.clone());
+        if let Some(watch) = &mut self.watch {
+            watch.add(&path);
+        }
         let opened =
             self.root.directory(&path).and_then(|opened| Ok((names_in(&opened, inode)?, opened)));
         match opened {

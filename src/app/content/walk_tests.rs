@@ -7,7 +7,7 @@ fn found(root: &Path) -> Tree {
 }
 
 fn walk_with(root: &Path, settings: Settings) -> Tree {
-    walk(&opened(root), settings, |_| {}).unwrap()
+    walk(&opened(root), settings, None, |_| {}).unwrap()
 }
 
 fn opened(root: &Path) -> Root {
@@ -228,6 +228,7 @@ fn a_directory_that_is_swapped_before_it_is_listed_is_left_out() {
     let tree = walk(
         &opened(root.path()),
         Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false },
+        None,
         |_| {
             visits += 1;
             if visits == 1 {
@@ -250,6 +251,7 @@ fn a_directory_that_another_takes_the_place_of_is_not_listed_as_the_first() {
     let tree = walk(
         &opened(root.path()),
         Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false },
+        None,
         |_| {
             visits += 1;
             if visits == 1 {
@@ -269,9 +271,13 @@ fn a_directory_that_is_swapped_before_its_files_are_read_does_not_lead_out() {
     write(root.path(), "d/file");
     write(outside.path(), "file");
     let opened = opened(root.path());
-    let tree =
-        walk(&opened, Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false }, |_| {})
-            .unwrap();
+    let tree = walk(
+        &opened,
+        Settings { limit_bytes: usize::MAX, dotfiles: false, disk: false },
+        None,
+        |_| {},
+    )
+    .unwrap();
     assert!(opened.file(&tree.files[0].path).is_ok());
     swap(root.path(), outside.path());
     assert!(opened.file(&tree.files[0].path).is_err());

@@ -1,7 +1,6 @@
 //! Watches the directories of the content (inotify(7)). Input: directories. Output: whether
 //! anything in them changed.
 
-use super::Content;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
@@ -9,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Changes of names, of finished files and of permissions.
@@ -32,9 +31,12 @@ const CHANGES_MAX: usize = 100_000;
 /// A watch of directories.
 pub(crate) struct Watch {
     inotify: OwnedFd,
-    watched: HashSet<PathBuf>,
     /// The directories by their watch descriptors.
     directories: HashMap<i32, PathBuf>,
+    /// The descriptors of the directories that the current load found.
+    found: HashSet<i32>,
+    /// Why the kernel refused to watch a directory.
+    refusal: Option<Errno>,
     /// The names that changed; `None` if more than names of files changed.
     changes: Option<Vec<Changed>>,
 }
@@ -74,36 +76,62 @@ fn poll_for(fds: &mut [PollFd<'_>], timeout: Duration) -> bool {
 impl Watch {
     pub(crate) fn new() -> io::Result<Watch> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let (watched, directories) = (HashSet::new(), HashMap::new());
-        Ok(Watch { inotify, watched, directories, changes: Some(Vec::new()) })
+        let (directories, found) = Default::default();
+        Ok(Watch { inotify, directories, found, refusal: None, changes: Some(Vec::new()) })
     }
 
-    /// Watches the directories of `content`. Returns whether any was not watched before: what
-    /// changed there meanwhile was missed.
-    pub(crate) fn follow(&mut self, content: &Content) -> io::Result<bool> {
-        let mut is_new = false;
-        let directories: HashSet<PathBuf> = content.directories().iter().cloned().collect();
-        self.directories.clear();
-        for directory in &directories {
-            // A directory that was replaced has a watch under the same path already, but not this
-            // one. So add all again: inotify(7) keeps one watch for each inode.
-            match inotify::add_watch(&self.inotify, directory, CHANGES) {
-                Ok(watch) => {
-                    is_new |= !self.watched.contains(directory);
-                    self.directories.insert(watch, directory.clone());
-                }
-                // It was removed, which an event of its parent tells.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// A load begins, which calls [`Watch::add`] for each directory.
+    pub(super) fn begin(&mut self) {
+        self.found.clear();
+    }
+
+    /// Watches a directory. Call it before the directory is read, so that no change is missed.
+    pub(super) fn add(&mut self, directory: &Path) {
+        if self.refusal.is_some() {
+            return;
         }
-        self.watched = directories;
-        Ok(is_new)
+        // A directory that was replaced has a watch under the same path already, but not this one.
+        // inotify(7) keeps one watch for each inode.
+        match inotify::add_watch(&self.inotify, directory, CHANGES) {
+            Ok(watch) => {
+                self.found.insert(watch);
+                self.directories.insert(watch, directory.to_owned());
+            }
+            // It was removed, which an event of its parent tells.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+            Err(error) => self.refusal = Some(error),
+        }
+    }
+
+    /// The load has found all directories: ends the watch of others.
+    pub(super) fn finish(&mut self) {
+        let gone = self.directories.extract_if(|watch, _| !self.found.contains(watch));
+        for (watch, _) in gone {
+            // Fails if the directory was removed.
+            let _ = inotify::remove_watch(&self.inotify, watch);
+        }
+    }
+
+    /// Fails if the kernel refused to watch a directory.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.refusal.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// The names of files that changed since the last call; `None` if all files must be looked at.
     pub(crate) fn take_changes(&mut self) -> Option<Vec<Changed>> {
         self.changes.replace(Vec::new())
+    }
+
+    /// Adds names that changed as if the kernel had told them.
+    pub(crate) fn add_changes(&mut self, changed: impl IntoIterator<Item = Changed>) {
+        if let Some(changes) = &mut self.changes {
+            changes.extend(changed);
+        }
+    }
+
+    /// Whether all files must be looked at.
+    pub(crate) fn has_lost_changes(&self) -> bool {
+        self.changes.is_none()
     }
 
     /// Forgets which names changed: the next time, all files must be looked at.
@@ -135,8 +163,13 @@ impl Watch {
         loop {
             match reader.next() {
                 Ok(event) => {
-                    any = true;
                     let directory = self.directories.get(&event.wd());
+                    let is_lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+                    if directory.is_none() && !is_lost {
+                        // Of a directory whose watch has ended.
+                        continue;
+                    }
+                    any = true;
                     let is_of_file = !event.events().intersects(NOT_OF_FILES);
                     let changed = directory.zip(event.file_name()).filter(|_| is_of_file);
                     match (changed, &mut self.changes) {

@@ -19,6 +19,7 @@ pub(crate) use read::{Reading, Request};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use memory::Memory;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Settings of the threads that read files.
@@ -50,16 +51,41 @@ pub struct FileReader {
     memory: Arc<Memory>,
 }
 
-impl FileReader {
+/// The threads before they start: with the first content that has files on disk.
+pub struct Threads {
+    number: usize,
+    requests: Receiver<Request>,
+    changed: Arc<OnChanged>,
+}
+
+/// Called with the path of a file that has other bytes than its answer needs.
+type OnChanged = dyn Fn(&Path) + Send + Sync;
+
+impl Threads {
     /// Starts the threads.
-    pub fn start(settings: &Settings) -> io::Result<FileReader> {
-        let (reader, requests) = FileReader::without_threads(settings.buffer_bytes);
-        for number in 0..settings.threads {
-            let requests = requests.clone();
+    pub fn start(self) -> io::Result<()> {
+        for number in 0..self.number {
+            let (requests, changed) = (self.requests.clone(), self.changed.clone());
             let thread = std::thread::Builder::new().name(format!("file {number}"));
-            thread.spawn(move || requests.iter().for_each(Request::run))?;
+            thread.spawn(move || {
+                let files = requests.iter().filter_map(Request::run);
+                files.for_each(|file| changed(file.path()));
+            })?;
         }
-        Ok(reader)
+        Ok(())
+    }
+}
+
+impl FileReader {
+    /// A reader and its threads, which call `changed` if a file has other bytes than its answer
+    /// needs.
+    pub fn new(
+        settings: &Settings,
+        changed: impl Fn(&Path) + Send + Sync + 'static,
+    ) -> (FileReader, Threads) {
+        let (reader, requests) = FileReader::without_threads(settings.buffer_bytes);
+        let changed = Arc::new(changed);
+        (reader, Threads { number: settings.threads, requests, changed })
     }
 
     /// A reader whose requests the caller runs.

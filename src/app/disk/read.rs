@@ -77,16 +77,18 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads the part and completes the request.
-    pub(crate) fn run(self) {
+    /// Reads the part and completes the request. Returns the file if it has other bytes than its
+    /// answer needs.
+    pub(crate) fn run(self) -> Option<Arc<OnDisk>> {
         let Request { reading, offset, charge, done, taken } = self;
         if reading.is_over.load(Ordering::Relaxed) {
-            return;
+            return None;
         }
         let mut bytes = charge.buffer();
         match reading.read(offset, charge.bytes(), &mut bytes) {
             Ok(()) => {
                 done.complete(FilePart(Arc::new(Part { bytes, charge, _taken: taken })));
+                None
             }
             Err(error) => {
                 charge.keep(bytes);
@@ -94,6 +96,7 @@ impl Request {
                     let path = reading.file.path().display();
                     warn!(%path, %error, "a file cannot be read for its answer");
                 }
+                reading.file.has_changed().then(|| reading.file.clone())
             }
         }
     }

@@ -26,6 +26,12 @@ pub(in crate::app) struct Search {
 }
 
 impl Search {
+    /// Whether no byte was searched.
+    #[inline]
+    pub(super) fn is_new(self) -> bool {
+        self.seen == 0
+    }
+
     /// The error for a head that exceeds the input buffer of a transport.
     pub(in crate::app) fn overfull(self) -> HttpError {
         if self.past_line { HttpError::HeadTooLarge } else { HttpError::LineTooLong }

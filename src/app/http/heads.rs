@@ -48,21 +48,23 @@ impl Heads {
         Some(Slot(slot))
     }
 
-    /// Takes the head of a slot, which stays in use until [`Heads::free`].
+    /// Takes the head of a slot and frees the slot. A panic of the caller costs the buffer alone.
     pub(super) fn take(&mut self, Slot(slot): Slot) -> Kept {
-        self.slots.get_mut(usize::from(slot)).map(std::mem::take).unwrap_or_default()
+        let Some(place) = self.slots.get_mut(usize::from(slot)) else { return Kept::default() };
+        self.free.push(slot);
+        std::mem::take(place)
     }
 
-    /// Frees a slot. `kept` is what [`Heads::take`] returned, whose buffer is used again.
+    /// Returns the buffer of a head to the slot, for the next head. Call it before another
+    /// [`Heads::keep`].
     #[cold]
-    pub(super) fn free(&mut self, Slot(slot): Slot, mut kept: Kept) {
+    pub(super) fn give_back(&mut self, Slot(slot): Slot, mut kept: Kept) {
         kept.head.clear();
         if kept.head.capacity() > KEPT_BYTES {
             kept.head = Vec::new();
         }
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
             *place = kept;
-            self.free.push(slot);
         }
     }
 }
@@ -79,11 +81,22 @@ mod tests {
         assert_eq!(heads.keep(b"one more", None), None);
         let kept = heads.take(slots[7]);
         assert_eq!(kept.head, b"7");
-        heads.free(slots[7], kept);
+        heads.give_back(slots[7], kept);
         assert_eq!(heads.keep(&[b'x'; 5000], None), Some(slots[7]));
         let kept = heads.take(slots[7]);
         assert_eq!(kept.head.len(), 5000, "nothing of the former head");
-        heads.free(slots[7], kept);
+        heads.give_back(slots[7], kept);
         assert!(heads.slots[7].head.capacity() <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn a_panic_while_a_request_is_answered_costs_no_slot() {
+        let mut heads = Heads::default();
+        for _ in 0..2 * SLOTS {
+            let slot = heads.keep(b"head", None).unwrap();
+            // Unwinding drops the head, and `give_back` is not called.
+            assert_eq!(heads.take(slot).head, b"head");
+        }
+        assert_eq!(heads.free.len(), 1);
     }
 }

@@ -817,3 +817,21 @@ proptest! {
         prop_assert!(open().max_buffered(&chunks.concat(), size) < INPUT_MAX_BYTES);
     }
 }
+
+/// HAProxy's proxy-protocol.txt §2: the receiver aborts a connection without a whole header.
+#[test]
+fn half_a_header_of_the_proxy_protocol_is_reset_without_an_answer() {
+    let proxies: Arc<[Network]> = vec![Network::parse("127.0.0.0/8").unwrap()].into();
+    for half in ["P", "PROXY TCP4 192.0.2.8 ", "\r\n\r\n\0\r\nQUIT\n\x21"] {
+        let mut line = Line::open(http().with_proxies(proxies.clone()), 80);
+        line.offer(half.as_bytes());
+        assert!(!line.aborted(), "{half:?}");
+        line.expire();
+        assert_eq!((line.aborted(), text(line.take())), (true, String::new()), "{half:?}");
+        assert_eq!(line.app.counters().http_bad_proxy_header, 1);
+        assert_eq!(line.app.counters().http_head_timeouts, 0);
+    }
+    let mut line = Line::open(http().with_proxies(proxies), 80);
+    line.expire();
+    assert!(line.is_over() && !line.aborted(), "a connection that is only opened");
+}

@@ -6,10 +6,11 @@
 //! arrive in several chunks, and further requests may follow it. A connection is in one of five
 //! phases:
 //!
-//! - *Head*: `head::find_end` looks for the empty line. Until it arrives, the handler consumes
-//!   nothing, the transport buffers the bytes, and the search remembers its position. A whole head
-//!   becomes a `Request`, and then an `Answer`: `decide` decodes the path, looks it up in the
-//!   `Content` and evaluates the preconditions.
+//! - *Head*: `plain` recognizes the heads of most requests in one pass, and their answer needs no
+//!   decision. For all others `head::find_end` looks for the empty line. Until it arrives, the
+//!   handler consumes nothing, the transport buffers the bytes, and the search remembers its
+//!   position. A whole head becomes a `Request`, and then an `Answer`: `decide` decodes the path,
+//!   looks it up in the `Content` and evaluates the preconditions.
 //! - *Body*: the handler answers a request with content after the content. `body` discards the
 //!   content while the head waits in `heads`. `Expect: 100-continue` gets its interim answer first.
 //!   A request with unacceptable framing or size is refused before that.
@@ -40,10 +41,12 @@ mod fields;
 mod handler;
 pub(super) mod head;
 mod heads;
+mod multipart;
 mod options;
 mod partial;
 pub(super) mod path;
 mod places;
+mod plain;
 mod proxy;
 mod range;
 mod reading;
@@ -60,7 +63,7 @@ pub use options::{HeadLimits, Options, Timeouts};
 pub use proxy::Network;
 
 use super::Blob;
-use super::content::{Content, Current};
+use super::content::{Content, Current, Entry};
 use super::disk::FileReader;
 use crate::later::Later;
 use body::Discard;
@@ -70,7 +73,7 @@ use head::Search;
 use heads::{Heads, Kept, Slot};
 use partial::{Delivery, Progress};
 use places::Places;
-use reading::Files;
+use reading::{Files, Wanted};
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -264,12 +267,19 @@ impl Http {
                 Step::Took(header.len)
             }
             Err(proxy::Invalid) => {
-                self.counters.http_bad_proxy_header += 1;
-                conn.phase = Phase::Closing;
-                reply.abort();
+                self.reset_proxy(conn, reply);
                 Step::Took(bytes.len())
             }
         }
+    }
+
+    /// Resets a connection whose header of the PROXY protocol is invalid, or incomplete for too
+    /// long. The proxy expects no answer before it (HAProxy's proxy-protocol.txt §2).
+    #[cold]
+    fn reset_proxy(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
+        self.counters.http_bad_proxy_header += 1;
+        conn.phase = Phase::Closing;
+        reply.abort();
     }
 
     #[inline]
@@ -280,6 +290,11 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
+        if search.is_new()
+            && let Some(len) = self.answer_plain(conn, bytes, reply)
+        {
+            return Step::Took(len);
+        }
         match head::find_end(bytes, &mut search, self.options.head) {
             Ok(None) => {
                 conn.phase = Phase::Head(search);
@@ -302,6 +317,34 @@ impl Http {
                 Step::Took(bytes.len())
             }
         }
+    }
+
+    /// The fast path: answers a request with a [plain](plain) head for a file in memory, while
+    /// there is no access log. Returns the length of the head; `None` if the general path has to
+    /// answer.
+    #[inline(always)]
+    fn answer_plain(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Option<usize> {
+        if self.access.is_some() {
+            return None;
+        }
+        let head = plain::parse(bytes, self.options.head)?;
+        let entry = self.content.find(self.content.site(head.host), head.path)?;
+        let Entry::File(index) = entry else { return None };
+        let file = self.content.file(index);
+        if file.on_disk().is_some() {
+            return None;
+        }
+        let (status, persistence) = (Status::Ok, self.persistence(conn, Persistence::Keep));
+        self.answers.send(status, persistence, file.ok(), true, reply);
+        self.counters.http_requests += 1;
+        self.counters.http_head_bytes += head.len as u64;
+        self.answered(conn, status, persistence, reply);
+        Some(head.len)
     }
 
     /// Discards more content of a request that [`Http::handle`] began. Returns the number of bytes.
@@ -543,7 +586,7 @@ impl Http {
         if let Err(error) = self.answer_kept(conn, &kept, error, reply) {
             self.refuse(conn, error, &kept.head, reply);
         }
-        self.heads.free(slot, kept);
+        self.heads.give_back(slot, kept);
     }
 
     #[cold]
@@ -569,7 +612,7 @@ impl Http {
     pub(in crate::app) fn drop_head(&mut self, conn: &mut Connection) {
         if let Phase::Body(_, slot) = conn.phase {
             let kept = self.heads.take(slot);
-            self.heads.free(slot, kept);
+            self.heads.give_back(slot, kept);
             conn.phase = Phase::default();
         }
     }
@@ -580,7 +623,7 @@ impl Http {
             && answer.with_content
             && self.content.file(index).on_disk().is_some()
         {
-            return self.begin_reading(conn, index, None, answer, reply);
+            return self.begin_reading(conn, index, Wanted::All, answer, reply);
         }
         let persistence = self.persistence(conn, answer.persistence);
         let (status, tail) = match answer.body {
@@ -771,6 +814,9 @@ impl Application for Http {
     }
 
     fn overfull(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+        if matches!(conn.phase, Phase::Proxy) {
+            return self.reset_proxy(conn, reply);
+        }
         self.forget_request();
         self.whole = reply.queued();
         let error = match conn.phase {
@@ -792,6 +838,10 @@ impl Application for Http {
         self.forget_request();
         self.whole = reply.queued();
         match (conn.deadline.waiting, conn.phase) {
+            (Waiting::Head, Phase::Proxy) => {
+                self.whole = 0;
+                return self.reset_proxy(conn, reply);
+            }
             (Waiting::Head, _) => self.refuse(conn, HttpError::HeadTimeout, b"", reply),
             (Waiting::Body, Phase::Body(_, slot)) => {
                 self.end_body(conn, slot, Some(HttpError::BodyTimeout), reply);

@@ -4,10 +4,12 @@
 //! A response of several parts may need more of the send queue than a handler is promised. So the
 //! head of the request stays in the transport's input until the last part is queued. When the queue
 //! has capacity again, the handler parses the same head again and continues with the next part. The
-//! connection stores only the number of queued parts. Nothing here allocates.
+//! connection stores only the number of queued parts. Nothing here allocates. `multipart` sends the
+//! parts of a file on disk.
 
 use super::connection::{Answer, Body, Connection, Parts, Phase, Waiting};
 use super::range::{self, ByteRange, Selection};
+use super::reading::Wanted;
 use super::request::Request;
 use super::response::{Answers, Persistence, Status};
 use super::{Http, conditional};
@@ -34,7 +36,7 @@ pub(super) enum Progress {
 /// How the caller delivers a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// It cannot deliver the head again: several ranges get the whole file.
+    /// It cannot deliver the head again: several ranges of a file in memory get the whole file.
     Once,
     /// It keeps the head, and delivers it again if the answer is not complete.
     Kept,
@@ -70,8 +72,12 @@ impl Http {
                 return self.answer_parts(conn, file, ranges.as_slice(), answer, reply);
             }
             _ if delivery == Delivery::Again => self.cut(conn, reply),
+            Selection::Ranges(ranges) if file.on_disk().is_some() => {
+                let wanted = Wanted::Ranges(ranges.as_slice());
+                self.begin_reading(conn, index, wanted, answer, reply);
+            }
             Selection::Ranges(ranges) if !ranges.are_several() => {
-                self.answer_range(conn, file, index, ranges.as_slice()[0], answer, reply);
+                self.answer_range(conn, file, ranges.as_slice()[0], answer, reply);
             }
             Selection::Ranges(_) | Selection::Whole => self.answer(conn, answer, reply),
             Selection::Unsatisfiable => {
@@ -94,14 +100,10 @@ impl Http {
         &mut self,
         conn: &mut Connection,
         file: &File,
-        index: u32,
         range: ByteRange,
         answer: Answer,
         reply: &mut Reply<'_, Blob>,
     ) {
-        if file.on_disk().is_some() {
-            return self.begin_reading(conn, index, Some(range), answer, reply);
-        }
         let persistence = self.persistence(conn, answer.persistence);
         self.answers.send_range(file, range, persistence, reply);
         self.answered(conn, Status::PartialContent, persistence, reply);
@@ -141,12 +143,15 @@ impl Http {
         conn.deadline.waiting = Waiting::Unset;
         while reply.has_capacity() {
             let Some(range) = ranges.get(queued) else {
-                Text::new().last_boundary(boundary).send(reply);
+                send_last_boundary(boundary, reply);
                 let persistence = self.persistence(conn, answer.persistence);
                 self.complete(conn, persistence, reply);
                 return Progress::Complete;
             };
-            send_part(file, *range, boundary, reply);
+            let fields = file.fields();
+            let content_type = &fields.as_slice()[..content_type_len(file)];
+            send_part_head(content_type, *range, file.len(), boundary, reply);
+            file.content().send(range.start, range.end, reply);
             queued += 1;
         }
         conn.phase = Phase::Parts(Parts { version, queued: queued as u16 });
@@ -196,7 +201,7 @@ impl Answers {
     }
 
     /// Sends the head of a multipart response. Returns the length of its content.
-    fn begin_parts(
+    pub(super) fn begin_parts(
         &self,
         file: &File,
         ranges: &[ByteRange],
@@ -226,16 +231,25 @@ fn send_fields(file: &File, start: usize, reply: &mut Reply<'_, Blob>) {
 }
 
 /// The length of the Content-Type field of `file`, the first of its fields.
-fn content_type_len(file: &File) -> usize {
+pub(super) fn content_type_len(file: &File) -> usize {
     memchr::memchr(b'\n', file.fields().as_slice()).map_or(0, |lf| lf + 1)
 }
 
-/// Queues one part: the boundary, Content-Type, Content-Range and the bytes.
-fn send_part(file: &File, range: ByteRange, boundary: u64, reply: &mut Reply<'_, Blob>) {
+/// Queues what precedes the bytes of a part: the boundary, Content-Type and Content-Range.
+pub(super) fn send_part_head(
+    content_type: &[u8],
+    range: ByteRange,
+    file_len: u64,
+    boundary: u64,
+    reply: &mut Reply<'_, Blob>,
+) {
     Text::new().boundary(boundary).send(reply);
-    reply.copy(&file.fields().as_slice()[..content_type_len(file)]);
-    Text::new().content_range(range, file.len()).end().send(reply);
-    file.content().send(range.start, range.end, reply);
+    reply.copy(content_type);
+    Text::new().content_range(range, file_len).end().send(reply);
+}
+
+pub(super) fn send_last_boundary(boundary: u64, reply: &mut Reply<'_, Blob>) {
+    Text::new().last_boundary(boundary).send(reply);
 }
 
 fn part_head_len(file: &File, range: ByteRange, boundary: u64) -> u64 {
@@ -245,7 +259,7 @@ fn part_head_len(file: &File, range: ByteRange, boundary: u64) -> u64 {
 
 /// The boundary of multipart responses for this version of `file`. Keyed with a secret of the
 /// process, so that no file can be made to contain it (RFC 2046 §5.1.1).
-fn boundary(file: &File) -> u64 {
+pub(super) fn boundary(file: &File) -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     KEY.hash_one(file.validators().etag)
 }

@@ -10,6 +10,7 @@
 
 use super::access::{self, Access};
 use super::connection::{Answer, Body, Connection, Phase, Waiting};
+use super::multipart::Multipart;
 use super::places::{PlaceIndex, Places};
 use super::range::ByteRange;
 use super::response::{Persistence, Status};
@@ -54,7 +55,9 @@ struct FileAnswer {
     logged: Option<access::Pending>,
     persistence: Persistence,
     status: Status,
-    /// The next byte to read, and the end.
+    /// Several ranges.
+    multipart: Option<Multipart>,
+    /// The next byte to read, and the end of the file or of the current range.
     next: u64,
     end: u64,
     is_reading: bool,
@@ -67,7 +70,16 @@ struct FileAnswer {
 struct Head {
     content: Arc<Content>,
     index: u32,
+    /// A single range.
     range: Option<ByteRange>,
+}
+
+/// The bytes of a file that a request asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    All,
+    /// At least one.
+    Ranges(&'a [ByteRange]),
 }
 
 impl Files {
@@ -141,13 +153,13 @@ impl Files {
 }
 
 impl Http {
-    /// Begins the answer to a GET of a file on disk, or of a range of it.
+    /// Begins the answer to a GET of a file on disk, or of ranges of it.
     #[cold]
     pub(super) fn begin_reading(
         &mut self,
         conn: &mut Connection,
         index: u32,
-        range: Option<ByteRange>,
+        wanted: Wanted<'_>,
         answer: Answer,
         reply: &mut Reply<'_, Blob>,
     ) {
@@ -158,17 +170,27 @@ impl Http {
             let admission = files.reader.admit()?;
             files.number = files.number.wrapping_add(2);
             let place = files.places.get_mut(conn.place.get())?;
-            let all = ByteRange { start: 0, end: self.content.file(index).len() };
-            let ByteRange { start, end } = range.unwrap_or(all);
+            let of = self.content.file(index);
+            let (range, multipart) = match wanted {
+                Wanted::All => (None, None),
+                Wanted::Ranges([range]) => (Some(*range), None),
+                Wanted::Ranges(ranges) => (None, Some(Multipart::new(of, ranges))),
+            };
+            let first = match wanted {
+                Wanted::Ranges([first, ..]) => *first,
+                _ => ByteRange { start: 0, end: of.len() },
+            };
+            let is_partial = range.is_some() || multipart.is_some();
             place.answer = Some(Box::new(FileAnswer {
                 number: files.number,
                 reading: Reading::new(file?, admission),
                 head: Some(Head { content: self.content.clone(), index, range }),
                 logged,
                 persistence,
-                status: if range.is_some() { Status::PartialContent } else { Status::Ok },
-                next: start,
-                end,
+                status: if is_partial { Status::PartialContent } else { Status::Ok },
+                multipart,
+                next: first.start,
+                end: first.end,
                 is_reading: false,
                 ready: None,
                 held: 0,
@@ -226,6 +248,10 @@ impl Http {
                 return;
             }
             self.send_head(conn, reply);
+            // The head of several ranges is longer.
+            if !reply.has_capacity() {
+                return;
+            }
             if self.send_part(conn, reply) {
                 return self.end_reading(conn, reply);
             }
@@ -242,18 +268,26 @@ impl Http {
         let (persistence, status) = (answer.persistence, answer.status);
         let Some(Head { content, index, range }) = answer.head.take() else { return };
         let logged = answer.logged.take();
+        let multipart = answer.multipart.take();
         let file = content.file(index);
         let whole = reply.queued();
-        let len = match range {
-            None => {
+        let len = match (range, &multipart) {
+            (None, Some(multipart)) => {
+                let (ranges, boundary) = (multipart.ranges(), multipart.boundary());
+                self.answers.begin_parts(file, ranges, boundary, persistence, reply)
+            }
+            (None, None) => {
                 self.answers.send(status, persistence, file.ok(), true, reply);
                 file.len()
             }
-            Some(range) => {
+            (Some(range), _) => {
                 self.answers.send_range_head(file, range, persistence, reply);
                 range.len()
             }
         };
+        if let Some(answer) = self.file_answer(conn) {
+            answer.multipart = multipart;
+        }
         self.counters.note_answer(status);
         if let (Some(access), Some(request)) = (&mut self.access, logged) {
             access.resume(&request);
@@ -263,13 +297,26 @@ impl Http {
 
     /// Queues the part that is ready. Returns whether it is the last.
     fn send_part(&mut self, conn: &Connection, reply: &mut Reply<'_, Blob>) -> bool {
-        let Some(answer) = self.file_answer(conn) else { return false };
+        let Some(answer) = self.files.as_mut().and_then(|files| files.answer(conn.place)) else {
+            return false;
+        };
         let Some(part) = answer.ready.take() else { return false };
-        let is_last = answer.next == answer.end;
+        if let Some(multipart) = &mut answer.multipart {
+            multipart.send_head(reply);
+        }
         let len = part.bytes().len();
         self.counters.http_file_bytes += len as u64;
         reply.share(Blob::File(part), 0..len);
-        is_last
+        if answer.next < answer.end {
+            return false;
+        }
+        match answer.multipart.as_mut().and_then(|multipart| multipart.advance(reply)) {
+            Some(range) => {
+                (answer.next, answer.end) = (range.start, range.end);
+                false
+            }
+            None => true,
+        }
     }
 
     fn end_reading(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {

@@ -220,7 +220,7 @@ struct Coding {
 impl<'b> Noted<'b> {
     #[inline(always)]
     fn note(&mut self, field: &Header<'b>) -> Result<(), HttpError> {
-        let Some(known) = fields::of(field.name) else { return Ok(()) };
+        let Some(known) = fields::of(field.name.as_bytes()) else { return Ok(()) };
         match known {
             Field::Host => {
                 if self.has_host || !is_authority(field.value) {

@@ -219,6 +219,14 @@ impl Rendered {
         }
     }
 
+    /// The whole response, if it shares nothing.
+    #[inline(always)]
+    fn copied(&self, with_content: bool) -> Option<&[u8]> {
+        let bytes = if with_content { &self.bytes } else { &self.bytes[..self.content_start] };
+        let is_whole = self.content.is_none() || !with_content;
+        (is_whole && bytes.len() <= COPY_MAX_BYTES).then_some(bytes)
+    }
+
     #[inline(always)]
     pub(super) fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
         let bytes = if with_content { &self.bytes } else { &self.bytes[..self.content_start] };
@@ -399,6 +407,9 @@ impl Answers {
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
+        if let (Persistence::Keep, Some(tail)) = (persistence, tail.copied(with_content)) {
+            return reply.copy_all([self.heads[status as usize].bytes(), tail]);
+        }
         self.begin(status, persistence, reply);
         tail.send(with_content, reply);
     }

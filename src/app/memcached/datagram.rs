@@ -12,7 +12,9 @@
 //! datagram.
 
 use super::{Blob, Connection, Memcached, binary};
-use crate::handler::Handler;
+use crate::datagrams::{DatagramHandler, Fate};
+use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
 use simoom_io::{Exchange, Flow, Input};
 use std::net::IpAddr;
@@ -28,19 +30,19 @@ const PART_BYTES: usize = DATAGRAM_MAX_BYTES - FRAME_BYTES;
 /// Ranges and chunks for the answer of one step.
 const POOL: usize = 2 * QUEUE_ENTRIES as usize;
 
-/// A handler of requests in datagrams.
-pub trait DatagramHandler: Handler<Blob = Blob, Conn = Connection> {
+/// A handler of connections that a datagram can use as if it were a connection.
+pub trait Abandon: Handler<Blob = Blob, Conn = Connection> {
     /// Discards an incomplete value and all other resources of `conn`.
     fn abandon(&mut self, conn: &Connection);
 
-    /// Whether the host at `address` is known to receive packets for that address.
+    /// See [`DatagramHandler::is_proven`].
     fn is_proven(&self, address: IpAddr) -> bool {
         let _ = address;
         false
     }
 }
 
-impl DatagramHandler for Memcached {
+impl Abandon for Memcached {
     fn abandon(&mut self, conn: &Connection) {
         Memcached::abandon(self, conn);
     }
@@ -50,9 +52,10 @@ impl DatagramHandler for Memcached {
     }
 }
 
-/// The buffer of one answer, reused for all answers.
-pub struct Datagrams {
-    /// The state of the current request, for [`Datagrams::begin_anew`].
+/// memcached as a [`DatagramHandler`], with the buffer of one answer, reused for all answers.
+pub struct Datagrams<H = Memcached> {
+    handler: H,
+    /// The state of the current request, for [`DatagramHandler::begin_anew`].
     conn: Connection,
     pool: Pool<Blob>,
     queue: Queue,
@@ -62,24 +65,19 @@ pub struct Datagrams {
     len: usize,
 }
 
-/// The result of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// The handler executed the whole request.
-    Done,
-    /// The frame is missing, or belongs to a request in several datagrams. The handler did nothing.
-    Malformed,
-    /// The end of the last request is missing. The handler executed the preceding requests.
-    Incomplete,
-    /// The handler executed a part and refused the request: the answer is too long, or the work too
-    /// much.
-    TooLarge,
-}
+impl<H: Abandon> Datagrams<H> {
+    /// Bytes of memory in use, without those of the handler.
+    pub const fn memory_bytes() -> usize {
+        size_of::<Datagrams<H>>()
+            + ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES
+            + Pool::<Blob>::memory_bytes(POOL, POOL)
+    }
 
-impl Default for Datagrams {
-    fn default() -> Datagrams {
+    /// Allocates all memory.
+    pub fn new(handler: H) -> Datagrams<H> {
         let sent = vec![0; ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES].into_boxed_slice();
         Datagrams {
+            handler,
             conn: Connection::default(),
             pool: Pool::new(POOL, POOL),
             queue: Queue::default(),
@@ -87,48 +85,13 @@ impl Default for Datagrams {
             len: 0,
         }
     }
-}
 
-impl Datagrams {
-    /// Bytes of memory in use.
-    pub const fn memory_bytes() -> usize {
-        size_of::<Datagrams>()
-            + ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES
-            + Pool::<Blob>::memory_bytes(POOL, POOL)
-    }
-
-    /// Makes `handler` execute the requests of a datagram. [`Datagrams::answer`] returns the
-    /// answer.
-    pub fn serve<H: DatagramHandler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
-        self.len = 0;
-        let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk()
-        else {
-            return Fate::Malformed;
-        };
-        self.conn = Connection::default();
-        let fate = self.carry_out(handler, requests);
-        handler.abandon(&self.conn);
-        self.queue.clear(&mut self.pool);
-        if fate == Fate::TooLarge {
-            self.refuse(requests);
-        }
-        self.frame([id_high, id_low]);
-        fate
-    }
-
-    /// Cleans up after a panic of the handler: frees the resources of the request and discards the
-    /// answer. Replaces the pool, which may be half changed.
-    pub fn begin_anew<H: DatagramHandler>(&mut self, handler: &mut H) {
-        (self.pool, self.queue, self.len) = (Pool::new(POOL, POOL), Queue::default(), 0);
-        handler.abandon(&std::mem::take(&mut self.conn));
-    }
-
-    fn carry_out<H: DatagramHandler>(&mut self, handler: &mut H, mut requests: &[u8]) -> Fate {
+    fn carry_out(&mut self, mut requests: &[u8]) -> Fate {
         let (mut flow, mut seen) = (Flow::default(), 0);
         loop {
-            let (conn, queue) = (&mut self.conn, &mut self.queue);
+            let Datagrams { handler, conn, queue, pool, .. } = self;
             let unheld = Unheld { seen: &mut seen };
-            let mut exchange = Exchange::new(conn, &mut flow, queue, &mut self.pool, unheld);
+            let mut exchange = Exchange::new(conn, &mut flow, queue, pool, unheld);
             // The previous step ran out of capacity. Its answer is collected now, so there is
             // capacity again.
             let resumed = exchange.resume(handler);
@@ -184,15 +147,55 @@ impl Datagrams {
             datagram[..FRAME_BYTES].copy_from_slice(&[id[0], id[1], s0, s1, t0, t1, 0, 0]);
         }
     }
+}
 
-    /// The datagrams of the last answer, in order. Empty if there is no answer.
-    pub fn answer(&self) -> impl Iterator<Item = &[u8]> {
+impl<H: Abandon> DatagramHandler for Datagrams<H> {
+    fn serve(&mut self, datagram: &[u8]) -> Fate {
+        self.len = 0;
+        let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk()
+        else {
+            return Fate::Malformed;
+        };
+        self.conn = Connection::default();
+        let fate = self.carry_out(requests);
+        self.handler.abandon(&self.conn);
+        self.queue.clear(&mut self.pool);
+        if fate == Fate::TooLarge {
+            self.refuse(requests);
+        }
+        self.frame([id_high, id_low]);
+        fate
+    }
+
+    fn answer(&self) -> impl Iterator<Item = &[u8]> {
         let mut left = self.len;
         self.sent.chunks(DATAGRAM_MAX_BYTES).map_while(move |datagram| {
             let part = left.min(PART_BYTES);
             left -= part;
             (part > 0).then_some(&datagram[..FRAME_BYTES + part])
         })
+    }
+
+    /// Replaces the pool, which may be half changed.
+    fn begin_anew(&mut self) {
+        (self.pool, self.queue, self.len) = (Pool::new(POOL, POOL), Queue::default(), 0);
+        self.handler.abandon(&std::mem::take(&mut self.conn));
+    }
+
+    fn is_proven(&self, address: IpAddr) -> bool {
+        self.handler.is_proven(address)
+    }
+
+    fn clock(&mut self, seconds: Seconds) {
+        self.handler.clock(seconds);
+    }
+
+    fn is_sound(&self) -> bool {
+        self.handler.is_sound()
+    }
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        self.handler.publish(sink);
     }
 }
 

@@ -8,18 +8,17 @@ fn request(text: &[u8]) -> Vec<u8> {
 
 /// Both ends in memory.
 struct Exchange {
-    handler: Memcached,
     datagrams: Datagrams,
 }
 
 impl Exchange {
     fn new() -> Exchange {
-        Exchange { handler: memcached(), datagrams: Datagrams::default() }
+        Exchange { datagrams: Datagrams::new(memcached()) }
     }
 
     /// What becomes of a datagram, and those of its answer.
     fn send(&mut self, datagram: &[u8]) -> (Fate, Vec<Vec<u8>>) {
-        let fate = self.datagrams.serve(&mut self.handler, datagram);
+        let fate = self.datagrams.serve(datagram);
         (fate, self.datagrams.answer().map(<[u8]>::to_vec).collect())
     }
 
@@ -147,7 +146,7 @@ fn a_request_without_its_end_is_forgotten() {
         ("\u{80}", ""),
     ] {
         assert_eq!(exchange.ask(asked.as_bytes()), (Fate::Incomplete, answered.into()), "{asked}");
-        assert_eq!(exchange.handler.store.statistics().reserved_bytes, 0, "{asked}");
+        assert_eq!(exchange.datagrams.handler.store.statistics().reserved_bytes, 0, "{asked}");
     }
     assert_eq!(exchange.ask(&[0x80, 0, 0, 1, 0]), (Fate::Incomplete, String::new()));
     assert_eq!(exchange.ask(b"get a\r\n"), (Fate::Done, "END\r\n".into()));
@@ -161,7 +160,7 @@ proptest::proptest! {
             let (_, answer) = exchange.send(&datagram);
             assert!(answer.len() <= ANSWER_DATAGRAMS_MAX);
             assert!(answer.iter().all(|datagram| datagram.len() <= DATAGRAM_MAX_BYTES));
-            assert_eq!(exchange.handler.store.statistics().reserved_bytes, 0);
+            assert_eq!(exchange.datagrams.handler.store.statistics().reserved_bytes, 0);
         }
     }
 }

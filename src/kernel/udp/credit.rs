@@ -5,10 +5,12 @@
 //! up to a burst; answers use it up. An answer no longer than its request is always sent: it
 //! amplifies nothing, so forged requests do not silence clients that store.
 //!
-//! A source that is proven to receive answers (see [`crate::app::memcached::Shared::is_proven`])
+//! A source that is proven to receive answers (see [`DatagramHandler::is_proven`])
 //! has only its own budget. Sources with the same hash share a budget; the hash is keyed, so an
 //! attacker cannot choose collisions.
 
+#[cfg(doc)]
+use crate::datagrams::DatagramHandler;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 

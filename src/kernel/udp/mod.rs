@@ -1,4 +1,4 @@
-//! memcached over UDP, through kernel sockets. One thread, which sleeps until a datagram arrives.
+//! Datagrams over UDP, through kernel sockets. One thread, which sleeps until a datagram arrives.
 //! The only state of a client is its [`credit`].
 //!
 //! Unanswered requests are counted by reason ([`Counters`]). A datagram that the socket does not
@@ -6,13 +6,12 @@
 
 mod credit;
 
-use crate::app::contained::Containment;
-use crate::app::memcached::Memcached;
-use crate::app::memcached::datagram::{DatagramHandler, Datagrams, Fate};
 use crate::clock::{Clock, timespec};
 use crate::control::CommandReceiver;
+use crate::datagrams::{DatagramHandler, Fate};
 use crate::kernel::listener::{Presence, set_freebind};
 use crate::metrics::{Exporter, Snapshot};
+use crate::panics::Containment;
 use credit::{Credits, Exchange, UsedUp};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -35,11 +34,8 @@ const EVENTS: usize = 16;
 const COMMANDS: u64 = u64::MAX;
 
 /// Bytes of memory of the thread, without the handler.
-pub fn memory_bytes() -> usize {
-    size_of::<Udp<Memcached>>()
-        + RECEIVED_MAX_BYTES
-        + Datagrams::memory_bytes()
-        + Credits::MEMORY_BYTES
+pub const fn memory_bytes() -> usize {
+    size_of::<Udp<()>>() + RECEIVED_MAX_BYTES + Credits::MEMORY_BYTES
 }
 
 simoom_io::counters! {
@@ -147,10 +143,9 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 /// The thread's state.
-pub struct Udp<H = Memcached> {
+pub struct Udp<H> {
     sockets: Vec<UdpSocket>,
     handler: H,
-    datagrams: Datagrams,
     credits: Credits,
     containment: Containment,
     received: Box<[u8]>,
@@ -171,7 +166,6 @@ impl<H: DatagramHandler> Udp<H> {
         Udp {
             sockets: sockets.into_iter().map(|socket| socket.socket).collect(),
             handler,
-            datagrams: Datagrams::default(),
             credits: Credits::new(),
             containment: Containment::default(),
             received: vec![0; RECEIVED_MAX_BYTES].into_boxed_slice(),
@@ -263,10 +257,10 @@ impl<H: DatagramHandler> Udp<H> {
 
     fn answer(&mut self, index: usize, len: usize, source: SocketAddr, now_ms: u64) {
         self.counters.udp_received += 1;
-        let fate = self.contain(|udp| udp.datagrams.serve(&mut udp.handler, &udp.received[..len]));
+        let fate = self.contain(|udp| udp.handler.serve(&udp.received[..len]));
         let Some(fate) = fate else {
             self.counters.udp_panicked += 1;
-            self.contain(|udp| udp.datagrams.begin_anew(&mut udp.handler));
+            self.contain(|udp| udp.handler.begin_anew());
             return;
         };
         match fate {
@@ -279,12 +273,12 @@ impl<H: DatagramHandler> Udp<H> {
             source: source.ip(),
             proven: self.handler.is_proven(source.ip()),
             received_bytes: len,
-            answer_bytes: self.datagrams.answer().map(<[u8]>::len).sum(),
+            answer_bytes: self.handler.answer().map(<[u8]>::len).sum(),
         };
         if let Err(which) = self.credits.take(exchange, now_ms) {
             return self.counters.count(which);
         }
-        for datagram in self.datagrams.answer() {
+        for datagram in self.handler.answer() {
             match self.sockets[index].send_to(datagram, source) {
                 Ok(_) => self.counters.udp_sent += 1,
                 Err(_) => self.counters.udp_send_failed += 1,

@@ -35,6 +35,9 @@ pub struct Config {
     /// Largest IP packet, in bytes: 576 to 9000, and with an address of IPv6 not below 1280 (RFC
     /// 8200 §5).
     pub mtu: u16,
+    /// Bytes that tunnels put in front of packets to this side, whose segments have to be so much
+    /// smaller. A few tens at most.
+    pub tunnel_bytes: u16,
     /// Whether a kernel's incomplete checksums are accepted (veth only).
     pub checksums: ChecksumPolicy,
     /// Whether segments without a connection are strays for another worker
@@ -220,6 +223,7 @@ impl Config {
             routes: Vec::new(),
             announces: false,
             mtu: 1500,
+            tunnel_bytes: 0,
             checksums: ChecksumPolicy::Verify,
             reports_strays: false,
             secret,
@@ -300,6 +304,11 @@ impl Config {
     /// 6691 §2).
     pub(crate) fn mss(&self, remote: &Address) -> u16 {
         self.mtu - (crate::wire::ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16
+    }
+
+    /// The MSS option's value that this side sends.
+    pub(crate) fn offered_mss(&self, remote: &Address) -> u16 {
+        self.mss(remote).saturating_sub(self.tunnel_bytes)
     }
 
     /// The window-scale shift with which the receive window fits the header's 16 bits (RFC 7323

@@ -274,7 +274,7 @@ impl HalfOpen {
         tx: &mut T,
     ) -> bool {
         let options = Options {
-            mss: Some(config.mss(&self.tuple.remote)),
+            mss: Some(config.offered_mss(&self.tuple.remote)),
             window_scale: syn.window_scale.map(|_| config.window_shift()),
             sack_permitted: syn.sack_permitted,
             timestamps: syn.timestamps.map(|(value, _)| (clock, value)),

@@ -3,6 +3,7 @@
 
 use super::congestion::Control;
 use super::held::{Backlog, Held};
+use super::path_search::Search;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::{ConnFlags, Phase, Shared, State, ecn, window};
@@ -163,6 +164,8 @@ pub(crate) struct Cold {
     pub(crate) held_since: Tick,
     /// The peer has acknowledged at least one full segment at once.
     pub(crate) full_arrived: bool,
+    /// The search for a larger path MTU.
+    pub(crate) search: Search,
 }
 
 /// A connection's control block. What every segment needs comes first, what only loss recovery

@@ -10,8 +10,8 @@ use super::recovery::Frto;
 use super::segment::{Numbers, Path, emit, stateless};
 use super::window::{opens_window, window_field};
 use super::{
-    ConnFlags, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, recovery, sack,
-    timeout,
+    ConnFlags, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, path_search,
+    recovery, sack, timeout,
 };
 use crate::drop::DropReason;
 use crate::seq::Seq;
@@ -51,8 +51,11 @@ pub(crate) fn flush<A: Application, T: Transmit>(
 fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let mss = u32::from(tcb.hot.mss);
     let is_rate_based = tcb.hot.flags.has(ConnFlags::RATE_BASED);
-    if tcb.in_flight() == 0
-        && (tcb.hot.snd.cwnd > initial_window(mss, 0) || is_rate_based)
+    if tcb.in_flight() > 0 {
+        if tcb.cold.search.is_on() && path_search::holds_back(tcb, shared, tx) {
+            return true;
+        }
+    } else if (tcb.hot.snd.cwnd > initial_window(mss, 0) || is_rate_based)
         && tcb.hot.queue.unread() > 0
     {
         control::restarted(tcb, shared);

@@ -36,7 +36,7 @@ pub(crate) type Requests = Vec<(&'static str, Box<dyn Fn() + Send>)>;
 
 /// Marks a starting process until this value is dropped.
 #[derive(Debug)]
-pub(super) struct Starting(Arc<AtomicBool>);
+pub(crate) struct Starting(Arc<AtomicBool>);
 
 impl Drop for Starting {
     fn drop(&mut self) {
@@ -48,7 +48,7 @@ impl Drop for Starting {
 /// the process starts, the first one ends it with success, because nothing reads the channel while
 /// content is read and addresses are checked. Signals that would end the process silently are
 /// logged, unless `requests` names them.
-pub(super) fn watch_start(requests: Requests) -> Result<(Receiver<&'static str>, Starting)> {
+pub(crate) fn watch_start(requests: Requests) -> Result<(Receiver<&'static str>, Starting)> {
     let starting = Arc::new(AtomicBool::new(true));
     let starts = starting.clone();
     let all: Vec<i32> = STOPS.into_iter().chain(REQUESTS).chain([SIGXFSZ]).collect();

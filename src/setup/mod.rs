@@ -1,17 +1,25 @@
-//! The configuration of a server without the code of its handlers, and the distribution of
-//! connections.
+//! What a server is to do, without the code of its handlers: services with their endpoints, limits
+//! and timeouts, and the distribution of connections.
+//!
+//! [`endpoints`] resolves the endpoints on a host, of which [`host`] has the addresses.
+
+pub(crate) mod endpoints;
+pub(crate) mod host;
 
 use crate::config::{
     ADDRESS_PROBE_DEFAULT, CONNECTIONS_DEFAULT, Ecn, Endpoint, InterfaceChange, TIMEOUTS_DEFAULT,
     Transport, XdpMode,
 };
 use crate::handler::PortNames;
+use crate::steer::Tunnel;
 use simoom_tcp::Congestion;
 use simoom_tcp::prefix::PrefixLengths;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Option of memcached over UDP.
+pub(crate) const UDP_OPTION: &str = "--memcached-udp";
 /// The part of a worker's connections that a service leaves to the others: 1/8.
 const RESERVE_SHIFT: u32 = 3;
 
@@ -24,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) addresses: Vec<IpAddr>,
     /// Interval of the duplicate-address check (RFC 5227). Zero disables the check.
     pub(crate) address_probe: Duration,
+    /// Kinds of tunnels that packets are taken out of.
+    pub(crate) tunnels: Vec<Tunnel>,
     /// Cores with a worker each, ascending. Upper bound for the number of workers.
     pub(crate) cores: Vec<usize>,
     /// Maximum of open connections over all workers.
@@ -104,6 +114,7 @@ impl Default for Setup {
             interface: None,
             addresses: Vec::new(),
             address_probe: ADDRESS_PROBE_DEFAULT,
+            tunnels: Vec::new(),
             cores: Vec::new(),
             connections: CONNECTIONS_DEFAULT,
             connections_per_prefix: None,
@@ -164,13 +175,13 @@ impl Setup {
 
     /// Each endpoint with its option, as errors name it: `--http 80`. Includes UDP.
     pub(crate) fn given(&self) -> impl Iterator<Item = (&str, Endpoint)> {
-        let udp = self.datagrams.as_ref().map(|datagrams| (super::UDP_OPTION, datagrams.endpoint));
+        let udp = self.datagrams.as_ref().map(|datagrams| (UDP_OPTION, datagrams.endpoint));
         let services = self.endpoints().map(|(service, at)| (service.option.as_str(), at));
         services.chain(udp)
     }
 
     /// Sets loopback for endpoints without an address if there is no interface.
-    pub(super) fn default_to_loopback(&mut self) {
+    pub(crate) fn default_to_loopback(&mut self) {
         for service in &mut self.services {
             for endpoint in &mut Arc::make_mut(service).endpoints {
                 endpoint.address.get_or_insert(Ipv4Addr::LOCALHOST.into());

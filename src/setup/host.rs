@@ -11,6 +11,8 @@ pub(crate) struct Host {
     interface: Interface,
     /// Addresses of the other interfaces, each with the interface's name.
     others: Vec<(IpAddr, String)>,
+    /// Addresses of other interfaces that count as the interface's own.
+    adopted: Vec<IpAddr>,
 }
 
 impl Host {
@@ -24,7 +26,27 @@ impl Host {
             let name = other.name.clone();
             other.addresses.iter().map(|(address, _)| (*address, name.clone())).collect::<Vec<_>>()
         };
-        Host { others: others.flat_map(of_one).collect(), interface }
+        Host { others: others.flat_map(of_one).collect(), interface, adopted: Vec::new() }
+    }
+
+    /// Counts those of `addresses` that other interfaces have as the interface's own: packets to
+    /// them come through it, in tunnels.
+    pub(crate) fn adopt(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            let Some(at) = self.others.iter().position(|(other, _)| other == address) else {
+                continue;
+            };
+            self.others.swap_remove(at);
+            let prefix_len = if address.is_ipv4() { 32 } else { 128 };
+            self.interface.addresses.push((*address, prefix_len));
+            self.adopted.push(*address);
+        }
+    }
+
+    /// The addresses of hosts that the interface has itself. Tunnels through it end there.
+    pub(crate) fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let own = self.interface.addresses.iter().map(|(address, _)| *address);
+        own.filter(|address| is_host_address(*address) && !self.adopted.contains(address))
     }
 
     pub(crate) fn interface(&self) -> &Interface {
@@ -32,17 +54,17 @@ impl Host {
     }
 
     /// Whether the interface has `address`.
-    pub(super) fn has(&self, address: IpAddr) -> bool {
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
         self.interface.addresses.iter().any(|(own, _)| *own == address)
     }
 
     /// The other interface that has `address`.
-    pub(super) fn other_with(&self, address: IpAddr) -> Option<&str> {
+    pub(crate) fn other_with(&self, address: IpAddr) -> Option<&str> {
         self.others.iter().find(|(other, _)| *other == address).map(|(_, name)| name.as_str())
     }
 
     /// Whether `address` is in a network of the interface, so that neighbours resolve it there.
-    pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_on_link(&self, address: IpAddr) -> bool {
         self.interface.addresses.iter().any(|(own, prefix_len)| match (own, address) {
             (IpAddr::V4(own), IpAddr::V4(address)) => {
                 (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix_len)
@@ -56,7 +78,7 @@ impl Host {
 
     /// Addresses that no peer on the network can have: those of the host and the broadcast
     /// addresses.
-    pub(super) fn no_peers(&self) -> Vec<Address> {
+    pub(crate) fn no_peers(&self) -> Vec<Address> {
         let own = self.interface.addresses.iter().map(|(address, _)| *address);
         let others = self.others.iter().map(|(address, _)| *address);
         own.chain(others)
@@ -68,7 +90,7 @@ impl Host {
 
     /// The broadcast addresses of the interface's networks (RFC 919 §7). Networks of one or two
     /// addresses have none.
-    pub(super) fn broadcasts(&self) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn broadcasts(&self) -> impl Iterator<Item = IpAddr> {
         self.interface.addresses.iter().filter_map(|(address, prefix_len)| match address {
             IpAddr::V4(v4) if *prefix_len < 31 => {
                 Some(IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() | u32::MAX >> prefix_len)))

@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::steer::Groups;
+use crate::worker::stack_config;
 use pnet::datalink::{self, Channel, DataLinkSender};
 use simoom_io::{Duration, Instant};
 use simoom_tcp::neighbour::probing::Probing;
@@ -52,7 +53,8 @@ pub(crate) fn check(
     let began = time::Instant::now();
     let now = || Instant::from_micros(began.elapsed().as_micros() as i64);
     let asked = addresses.iter().map(|address| Address::from(*address)).collect();
-    let mut probing = Probing::new(mac, asked, super::xdp::secret()?, Duration::from(unit), now());
+    let mut probing =
+        Probing::new(mac, asked, stack_config::secret()?, Duration::from(unit), now());
     let mut out = Out { sender, failed: None };
     while probing.next_at().is_some() {
         probing.poll(now(), &mut out);

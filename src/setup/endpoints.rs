@@ -10,12 +10,10 @@
 //!
 //! Any other address is an error: only `--address` adds an address that the kernel does not have.
 
-use super::UDP_OPTION;
 use super::host::Host;
-use super::setup::{Datagrams, Service, Setup};
+use super::{Datagrams, Service, Setup, UDP_OPTION};
 use crate::config::{Endpoint, Transport};
 use crate::error::{Error, Result};
-use crate::kernel::Presence;
 use crate::netns::Interface;
 use crate::steer::{Claim, is_host_address};
 use rustix::io::Errno;
@@ -35,7 +33,7 @@ pub(crate) struct Claimed {
 
 impl Claimed {
     /// A dedicated address is claimed whole.
-    pub(super) fn claim(&self) -> Claim {
+    pub(crate) fn claim(&self) -> Claim {
         if self.dedicated { Claim::Dedicated(self.at.ip()) } else { Claim::Port(self.at) }
     }
 }
@@ -61,12 +59,8 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    pub(super) fn presence(self) -> Presence {
-        if self == Origin::Interface { Presence::AnyTime } else { Presence::Now }
-    }
-
     /// Whether the other endpoints are served if binding this address fails with `reason`.
-    pub(super) fn may_lack(self, reason: Errno) -> bool {
+    pub(crate) fn may_lack(self, reason: Errno) -> bool {
         self == Origin::Loopback && matches!(reason, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
     }
 }
@@ -224,7 +218,7 @@ impl ResolvedEndpoints {
 
     /// Dedicated addresses outside the networks of the interface: they are routed to this host, or
     /// mistyped.
-    pub(super) fn off_link(&self, host: &Host) -> BTreeSet<IpAddr> {
+    pub(crate) fn off_link(&self, host: &Host) -> BTreeSet<IpAddr> {
         let dedicated =
             self.claimed.iter().filter(|claimed| claimed.dedicated).map(|claimed| claimed.at.ip());
         dedicated
@@ -233,7 +227,7 @@ impl ResolvedEndpoints {
     }
 
     /// Checks that no address is dedicated: kernel sockets cannot serve it.
-    pub(super) fn check_kernel_alone(&self) -> Result<()> {
+    pub(crate) fn check_kernel_alone(&self) -> Result<()> {
         let dedicated = self.claimed.iter().find(|claimed| claimed.dedicated);
         dedicated.map_or(Ok(()), |claimed| {
             let address = claimed.at.ip();
