@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 /// Slots of a bucket.
 const SLOTS: usize = 7;
 /// Items of a chain, on average, above which chains are split.
-const LOAD: usize = 6;
+const LOAD: usize = 5;
 /// Chains split at once.
 const SPLITS: usize = 2;
 /// Divisor: the part of the frames that a new table has.
