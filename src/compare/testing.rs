@@ -116,7 +116,10 @@ fn case(plan: &str, point: &PointInfo, target: &str, repeat: u32, rate: f64) -> 
         repeat,
         server: vec![target.to_owned()],
         configuration: None,
-        load: vec!["load".to_owned()],
+        load: match point.name.as_str() {
+            "50 % of own peak" => ["load", "--rate", "1000"].map(str::to_owned).to_vec(),
+            _ => vec!["load".to_owned()],
+        },
         error: None,
         report: Some(json!({
             "responses": rate * 1.5,

@@ -41,6 +41,7 @@ pub(super) fn link(interface: Interface, kernel: (u32, u32)) -> Link {
         tx_checksum: features.tx_checksum(),
     });
     Link {
+        zero_copy_obstacle: features::zero_copy_obstacle(&interface.name),
         zero_copy_trust: driver.as_deref().map_or(Trust::Unknown, |driver| trust(driver, kernel)),
         name: interface.name,
         up: interface.up,

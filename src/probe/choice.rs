@@ -69,7 +69,10 @@ fn mode(link: &Link, kernel: (u32, u32)) -> (XdpMode, String) {
         return (XdpMode::Generic, veth(driver, kernel));
     }
     let Some(xdp) = link.xdp else { return unreported(driver, kernel, &link.zero_copy_trust) };
-    reported(driver, xdp, &link.zero_copy_trust)
+    match (reported(driver, xdp, &link.zero_copy_trust), &link.zero_copy_obstacle) {
+        ((XdpMode::ZeroCopy, _), Some(obstacle)) => (XdpMode::Copy, obstacle.clone()),
+        (choice, _) => choice,
+    }
 }
 
 /// The reason on a veth.

@@ -33,6 +33,7 @@ fn link() -> Link {
             tx_checksum: true,
         }),
         zero_copy_trust: Trust::Good { note: "since 6.1".into() },
+        zero_copy_obstacle: None,
     }
 }
 
@@ -67,6 +68,12 @@ fn facts_and_choices() {
             Transport::Xdp,
             XdpMode::Copy,
             "mlx5_core has no zero-copy on this kernel",
+        ),
+        (
+            |_, link| link.zero_copy_obstacle = Some("the device lacks a feature".into()),
+            Transport::Xdp,
+            XdpMode::Copy,
+            "the device lacks a feature",
         ),
         (
             |_, link| link.xdp = Some(XdpFeatures::default()),

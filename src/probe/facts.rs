@@ -134,6 +134,8 @@ pub struct Link {
     pub xdp: Option<XdpFeatures>,
     /// What is known of zero-copy with this driver on this kernel.
     pub zero_copy_trust: Trust,
+    /// Why this device cannot have zero-copy although its driver has, if so.
+    pub zero_copy_obstacle: Option<String>,
 }
 
 /// XDP features that a driver reports.

@@ -98,7 +98,10 @@ impl Display for Probed {
             format_args!("{} receive, {} transmit", link.rx_queues, link.tx_queues),
         )?;
         match link.xdp {
-            Some(xdp) => features(f, xdp, &link.zero_copy_trust)?,
+            Some(xdp) => {
+                zero_copy(f, xdp, link)?;
+                features(f, xdp)?;
+            }
             None => {
                 line(
                     f,
@@ -144,10 +147,13 @@ fn state(link: &Link) -> String {
     format!("{state}, MTU {}, {}", link.mtu_bytes, list(&link.addresses))
 }
 
-fn features(f: &mut Formatter<'_>, xdp: XdpFeatures, trust: &Trust) -> fmt::Result {
+fn zero_copy(f: &mut Formatter<'_>, xdp: XdpFeatures, link: &Link) -> fmt::Result {
     line(f, "  native XDP", yes(xdp.native))?;
+    if let (true, Some(obstacle)) = (xdp.zero_copy, &link.zero_copy_obstacle) {
+        return line(f, "  zero-copy", format_args!("no: {obstacle}"));
+    }
     let zero_copy = yes(xdp.zero_copy);
-    match trust {
+    match &link.zero_copy_trust {
         Trust::Good { note } => {
             line(f, "  zero-copy", format_args!("{zero_copy}; known good with this driver: {note}"))
         }
@@ -162,7 +168,10 @@ fn features(f: &mut Formatter<'_>, xdp: XdpFeatures, trust: &Trust) -> fmt::Resu
             format_args!("{zero_copy}; nothing is known of it with this driver"),
         ),
         Trust::Unknown => line(f, "  zero-copy", zero_copy),
-    }?;
+    }
+}
+
+fn features(f: &mut Formatter<'_>, xdp: XdpFeatures) -> fmt::Result {
     let multi_buffer = match (xdp.multi_buffer, xdp.zero_copy_multi_buffer) {
         (true, true) => "yes",
         (true, false) if xdp.zero_copy => "yes, but not with zero-copy",

@@ -32,6 +32,7 @@ fn link() -> Link {
             ..XdpFeatures::default()
         }),
         zero_copy_trust: Trust::Bad { note: "it corrupts memory".into() },
+        zero_copy_obstacle: None,
     }
 }
 

@@ -11,8 +11,8 @@
 //! 3. timers, then the flush: the stack writes segments directly into free frames ([`outbound`]);
 //! 4. the kernel is told which frames to send, and sent frames return to the pool.
 //!
-//! An idle worker spins for 50 µs, then sleeps in poll(2) until a packet, a command or a deadline
-//! ([`idle`]).
+//! An idle worker sleeps in poll(2) until a packet, a command or a deadline, or spins or naps for a
+//! few microseconds ([`idle`]).
 
 mod conflicts;
 pub mod handover;
@@ -28,8 +28,8 @@ use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
 use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue, Umem};
 use conflicts::Conflicts;
 use handover::Handover;
-use idle::Idle;
 pub use idle::MAX_QUEUES;
+use idle::{Idle, Step};
 pub use outbound::Outbound;
 pub(crate) use outbound::metric_of;
 use simoom_io::Instant;
@@ -213,6 +213,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         mut self,
         mut act: impl FnMut(WorkerContext<'_, A, Q>) -> bool,
     ) -> io::Result<A> {
+        Idle::prepare_thread();
         self.tick();
         while self.control() == LoopControl::Continue {
             let (now_us, now) = (self.now_us, self.now());
@@ -229,7 +230,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
                 self.exporter.touch();
             }
             if taken > 0 {
-                self.idle.worked(self.now_us);
+                self.idle.worked(self.now_us, taken);
             } else {
                 self.idle()?;
             }
@@ -334,14 +335,29 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     /// Spins or sleeps after an iteration without work.
     fn idle(&mut self) -> io::Result<()> {
         self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
-        if self.idle.is_near_work(self.now_us) {
+        if self.idle.always_spins() {
+            if self.idle.is_long(self.now_us) {
+                self.outbound.refill();
+            }
             std::hint::spin_loop();
             return Ok(());
         }
-        self.outbound.refill();
-        if self.idle.always_spins() {
+        let step = self.idle.step(self.now_us);
+        if step == Step::Spin {
+            std::hint::spin_loop();
             return Ok(());
         }
+        let until_us = self.next_deadline_us();
+        if step == Step::Nap && Idle::can_nap(self.now_us, until_us) {
+            Idle::nap();
+            return Ok(());
+        }
+        self.outbound.refill();
+        self.idle.sleep(self.outbound.queues(), &self.commands, self.now_us, until_us)
+    }
+
+    /// The time until which the worker may sleep.
+    fn next_deadline_us(&mut self) -> u64 {
         let after = |us: u64| self.now_us.saturating_add(us);
         let stack_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
         let drain_us = if self.drain.is_some() { after(DRAIN_LOOK_US) } else { NEVER };
@@ -349,8 +365,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         // soon.
         let unsent_us = if self.outbound.is_behind() { after(UNSENT_LOOK_US) } else { NEVER };
         let publish_us = self.exporter.next_ms().map_or(NEVER, |at_ms| at_ms * 1000);
-        let until_us = stack_us.min(drain_us).min(unsent_us).min(publish_us);
-        self.idle.sleep(self.outbound.queues(), &self.commands, self.now_us, until_us)
+        stack_us.min(drain_us).min(unsent_us).min(publish_us)
     }
 
     fn publish(&mut self) {

@@ -17,9 +17,11 @@ over_all!(
     several_ranges_of_a_file_on_disk_come_in_parts,
 );
 
-/// A server that reads [`LARGE`] from disk.
+/// A server that reads [`LARGE`] from disk. No timeout ends a client that a loaded machine slows
+/// down.
 fn start(transport: Transport) -> Option<Site> {
-    let flags = "--large-file-size 1M --file-buffers 1M --file-threads 2 --drain-timeout 1s";
+    let flags = "--large-file-size 1M --file-buffers 1M --file-threads 2 --send-timeout 10m \
+                 --drain-timeout 60s";
     let site = Plan::new(transport).with(flags).start()?;
     site.wait_for("content_files_on_disk", 1);
     Some(site)

@@ -80,7 +80,8 @@ fn across(part: f64) -> f64 {
     (first / part).log10() / (first / last).log10()
 }
 
-fn decades(min: f64, max: f64) -> Vec<(f64, String)> {
+/// The marks of an axis of times from 10^`min` to 10^`max` microseconds.
+pub(super) fn decades(min: f64, max: f64) -> Vec<(f64, String)> {
     let count = (max - min).round() as i32;
     let mark =
         |step: i32| (f64::from(step) / f64::from(count), whole(10f64.powf(min + f64::from(step))));

@@ -1,12 +1,13 @@
 //! The report as a self-contained HTML page: no script, no font, no other file.
 //!
-//! Each plan is a section with a chart for its figure ([`bars`], [`curves`], [`lines`] over
-//! [`plot`]) and a table. Charts are SVG ([`svg`]). Their colours are classes of the page, so they
-//! follow a dark screen and print on white.
+//! Each plan is a section with a chart for its figure ([`bars`], [`curves`], [`lines`], [`offered`]
+//! over [`plot`]) and a table. Charts are SVG ([`svg`]). Their colours are classes of the page, so
+//! they follow a dark screen and print on white.
 
 mod bars;
 mod curves;
 mod lines;
+mod offered;
 mod plot;
 mod svg;
 
@@ -104,7 +105,10 @@ fn section(body: &mut String, results: &Results, plan: &PlanInfo) {
         Figure::Rate => bars::chart(results, plan, &bars::RATE),
         Figure::ContentRate => bars::chart(results, plan, &bars::CONTENT_RATE),
         Figure::Scale => lines::chart(results, plan),
-        Figure::Latency => curves::charts(results, plan),
+        Figure::Latency => {
+            let charts = [offered::charts(results, plan), curves::charts(results, plan)];
+            Some(charts.into_iter().flatten().collect())
+        }
         Figure::Idle => None,
     };
     body.push_str(&chart.unwrap_or_default());

@@ -16,8 +16,11 @@ fn the_page_is_one_file_that_asks_for_no_other() {
 fn each_plan_has_its_chart_and_every_target_is_on_it() {
     let results = testing::results();
     let page = html(&results);
-    // One chart for each offered rate, and one for each other plan.
-    assert_eq!(page.matches("<svg ").count(), 5);
+    // One chart for each rate, three over all offered rates, and one for each other plan.
+    assert_eq!(page.matches("<svg ").count(), 8);
+    for title in ["CPU of the server's core", "99 % of the responses took no longer"] {
+        assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
+    }
     for plan in &results.plans {
         let from = page.find(&format!("<section id=\"{}\">", plan.name)).unwrap();
         let section = &page[from..from + page[from..].find("</section>").unwrap()];

@@ -1,10 +1,12 @@
 //! Keeps the interrupts of a NIC masked while a packet loop polls it.
 //!
 //! In: an interface. Out: its settings `napi_defer_hard_irqs` and `gro_flush_timeout`, changed
-//! until the value is restored or dropped. With SO_PREFER_BUSY_POLL alone the kernel unmasks the
-//! interrupts after each poll (kernel documentation, networking/napi). No frame passes through
-//! here.
+//! until the value is restored or dropped. A write to them also sets those of each NAPI instance
+//! (Linux 6.13); instances that had others get them back. With SO_PREFER_BUSY_POLL alone the kernel
+//! unmasks the interrupts after each poll (kernel documentation, networking/napi). No frame passes
+//! through here.
 
+use super::napi::{self, Napi};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,12 +22,24 @@ const SETTINGS: [(&str, &str); 2] =
 pub(crate) struct Deferral {
     /// Files with their values before; empty when restored.
     before: Mutex<Vec<(PathBuf, String)>>,
+    /// NAPI instances with settings of their own before.
+    napis: Vec<Napi>,
 }
 
 impl Deferral {
     /// Changes the settings of an interface.
     pub(crate) fn of(interface: &str, ifindex: u32) -> io::Result<Deferral> {
-        Deferral::at(&Path::new("/sys/class/net").join(interface), ifindex)
+        // An error means a kernel without such settings.
+        let napis = napi::of(ifindex).unwrap_or_default();
+        let mut deferral = Deferral::at(&Path::new("/sys/class/net").join(interface), ifindex)?;
+        let own = |napi: &Napi| {
+            let of_napi = [napi.defer_hard_irqs.to_string(), napi.gro_flush_timeout.to_string()];
+            let of_interface = deferral.before().iter().map(|(_, value)| value.clone()).collect();
+            is_own(&of_napi, of_interface)
+        };
+        let napis = napis.into_iter().filter(own).collect();
+        deferral.napis = napis;
+        Ok(deferral)
     }
 
     /// Changes the settings in a folder of sysfs.
@@ -34,7 +48,7 @@ impl Deferral {
         if read(&folder.join("ifindex"))? != ifindex.to_string() {
             return Err(io::Error::other("/sys shows another network namespace"));
         }
-        let deferral = Deferral { before: Mutex::default() };
+        let deferral = Deferral { before: Mutex::default(), napis: Vec::new() };
         for (name, value) in SETTINGS {
             let file = folder.join(name);
             let before = read(&file)?;
@@ -52,10 +66,18 @@ impl Deferral {
 
     /// Restores the settings, once.
     pub(crate) fn restore(&self) {
-        for (file, value) in mem::take(&mut *self.before()) {
+        let before = mem::take(&mut *self.before());
+        let napis = if before.is_empty() { &[] } else { self.napis.as_slice() };
+        for (file, value) in before {
             // The interface may be gone.
             if let Err(error) = fs::write(&file, value) {
                 tracing::debug!(%error, file = %file.display(), "cannot restore a setting");
+            }
+        }
+        for napi in napis {
+            // The driver may have made new instances.
+            if let Err(error) = napi::set(napi) {
+                tracing::debug!(%error, napi = napi.id, "cannot restore the settings");
             }
         }
     }
@@ -65,6 +87,12 @@ impl Drop for Deferral {
     fn drop(&mut self) {
         self.restore();
     }
+}
+
+/// Whether the settings of a NAPI instance are its own: neither those of the interface, nor left by
+/// a killed process.
+fn is_own(of_napi: &[String; 2], of_interface: Vec<String>) -> bool {
+    of_napi[..] != of_interface[..] && *of_napi != SETTINGS.map(|(_, value)| value.to_owned())
 }
 
 fn read(file: &Path) -> io::Result<String> {
@@ -109,6 +137,14 @@ mod tests {
         drop(Deferral::at(&folder, 7).unwrap());
         assert_eq!(values(&folder), ["0", "0"]);
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_instance_has_settings_of_its_own_if_they_differ() {
+        let two = |defer: &str, timeout: &str| [defer.to_owned(), timeout.to_owned()];
+        assert!(!is_own(&two("0", "0"), two("0", "0").to_vec()));
+        assert!(is_own(&two("2", "0"), two("0", "0").to_vec()));
+        assert!(!is_own(&two("100", "200000"), two("0", "0").to_vec()), "left by a killed process");
     }
 
     #[test]

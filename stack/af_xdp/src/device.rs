@@ -165,12 +165,14 @@ struct Attempt {
 }
 
 /// All attempts, the best first, and the skipped modes with the reasons. An attempt costs many NICs
-/// their link for seconds, so none is made that is known to fail.
+/// their link for seconds, so none is made that is known to fail. `no_zero_copy`: why the device
+/// cannot have zero-copy, although its driver has.
 fn attempts(
     requested: Option<Mode>,
     driver: &str,
     kernel: (u32, u32),
     features: Option<XdpFeatures>,
+    no_zero_copy: Option<&str>,
 ) -> (Vec<Attempt>, Vec<(Mode, String)>) {
     let mut left_out = Vec::new();
     let modes = match requested {
@@ -179,7 +181,8 @@ fn attempts(
         None => {
             let mut modes = Vec::with_capacity(3);
             for mode in [Mode::ZeroCopy, Mode::Copy, Mode::Generic] {
-                match drivers::obstacle(mode, driver, kernel, features) {
+                let device = no_zero_copy.filter(|_| mode == Mode::ZeroCopy).map(str::to_owned);
+                match drivers::obstacle(mode, driver, kernel, features).or(device) {
                     Some(reason) => left_out.push((mode, reason)),
                     None => modes.push(mode),
                 }
@@ -343,7 +346,9 @@ fn open_somehow(
 ) -> Result<(Attempt, Vec<Queue>), Error> {
     let features = netdev::features(ifindex).ok();
     let kernel = features::kernel_version();
-    let (attempts, mut tried) = attempts(options.mode, driver, kernel, features);
+    let no_zero_copy = features::zero_copy_obstacle(&options.interface);
+    let (attempts, mut tried) =
+        attempts(options.mode, driver, kernel, features, no_zero_copy.as_deref());
     for (mode, reason) in &tried {
         tracing::info!(interface = options.interface, %mode, "not tried: {reason}");
     }

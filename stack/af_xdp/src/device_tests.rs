@@ -4,7 +4,7 @@ use super::*;
 fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
     let all = Some(XdpFeatures { act: 0x7f, zero_copy_max_segments: 8, xsk: 0 });
     let modes = |requested, driver| -> Vec<Mode> {
-        let attempts = attempts(requested, driver, (6, 18), all).0;
+        let attempts = attempts(requested, driver, (6, 18), all, None).0;
         let mut modes: Vec<Mode> = attempts.iter().map(|attempt| attempt.mode).collect();
         modes.dedup();
         modes
@@ -14,7 +14,7 @@ fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
     assert_eq!(modes(Some(Mode::Copy), "veth"), [Mode::Copy]);
     assert_eq!(modes(Some(Mode::ZeroCopy), "ena"), [Mode::ZeroCopy], "zero-copy on request");
     assert_eq!(modes(None, "ena"), [Mode::Copy, Mode::Generic]);
-    let (_, left_out) = attempts(None, "ena", (6, 18), all);
+    let (_, left_out) = attempts(None, "ena", (6, 18), all, None);
     assert!(
         matches!(&left_out[..], [(Mode::ZeroCopy, reason)] if reason.contains("ena")),
         "{left_out:?}"
@@ -26,7 +26,7 @@ fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
 fn nothing_is_tried_that_the_driver_reports_not_to_have() {
     let attempts = |act, segments| -> Vec<(Mode, bool)> {
         let features = XdpFeatures { act, zero_copy_max_segments: segments, xsk: 0 };
-        let attempts = attempts(None, "some_nic", (6, 18), Some(features)).0;
+        let attempts = attempts(None, "some_nic", (6, 18), Some(features), None).0;
         attempts.iter().map(|attempt| (attempt.mode, attempt.multi_buffer)).collect()
     };
     let (native, zero_copy) = (0b0111, 0b1111);
@@ -40,8 +40,16 @@ fn nothing_is_tried_that_the_driver_reports_not_to_have() {
 }
 
 #[test]
+fn a_device_that_cannot_have_zero_copy_is_opened_in_copy_mode() {
+    let all = Some(XdpFeatures { act: 0x7f, zero_copy_max_segments: 1, xsk: 0 });
+    let (attempts, left_out) = attempts(None, "virtio_net", (6, 18), all, Some("it needs more"));
+    assert_eq!(attempts[0].mode, Mode::Copy);
+    assert_eq!(left_out, [(Mode::ZeroCopy, "it needs more".to_owned())]);
+}
+
+#[test]
 fn a_kernel_without_reports_is_not_asked_for_multi_buffer() {
-    let (attempts, left_out) = attempts(None, "e1000e", (6, 1), None);
+    let (attempts, left_out) = attempts(None, "e1000e", (6, 1), None, None);
     let (modes, chains): (Vec<Mode>, Vec<bool>) =
         attempts.iter().map(|attempt| (attempt.mode, attempt.multi_buffer)).unzip();
     assert_eq!(modes, [Mode::Copy, Mode::Generic]);

@@ -8,7 +8,8 @@ use super::sys::{self, EthtoolChannels, EthtoolDriver, EthtoolValue};
 use super::{Error, Program};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use std::io;
+use std::path::Path;
+use std::{fs, io};
 
 pub use super::netdev::XdpFeatures;
 
@@ -50,6 +51,41 @@ pub fn driver(interface: &str) -> io::Result<String> {
     let mut request = EthtoolDriver::request();
     sys::ethtool(interface, &mut request)?;
     Ok(request.driver())
+}
+
+/// The reason why zero-copy mode cannot work with the device of an interface, if there is one: its
+/// driver reports the mode for all of its devices.
+pub fn zero_copy_obstacle(interface: &str) -> Option<String> {
+    let mut request = EthtoolDriver::request();
+    sys::ethtool(interface, &mut request).ok()?;
+    if request.driver() != "virtio_net" {
+        return None;
+    }
+    virtio_obstacle(&virtio_features(Path::new("/sys/bus"), &request.bus())?)
+}
+
+/// The feature bits of the virtio device with this name on its bus, as text, the lowest first.
+/// These folders are the same in all network namespaces.
+fn virtio_features(buses: &Path, device: &str) -> Option<String> {
+    ["pci", "platform", "ccw"].iter().find_map(|bus| {
+        let entries = fs::read_dir(buses.join(bus).join("devices").join(device)).ok()?;
+        let virtio = entries
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().starts_with("virtio"))?;
+        fs::read_to_string(virtio.path().join("features")).ok()
+    })
+}
+
+/// Without this feature the device has physical addresses, for which the driver makes no mapping:
+/// bind(2) fails with EINVAL (`virtqueue_dma_dev` in drivers/net/virtio_net.c).
+fn virtio_obstacle(features: &str) -> Option<String> {
+    const VIRTIO_F_ACCESS_PLATFORM: usize = 33;
+    let has = features.as_bytes().get(VIRTIO_F_ACCESS_PLATFORM) == Some(&b'1');
+    (!has).then(|| {
+        "zero-copy of virtio_net needs a device with VIRTIO_F_ACCESS_PLATFORM \
+         (QEMU: iommu_platform=on,disable-legacy=on)"
+            .to_owned()
+    })
 }
 
 /// Turns TCP segmentation offload of an interface on or off (`ethtool -K IF tso on`). The only
@@ -121,5 +157,20 @@ mod tests {
             let error = interface_index(name).expect_err(name).to_string();
             assert!(error.contains(&format!("{name:?}")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_virtio_device_without_access_platform_has_no_zero_copy() {
+        let features = |bit: char| format!("{}{bit}{}\n", "1".repeat(33), "0".repeat(30));
+        assert_eq!(virtio_obstacle(&features('1')), None);
+        assert!(virtio_obstacle(&features('0')).unwrap().contains("VIRTIO_F_ACCESS_PLATFORM"));
+
+        let buses = std::env::temp_dir().join(format!("af_xdp-{}-buses", std::process::id()));
+        let device = buses.join("pci/devices/0000:00:03.0");
+        fs::create_dir_all(device.join("virtio2")).unwrap();
+        fs::write(device.join("virtio2/features"), features('1')).unwrap();
+        assert_eq!(virtio_features(&buses, "0000:00:03.0"), Some(features('1')));
+        assert_eq!(virtio_features(&buses, "0000:00:04.0"), None);
+        fs::remove_dir_all(buses).unwrap();
     }
 }

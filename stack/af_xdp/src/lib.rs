@@ -84,6 +84,7 @@ mod error;
 pub mod features;
 mod frame_io;
 pub mod memory;
+mod napi;
 mod netdev;
 mod pool;
 mod program;

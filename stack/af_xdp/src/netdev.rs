@@ -10,7 +10,10 @@ use std::io;
 
 /// `<linux/netlink.h>`
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 const HEADER_BYTES: usize = 16;
 
 /// `<linux/genetlink.h>`: the family that resolves other families.
@@ -90,13 +93,56 @@ impl XdpFeatures {
     }
 }
 
-/// Queries the `netdev` family about the interface.
-pub(crate) fn features(ifindex: u32) -> io::Result<XdpFeatures> {
+/// The number of the `netdev` family.
+fn family() -> io::Result<u16> {
     let name = attribute(CTRL_ATTR_FAMILY_NAME, b"netdev\0");
     let reply = ask_generic(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name)?;
-    let family = find(&reply, CTRL_ATTR_FAMILY_ID)
-        .and_then(|value| Some(u16::from_ne_bytes(value.try_into().ok()?)));
-    let family = family.ok_or_else(malformed)?;
+    find(&reply, CTRL_ATTR_FAMILY_ID)
+        .and_then(|value| Some(u16::from_ne_bytes(value.try_into().ok()?)))
+        .ok_or_else(malformed)
+}
+
+/// The attributes of each answer to a query of the `netdev` family with several answers.
+pub(crate) fn dump(query: u8, attributes: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    let body = generic(query, attributes);
+    let socket = send(NETLINK_GENERIC, family()?, NLM_F_REQUEST | NLM_F_DUMP, &body)?;
+    let mut answers = Vec::new();
+    loop {
+        let (replies, _) = socket.recv_from_full()?;
+        if !take_answers(&replies, &mut answers)? {
+            return Ok(answers);
+        }
+    }
+}
+
+/// Takes the answers of one datagram. Returns whether more datagrams follow.
+fn take_answers(mut replies: &[u8], answers: &mut Vec<Vec<u8>>) -> io::Result<bool> {
+    while let Some(header) = replies.get(..HEADER_BYTES) {
+        if u16::from_ne_bytes([header[4], header[5]]) == NLMSG_DONE {
+            return Ok(false);
+        }
+        let body = answer(replies)?;
+        answers.push(body.get(GENL_HEADER_BYTES..).ok_or_else(malformed)?.to_vec());
+        let len = (HEADER_BYTES + body.len()).next_multiple_of(4);
+        replies = replies.get(len..).unwrap_or_default();
+    }
+    Ok(true)
+}
+
+/// Carries out a command of the `netdev` family that has no answer but its success.
+pub(crate) fn command(command: u8, attributes: &[u8]) -> io::Result<()> {
+    let body = generic(command, attributes);
+    let socket = send(NETLINK_GENERIC, family()?, NLM_F_REQUEST | NLM_F_ACK, &body)?;
+    let (reply, _) = socket.recv_from_full()?;
+    answer(&reply).map(drop).or_else(|error| match error.raw_os_error() {
+        Some(0) => Ok(()),
+        _ => Err(error),
+    })
+}
+
+/// Queries the `netdev` family about the interface.
+pub(crate) fn features(ifindex: u32) -> io::Result<XdpFeatures> {
+    let family = family()?;
     let reply = ask_generic(
         family,
         NETDEV_CMD_DEV_GET,
@@ -167,7 +213,7 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "an answer over netlink is not as expected")
 }
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut attribute = Vec::with_capacity(4 + value.len() + 3);
     attribute.extend((4 + value.len() as u16).to_ne_bytes());
     attribute.extend(kind.to_ne_bytes());
@@ -177,7 +223,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 /// The value of the first attribute of a kind; the two highest bits of a kind are flags.
-fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     while attributes.len() >= 4 {
         let len = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
         let kind = u16::from_ne_bytes([attributes[2], attributes[3]]) & 0x3fff;
@@ -191,7 +237,7 @@ fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
 }
 
 /// An unsigned number of 4 or 8 bytes; 0 of any other length.
-fn number(value: &[u8]) -> u64 {
+pub(crate) fn number(value: &[u8]) -> u64 {
     match value.len() {
         4 => u64::from(u32::from_ne_bytes(value.try_into().expect("4 bytes"))),
         8 => u64::from_ne_bytes(value.try_into().expect("8 bytes")),
@@ -201,26 +247,34 @@ fn number(value: &[u8]) -> u64 {
 
 /// Sends a command with attributes to a generic family. Returns the attributes of the answer.
 fn ask_generic(family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut body = vec![command, 1, 0, 0];
-    body.extend(attributes);
-    let reply = ask(NETLINK_GENERIC, family, &body)?;
+    let reply = ask(NETLINK_GENERIC, family, &generic(command, attributes))?;
     reply.get(GENL_HEADER_BYTES..).map(<[u8]>::to_vec).ok_or_else(malformed)
+}
+
+/// The body of a generic message.
+fn generic(command: u8, attributes: &[u8]) -> Vec<u8> {
+    [&[command, 1, 0, 0], attributes].concat()
 }
 
 /// Sends one request. Returns the body of its one answer.
 fn ask(protocol: isize, kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+    let (reply, _) = send(protocol, kind, NLM_F_REQUEST, body)?.recv_from_full()?;
+    answer(&reply).map(<[u8]>::to_vec)
+}
+
+/// Sends one request over a socket of its own.
+fn send(protocol: isize, kind: u16, flags: u16, body: &[u8]) -> io::Result<Socket> {
     let mut request = Vec::with_capacity(HEADER_BYTES + body.len());
     request.extend((HEADER_BYTES as u32 + body.len() as u32).to_ne_bytes());
     request.extend(kind.to_ne_bytes());
-    request.extend(NLM_F_REQUEST.to_ne_bytes());
-    // Sequence number and port: one request, one answer, a socket of its own.
+    request.extend(flags.to_ne_bytes());
+    // Sequence number and port: one request, a socket of its own.
     request.extend([0; 8]);
     request.extend(body);
     let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
     socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
-    let (reply, _) = socket.recv_from_full()?;
-    answer(&reply).map(<[u8]>::to_vec)
+    Ok(socket)
 }
 
 /// The body of a message, or the error it is.
@@ -264,6 +318,24 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
         assert_eq!(answer(&[0; 15]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(answer(&[0xff; 20]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn answers_of_a_datagram_are_told_apart_up_to_the_end() {
+        let message = |kind: u16, body: &[u8]| {
+            let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(body);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let two = [message(20, b"....first"), message(20, b"....second")].concat();
+        let mut answers = Vec::new();
+        assert!(take_answers(&two, &mut answers).unwrap());
+        assert!(!take_answers(&message(NLMSG_DONE, &[0; 4]), &mut answers).unwrap());
+        assert_eq!(answers, [b"first".to_vec(), b"second".to_vec()]);
+        assert!(take_answers(&two[..20], &mut answers).is_err());
     }
 
     #[test]

@@ -161,21 +161,38 @@ unsafe impl EthtoolCommand for EthtoolChannels {}
 pub(crate) struct EthtoolDriver {
     cmd: u32,
     driver: [u8; 32],
-    version: [u8; 32],
-    _rest: [u8; 32 + 32 + 32 + 12 + 5 * 4],
+    _versions: [u8; 2 * 32],
+    bus: [u8; 32],
+    _rest: [u8; 32 + 12 + 5 * 4],
 }
 
 impl EthtoolDriver {
     const GDRVINFO: u32 = 0x03;
 
     pub(crate) fn request() -> Self {
-        EthtoolDriver { cmd: Self::GDRVINFO, driver: [0; 32], version: [0; 32], _rest: [0; 128] }
+        EthtoolDriver {
+            cmd: Self::GDRVINFO,
+            driver: [0; 32],
+            _versions: [0; 64],
+            bus: [0; 32],
+            _rest: [0; 64],
+        }
     }
 
     pub(crate) fn driver(&self) -> String {
-        let end = self.driver.iter().position(|byte| *byte == 0).unwrap_or(self.driver.len());
-        String::from_utf8_lossy(&self.driver[..end]).into_owned()
+        text(&self.driver)
     }
+
+    /// The device's name on its bus.
+    pub(crate) fn bus(&self) -> String {
+        text(&self.bus)
+    }
+}
+
+/// A field of text, which ends with a zero byte.
+fn text(field: &[u8]) -> String {
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..end]).into_owned()
 }
 
 // SAFETY: laid out as the kernel's `struct ethtool_drvinfo` (196 bytes), and made only by `request`
