@@ -5,7 +5,7 @@ use super::evict::DEFERRED_SCAN_MAX;
 use super::layout;
 use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
-use super::table::{BUCKET_BYTES, Entry};
+use super::table::Entry;
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -19,6 +19,8 @@ const FLUSHES_UNSWEPT: u8 = 128;
 
 /// Chains that one call of [`Store::dump`] walks.
 const DUMP_CHAINS: usize = 256;
+/// To lock a chain and to read its entries costs about as much as to copy this.
+const DUMP_CHAIN_WORK_BYTES: usize = 256;
 
 impl Store {
     /// Frees expired and flushed items, a bounded number at a time. Any worker calls this a few
@@ -211,7 +213,7 @@ impl Store {
         self.tick(now);
         let (mut cursor, mut shown, mut chains) = (cursor, 0, 0);
         while shown < limit && chains < DUMP_CHAINS {
-            work::add(BUCKET_BYTES);
+            work::add(DUMP_CHAIN_WORK_BYTES);
             let (items, next) = self.dump_next(cursor, now);
             (cursor, shown, chains) = (next?, shown + items.len(), chains + 1);
             items.iter().for_each(|item| visit(self.visit_of(item, now)));

@@ -16,7 +16,7 @@
 //! the new chain, then publishes the number of chains, then removes them from the old chain. A
 //! reader that does not find its key looks at the number of chains once more.
 //!
-//! An item takes 13 to 16 bytes of the table: 8 for its entry, the rest for empty slots and links.
+//! An item takes 13 to 17 bytes of the table: 8 for its entry, the rest for empty slots and links.
 
 use super::arena::{OFFSET_BITS, Offset, UNIT_BYTES, prefetch};
 use super::memory::Memory;
