@@ -46,6 +46,7 @@ fn main() {
             seed,
             bytes_per_second: 0,
             queue_bytes: 0,
+            encapsulate: None,
         };
         let [nginx, simoom] = measure(path, megabytes << 20).map(|verdict| show(&verdict));
         println!("{rtt_ms:6} {:8.1} {megabytes:4} {nginx} {simoom}", *loss_permille as f64 / 10.0);

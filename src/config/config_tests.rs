@@ -203,6 +203,14 @@ fn only_address_says_what_is_claimed_for_all_services() {
 }
 
 #[test]
+fn the_largest_item_takes_an_eighth_of_a_small_memory() {
+    let largest = |flags: &str| serve(flags).unwrap().memcached.unwrap().item_max_bytes;
+    assert_eq!(largest("--memory 3M"), 3 << 17);
+    assert_eq!(largest("--memory 3M --item-size-max 2K"), 2 << 10);
+    assert_eq!(largest("--memory 1G"), 1 << 20);
+}
+
+#[test]
 fn memcached_over_udp_is_at_the_address_of_memcached_unless_another_is_given() {
     let udp = |flags: &str| serve(flags).unwrap().memcached.unwrap().udp.unwrap().to_string();
     for (flags, expected) in [
@@ -296,7 +304,6 @@ fn what_does_not_go_together_is_refused() {
         ),
         ("--busy-poll", "--busy-poll: cannot be used without --interface"),
         ("--tunnel gre", "--tunnel gre: cannot be used without --interface"),
-        ("--interface s0 --tunnel vxlan", "write ipip, gre, gue or gue:PORT"),
         (
             "--interface s0 --tunnel gue --tunnel gue:7000",
             "--tunnel gue:7000: this kind is given twice",

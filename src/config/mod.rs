@@ -240,6 +240,8 @@ impl Serve {
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
         let store = store::Settings::default();
+        let memory_bytes = options.memory.unwrap_or(store.memory_bytes);
+        let item_max_bytes = store.item_max_bytes.min(memory_bytes / store::ITEM_MAX_PART);
         let files = disk::Settings::default();
         let fallback: Vec<_> = options.fallback.into_iter().collect();
         let serve = Serve {
@@ -248,8 +250,8 @@ impl Serve {
                 endpoint,
                 udp: endpoints.memcached_udp,
                 optional: endpoints.memcached_is_optional,
-                memory_bytes: options.memory.unwrap_or(store.memory_bytes),
-                item_max_bytes: options.item_size_max.unwrap_or(store.item_max_bytes),
+                memory_bytes,
+                item_max_bytes: options.item_size_max.unwrap_or(item_max_bytes),
                 idle: options.memcached_idle_timeout.unwrap_or(MEMCACHED_IDLE_DEFAULT),
             }),
             addresses: options.address.unwrap_or_default(),

@@ -82,7 +82,8 @@ pub struct ServeOptions {
     /// Read files longer than this from disk for each request [default: 256M]
     ///
     /// Shorter files are held in memory. If they do not fit the memory limit, the largest of them
-    /// are read from disk, too.
+    /// are read from disk, too. With this flag, the memory of --file-buffers is taken at start-up;
+    /// otherwise with the first such file.
     #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "What to serve")]
     pub large_file_size: Option<u64>,
 
@@ -125,7 +126,8 @@ pub struct ServeOptions {
 
     /// Largest item of memcached, with its key and metadata [default: 1M]
     ///
-    /// Larger items are refused.
+    /// Larger items are refused. At most an eighth of --memory, and by default that if it is less
+    /// than 1M.
     #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "What to serve")]
     pub item_size_max: Option<u64>,
 

@@ -47,6 +47,13 @@ pub fn interface(name: &str) -> io::Result<Interface> {
     }
 }
 
+/// The addresses of the interface with this name; none if it is gone.
+pub fn addresses(name: &str) -> Vec<IpAddr> {
+    let all = datalink::interfaces();
+    let named = all.iter().filter(|interface| interface.name == name);
+    named.flat_map(|interface| interface.ips.iter().map(|network| network.ip())).collect()
+}
+
 /// All interfaces in the order of their indices. An interface that is removed meanwhile is left
 /// out.
 pub fn interfaces() -> Vec<Interface> {

@@ -63,6 +63,7 @@ fn builder(
     let (files, threads) = file_reader(config, &reloads);
     let builder = Builder::of_flags(setup)
         .prepare("content", load_content(config, reloads.clone(), threads))
+        .prepare("parts of files", file_memory(config, reloads.clone(), files.is_some()))
         .memory("log queue", log::MEMORY_BYTES)
         .metrics(reloads.snapshot.clone())
         .on_signal("SIGHUP", move || hangups.request());
@@ -158,14 +159,26 @@ fn load_content(
         let settings = content::Settings { limit_bytes, disk, ..config.content };
         let watches = config.watch && has_root(&settings);
         let mut reloader = Reloader::load(settings, watches, threads)?;
-        let reads_files = reads_files || reloader.content().files_on_disk() > 0;
-        let mut memory_bytes = reloader.content().memory_bytes();
-        if reads_files {
+        let content = reloader.content();
+        if reads_files || content.files_on_disk() > 0 {
             reloader.start_file_threads()?;
-            memory_bytes += buffers_bytes;
         }
         reloads.start(reloader)?;
-        Ok(memory_bytes)
+        Ok(content.memory_bytes())
+    }
+}
+
+/// The memory that reading files from disk takes at start-up: all, if there is such a file or if
+/// the operator expects one.
+fn file_memory(
+    config: &config::Serve,
+    reloads: Arc<Reloads>,
+    has_root: bool,
+) -> impl FnOnce(usize) -> Result<usize> + use<> {
+    let (files, is_expected) = (config.files, config.reads_files);
+    move |_| {
+        let reads_files = has_root && (is_expected || reloads.has_files_on_disk());
+        Ok(if reads_files { files.memory_bytes() } else { 0 })
     }
 }
 

@@ -89,6 +89,12 @@ impl Reloads {
         current.ok_or_else(|| Error::failed("the content is not loaded"))
     }
 
+    /// Whether a file of the content is read from disk.
+    pub(super) fn has_files_on_disk(&self) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        current.is_some_and(|current| current.get().0.files_on_disk() > 0)
+    }
+
     /// Asks for a reload.
     pub(super) fn request(&self) {
         // Fails only if the eventfd is full, and then a reload is asked for already.
@@ -239,14 +245,15 @@ impl Reloader {
     }
 
     /// Adds the files on disk whose bytes have changed to the changes. Returns whether there is
-    /// any.
+    /// any. Without a watch, only SIGHUP or a regular look at all files loads them.
     fn find_changed_on_disk(&mut self) -> bool {
         let Some(reloads) = self.reloads.upgrade() else { return false };
-        let changed = self.changing.find(reloads.take_suspects());
+        let suspects = reloads.take_suspects();
+        let watch = self.watching.as_mut().and_then(|watching| watching.watch.as_mut());
+        let Some(watch) = watch else { return false };
+        let changed = self.changing.find(suspects);
         let is_any = !changed.is_empty();
-        if let Some(watch) = self.watch() {
-            watch.add_changes(changed);
-        }
+        watch.add_changes(changed);
         is_any
     }
 

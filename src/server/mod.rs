@@ -8,6 +8,7 @@
 //! program is detached. [`Server::wait`] reports a worker that fails; the process ends with that
 //! reason, so that no queue is left unserved. [`watch`] checks for external changes.
 
+mod addresses;
 mod blindness;
 mod builder;
 mod change_log;

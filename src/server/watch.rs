@@ -1,7 +1,8 @@
-//! Checks for external changes: the link of the interface, its MTU, its XDP program, its queues,
-//! and free connections. Each change is logged once and counted. A bad state is a reason not to be
-//! ready while it lasts.
+//! Checks for external changes: the link of the interface, its MTU, its addresses, its XDP program,
+//! its queues, and free connections. Each change is logged once and counted. A bad state is a
+//! reason not to be ready while it lasts.
 
+use super::addresses::Effect;
 use super::blindness::Blindness;
 use super::change_log::ChangeLog;
 use super::health;
@@ -31,6 +32,8 @@ simoom_io::counters! {
         queue_additions,
         /// Times the MTU of the interface has changed.
         mtu_changes,
+        /// Addresses that the interface has got or lost.
+        address_changes,
         /// Times all connections of a worker, or of a service on it, were in use.
         connection_exhaustions,
         /// Lines of the log that were lost because standard error did not take them.
@@ -95,6 +98,7 @@ impl Watch {
         if let Ok(link) = claims.link() {
             self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_mtu(claims, link.mtu_bytes);
+            self.note_addresses(claims);
             self.note_program(claims, link.has_program)?;
             self.note_frames(claims, &link)?;
         }
@@ -125,6 +129,42 @@ impl Watch {
             self.events.mtu_changes += 1;
             let interface = claims.interface();
             tracing::warn!(interface, before_bytes, mtu_bytes, "the MTU of the interface changed");
+        }
+    }
+
+    fn note_addresses(&mut self, claims: &mut Claims) {
+        let changes = claims.changed_addresses();
+        let interface = claims.interface();
+        self.events.address_changes += changes.len() as u64;
+        for (address, _, effect) in changes {
+            match effect {
+                Effect::Unreachable => tracing::warn!(
+                    interface,
+                    %address,
+                    "the interface has lost a served address: clients do not find it any more"
+                ),
+                Effect::Back => {
+                    tracing::info!(interface, %address, "the interface has a served address again");
+                }
+                Effect::TwoOwners => tracing::warn!(
+                    interface,
+                    %address,
+                    "the interface was given an address of Simoom's own: the kernel answers for it, too; remove it"
+                ),
+                Effect::OneOwner => tracing::info!(
+                    interface,
+                    %address,
+                    "the interface has lost an address of Simoom's own: Simoom alone answers for it again"
+                ),
+                Effect::NotServed => tracing::info!(
+                    interface,
+                    %address,
+                    "the interface was given an address that is not served; restart to serve it"
+                ),
+                Effect::None => {
+                    tracing::info!(interface, %address, "the interface has lost an address");
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Starts the AF_XDP transport of a server: opens the device, starts a worker for each core, then
 //! claims traffic.
 
+use super::addresses::{Addresses, Effect};
 use super::factories::{Factories, Ports};
 use super::{Common, Running, Server, count, kernel, plan};
 use crate::config::{self, Transport};
@@ -10,10 +11,10 @@ use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
-use crate::steer::{Device, Tunnel};
+use crate::steer::{Device, Tunnel, is_host_address};
 use crate::worker::stack_config::{secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
-use crate::{address_check, probe, thread};
+use crate::{address_check, netns, probe, thread};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
 use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
@@ -38,6 +39,8 @@ pub(super) struct Claims {
     snapshot: Arc<Snapshot>,
     /// The MTU of the interface.
     mtu_bytes: u32,
+    /// The addresses of the interface.
+    addresses: Addresses,
     /// The configuration of the stacks.
     stack: Config,
     /// The workers of the device.
@@ -79,6 +82,12 @@ impl Claims {
         Some(std::mem::replace(&mut self.mtu_bytes, mtu_bytes))
     }
 
+    /// The addresses that the interface has got or lost since the last call.
+    pub(super) fn changed_addresses(&mut self) -> Vec<(IpAddr, bool, Effect)> {
+        let now = host_addresses(netns::addresses(self.device.interface()));
+        self.addresses.compare(now)
+    }
+
     /// Whether the program has seen a frame since the last call. Unknown counts as yes.
     pub(super) fn take_seen(&mut self) -> bool {
         self.device.take_seen().unwrap_or(true)
@@ -117,6 +126,11 @@ pub(super) struct Opened {
     workers: usize,
     stack: Config,
     interface: String,
+}
+
+/// Those addresses that a host on a network can have.
+fn host_addresses(all: impl IntoIterator<Item = IpAddr>) -> BTreeSet<IpAddr> {
+    all.into_iter().filter(|address| is_host_address(*address)).collect()
 }
 
 /// The result of `--transport auto`.
@@ -241,11 +255,14 @@ impl Server {
         let workers = self.workers.iter().filter(|worker| worker.drained.is_some());
         let workers = workers.map(|worker| worker.command_sender.clone()).collect();
         let mtu_bytes = common.host.as_ref().map_or(0, |host| host.interface().mtu_bytes);
-        let claims = Claims { device, queues, snapshot, mtu_bytes, stack, workers };
+        let served = claimed.iter().map(|claimed| (claimed.at.ip(), claimed.dedicated)).collect();
+        let own = common.host.iter().flat_map(Host::own_addresses);
+        let addresses = Addresses::new(host_addresses(own), served);
+        let claims = Claims { addresses, device, queues, snapshot, mtu_bytes, stack, workers };
         let claims = self.device.insert(claims);
         claims.publish();
         let tunnels = &common.setup.tunnels;
-        let ends = common.host.iter().flat_map(|host| host.tunnel_ends());
+        let ends = common.host.iter().flat_map(Host::own_addresses);
         for end in ends.filter(|_| !tunnels.is_empty()) {
             let ended = claims.device.end_tunnels(end, tunnels);
             ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))?;
@@ -353,7 +370,7 @@ fn stack_config<L>(
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
-    let has_ipv6_end = host.tunnel_ends().any(|end| end.is_ipv6());
+    let has_ipv6_end = host.own_addresses().any(|end| end.is_ipv6());
     stack.tunnel_bytes = Tunnel::max_bytes(&setup.tunnels, has_ipv6_end);
     stack.ecn = match setup.ecn {
         config::Ecn::Accept => EcnPolicy::Accept,

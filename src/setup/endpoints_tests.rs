@@ -208,3 +208,21 @@ fn no_peer_has_an_address_of_the_host_or_of_broadcast() {
     let no_peers: Vec<String> = host().no_peers().iter().map(ToString::to_string).collect();
     assert_eq!(no_peers, ["198.18.0.1", "2001:db8::1", "fe80::1", "192.0.2.9", "198.18.0.255"]);
 }
+
+/// Behind a balancer another interface has the address of the service, and the packets come through
+/// tunnels that end at the addresses of this one.
+#[test]
+fn an_address_of_another_interface_is_served_through_a_tunnel() {
+    let mut host = host();
+    let flags = "--http 80 --tunnel ipip --address 192.0.2.9";
+    assert!(resolve_on(&host, flags).is_err(), "without adoption it is another interface's");
+    let service: IpAddr = "192.0.2.9".parse().unwrap();
+    host.adopt(&[service]);
+    assert_eq!(
+        text(&resolve_on(&host, flags).unwrap()),
+        ["192.0.2.9:80", "192.0.2.9:80 127.0.0.1:80 [::1]:80", ""]
+    );
+    let ends: Vec<String> = host.own_addresses().map(|end| end.to_string()).collect();
+    assert_eq!(ends, ["198.18.0.1", "2001:db8::1", "fe80::1"]);
+    assert_eq!(host.other_with(service), None);
+}

@@ -43,8 +43,8 @@ impl Host {
         }
     }
 
-    /// The addresses at which tunnels through the interface end.
-    pub(crate) fn tunnel_ends(&self) -> impl Iterator<Item = IpAddr> {
+    /// The addresses of hosts that the interface has itself. Tunnels through it end there.
+    pub(crate) fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
         let own = self.interface.addresses.iter().map(|(address, _)| *address);
         own.filter(|address| is_host_address(*address) && !self.adopted.contains(address))
     }

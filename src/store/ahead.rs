@@ -3,7 +3,8 @@
 //!
 //! One segment at a time is emptied. The stages, each a few instructions for a frame or an item:
 //!
-//! 1. search all frames for dead items and for the segment with the most gaps;
+//! 1. search all frames for dead items and for the segment with the most gaps, unless the hash
+//!    table needs a frame ([`super::table`]): then the items of its segment move;
 //! 2. sweep: remove dead items;
 //! 3. weigh the items of the victim ([`super::evict`]), to find the cutoff;
 //! 4. empty it: move the items that the cutoff keeps, evict the rest.
@@ -252,6 +253,13 @@ impl Store {
     /// Chooses the segment to empty, after the search.
     fn choose(&self, space: &mut Space, now: u32) -> Step {
         space.eviction.end();
+        if let Some(head) = self.head_for_table(space) {
+            return self.begin_emptying(space, head, Cutoff::ALL);
+        }
+        space.table_waits = false;
+        if space.missing_frames() == 0 {
+            return Step::Stuck;
+        }
         let sparsest = space.eviction.sparsest.take().map(|(_, head)| head);
         if let Some(head) = sparsest.filter(|head| self.gaps(space, *head).is_some()) {
             return self.begin_emptying(space, head, Cutoff::ALL);
@@ -340,7 +348,7 @@ impl Store {
         {
             if is_linked {
                 let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
-                self.table.prefetch(self.table.chain(hash));
+                self.table.prefetch(hash);
                 self.ghost.prefetch(hash);
                 space.eviction.batch[batch_len] = (at, hash, layout);
                 batch_len += 1;

@@ -21,7 +21,7 @@
 
 use super::item::{Claim, Item, ItemGuard, Reservation};
 use super::space::Space;
-use super::table::{Bucket, BucketOffset, ChainGuard};
+use super::table::{BUCKET_BYTES, Bucket, BucketOffset, ChainGuard};
 use super::tlab::Tlabs;
 use af_xdp::memory::Mapping;
 use std::io;
@@ -128,6 +128,7 @@ impl Arena {
     }
 
     fn of(mapping: Mapping, bytes: usize) -> Arena {
+        assert!(bytes.is_multiple_of(BUCKET_BYTES), "an arena of {bytes} bytes");
         Arena { mapping, bytes, last: ((bytes - HEADER_BYTES) / UNIT_BYTES) as Offset }
     }
 
@@ -157,10 +158,14 @@ impl Arena {
     /// A bucket in a frame of the table.
     #[inline]
     pub(super) fn bucket(&self, at: BucketOffset) -> &Bucket {
-        let address = self.address(at.offset(), &(0..size_of::<Bucket>()));
-        assert!(address.cast::<Bucket>().is_aligned(), "a bucket between two cache lines");
-        // SAFETY: the assertions check bounds and alignment. Any bytes are valid for atomics.
-        // Only the table makes a `BucketOffset`, for frames that the space gave to it.
+        assert!(at.offset() <= self.last, "beyond the arena");
+        // SAFETY: the assertion keeps the address within the mapping.
+        let address =
+            unsafe { self.mapping.base().as_ptr().add(at.offset() as usize * UNIT_BYTES) };
+        // SAFETY: a `BucketOffset` is a multiple of the size of a bucket, as the length of the
+        // arena is, so the whole bucket is in bounds and, in a page-aligned mapping, aligned. Any
+        // bytes are valid for atomics. Only the table makes a `BucketOffset`, for frames that the
+        // space gave to it.
         unsafe { &*address.cast::<Bucket>() }
     }
 

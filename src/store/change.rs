@@ -41,6 +41,9 @@ impl Store {
     #[inline(always)]
     pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Reservation> {
         let (units, class) = (layout.units(), self.class(exptime, now));
+        if self.table.is_crowded() {
+            self.table.split(self.sum(|stats| &stats.items));
+        }
         if let Some(reservation) = self.allocate_from_tlab(layout, class, exptime) {
             self.evict_ahead_of_tlab(units, now);
             return Some(reservation);
@@ -117,13 +120,12 @@ impl Store {
         self.tick(now);
         let layout = self.checked_layout(new)?;
         let hash = self.hash_key.hash(new.key);
-        let chain = self.table.chain(hash);
-        self.table.prefetch(chain);
+        self.table.prefetch(hash);
         let mut reservation =
             self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
         reservation.render(layout, new);
         reservation.fill(layout, value);
-        let held = self.table.lock(chain);
+        let held = self.table.lock(hash);
         let old = self.locked(&held, new.key, hash, now);
         let Some(cas) = self.link(&held, reservation, hash, old, None, now) else {
             return Ok(Outcome::OutOfMemory);
@@ -147,7 +149,7 @@ impl Store {
         let mut joined: Option<Item> = None;
         let mut own: Option<Reservation> = None;
         loop {
-            let held = self.table.lock(self.table.chain(hash));
+            let held = self.table.lock(hash);
             let old = self.locked(&held, reservation.key(), hash, now);
             let cas = old.map(|(_, at)| self.memory.arena.header(at, &held).cas.load(Relaxed));
             match (verdict(how, cas), old) {
@@ -244,7 +246,7 @@ impl Store {
             (reservation.offset(), reservation.layout(), reservation.header());
         let slot = match old {
             Some((slot, _)) => slot,
-            None => self.free_slot(held, self.table.chain(hash), now)?,
+            None => self.free_slot(held, hash, now)?,
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);
@@ -283,7 +285,7 @@ impl Store {
         self.tick(now);
         let hash = self.hash_key.hash(key);
         loop {
-            let held = self.table.lock(self.table.chain(hash));
+            let held = self.table.lock(hash);
             let Some((_, at)) = self.locked(&held, key, hash, now) else {
                 drop(held);
                 match self.count_from(key, how, now) {
@@ -335,7 +337,7 @@ impl Store {
         cas: Option<u64>,
         now: u32,
     ) -> Option<u64> {
-        let held = self.table.lock(self.table.chain(hash));
+        let held = self.table.lock(hash);
         let (slot, at) = self.locked(&held, item.key(), hash, now)?;
         if at != item.offset() || item.cas() != compare {
             return None;
@@ -389,7 +391,6 @@ impl Store {
     pub fn delete(&self, key: &[u8], how: &Delete, now: u32) -> Outcome {
         self.tick(now);
         let hash = self.hash_key.hash(key);
-        let chain = self.table.chain(hash);
         let empty = match how.emptied {
             Some((flags, exptime)) => {
                 match self.reserve(
@@ -402,7 +403,7 @@ impl Store {
             }
             None => None,
         };
-        let held = self.table.lock(chain);
+        let held = self.table.lock(hash);
         let Some((slot, mut at)) = self.locked(&held, key, hash, now) else {
             return Outcome::NotFound;
         };
@@ -414,7 +415,7 @@ impl Store {
         if how.emptied.is_none() && !how.invalidate {
             slot.store(Entry::NONE);
             self.forget(&held, at);
-            self.table.shrink(chain);
+            self.table.shrink(hash);
             return Outcome::Stored { cas: 0 };
         }
         if let Some(empty) = empty {

@@ -14,7 +14,7 @@
 use super::arena::{MayRead, Offset};
 use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
 use super::shard::{ShardStats, add};
-use super::space::{Queue, Segment};
+use super::space::{Queue, Segment, TABLE_PART};
 use super::table::{ChainGuard, Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -31,8 +31,6 @@ const WORTH_KEPT: usize = SMALLER_MAX as usize + 1;
 const KEPT_QUARTERS: u32 = 3;
 /// Divisor: a segment is compacted if gaps take at least this part of it.
 const GAPS_PART: u32 = 3;
-/// Divisor: the hash table grows into at most this part of the frames.
-const TABLE_FRAMES_PART: u32 = 4;
 /// Pinned and recent segments skipped in one search for a victim.
 const SKIPPED_MAX: u32 = 4096;
 /// Segments of the deferred queue inspected by one call of [`Store::maintain`].
@@ -87,19 +85,43 @@ impl Store {
         }
     }
 
-    /// Gives the hash table a frame if it is short of spare buckets.
+    /// Gives the hash table a frame for more chains, or for spare buckets if it is short of them.
     fn grow_table(&self, space: &mut Space, now: u32) {
-        let max = space.segments.len() as u32 / TABLE_FRAMES_PART;
         if self.table.is_short() {
             self.sweep_one(space, now);
         }
-        if self.table.is_short()
-            && space.table_frames < max
+        space.table_waits = self.head_for_table(space).is_some();
+        if let Some(frame) = self.frame_wanted_by_table(space)
+            && space.free_frames > 1
+            && let Some(frame) = space.frame_for_table_at(frame)
+        {
+            self.table.widen(&frame);
+        } else if self.table.is_short()
+            && space.table_frames < table_frames_max(space)
             && self.free_frames(space, 1, now)
             && let Some(frame) = space.frame_for_table()
         {
             self.table.grow(&frame);
         }
+    }
+
+    /// The frame that the table needs for more chains.
+    fn frame_wanted_by_table(&self, space: &Space) -> Option<u32> {
+        let may_grow = space.table_frames < table_frames_max(space);
+        may_grow.then(|| self.table.wanted_frame(self.sum(|stats| &stats.items))).flatten()
+    }
+
+    /// The segment whose items should move because the table needs a frame of it. None if it is in
+    /// use by readers or uploads, if it holds an item larger than a frame, which cannot move, or if
+    /// there is no memory to move to.
+    pub(super) fn head_for_table(&self, space: &Space) -> Option<u32> {
+        let head = space.head(self.frame_wanted_by_table(space)?)?;
+        let segment = &space.segments[head as usize];
+        let suits = space.is_evictable(head)
+            && !space.is_run(head)
+            && space.free_frames > segment.frames
+            && !self.is_pinned(segment, head);
+        suits.then_some(head)
     }
 
     /// Evicts until `frames` frames are free besides half of the spare ones, which suffice for the
@@ -258,7 +280,7 @@ impl Store {
             let mut len = 0;
             for (next, (at, layout)) in batch.iter_mut().zip(self.linked(space, &mut walk)) {
                 let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
-                self.table.prefetch(self.table.chain(hash));
+                self.table.prefetch(hash);
                 self.ghost.prefetch(hash);
                 *next = (at, hash, layout);
                 len += 1;
@@ -298,10 +320,9 @@ impl Store {
         now: u32,
     ) {
         work::add(ITEM_WORK_BYTES);
-        let chain = self.table.chain(hash);
-        let held = self.table.lock(chain);
+        let held = self.table.lock(hash);
         let entry = Entry::new(hash, at);
-        let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry) else { return };
+        let Some(slot) = self.table.slots(hash).find(|slot| slot.load() == entry) else { return };
         if !self.is_alive(self.memory.arena.header(at, &held), now) {
             self.expire(&held, slot, at);
         } else if !(cutoff.keeps(self.uses(at, &held), layout)
@@ -312,7 +333,7 @@ impl Store {
                 self.ghost.remember(hash, items);
             }
         }
-        self.table.shrink(chain);
+        self.table.shrink(hash);
     }
 
     /// The worth above which items of a segment are kept: at least [`WORTH_KEPT`], and at most
@@ -400,23 +421,23 @@ impl Store {
         self.forget(held, at);
     }
 
-    /// An empty slot of a chain. Evicts an item if the chain is full.
+    /// An empty slot of the chain of a hash. Evicts an item if the chain is full.
     pub(super) fn free_slot<'a>(
         &'a self,
         held: &ChainGuard<'_>,
-        chain: usize,
+        hash: u64,
         now: u32,
     ) -> Option<&'a Slot> {
-        self.table.free_slot(chain).or_else(|| self.evict_from_chain(held, chain, now))
+        self.table.free_slot(hash).or_else(|| self.evict_from_chain(held, hash, now))
     }
 
     /// Empties a slot of a full chain: a dead item, otherwise the least used, and of those the
     /// least recently used. Never the newest item.
     #[cold]
-    fn evict_from_chain(&self, held: &ChainGuard<'_>, chain: usize, now: u32) -> Option<&Slot> {
+    fn evict_from_chain(&self, held: &ChainGuard<'_>, hash: u64, now: u32) -> Option<&Slot> {
         let header = |slot: &Slot| self.memory.arena.header(slot.load().offset(), held);
-        let newest = self.table.slots(chain).map(|slot| header(slot).cas.load(Relaxed)).max()?;
-        let slot = self.table.slots(chain).min_by_key(|slot| {
+        let newest = self.table.slots(hash).map(|slot| header(slot).cas.load(Relaxed)).max()?;
+        let slot = self.table.slots(hash).min_by_key(|slot| {
             let (at, header) = (slot.load().offset(), header(slot));
             let (is_alive, cas) = (self.is_alive(header, now), header.cas.load(Relaxed));
             (
@@ -434,6 +455,11 @@ impl Store {
         }
         Some(slot)
     }
+}
+
+/// Limit of the frames of the hash table.
+fn table_frames_max(space: &Space) -> u32 {
+    space.segments.len() as u32 / TABLE_PART
 }
 
 /// What an item is worth keeping. A doubling of uses counts as much as an item eight times smaller.

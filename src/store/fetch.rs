@@ -41,6 +41,25 @@ impl Store {
         Some(guard)
     }
 
+    /// A plain fetch with metadata as before it, for callers that copy the bytes at once. `None` if
+    /// [`Item::line`] has more than `max_bytes`, or if the item is stale or a client has won the
+    /// right to recache it: then nothing was changed.
+    #[inline]
+    pub fn guard_fresh(
+        &self,
+        key: &[u8],
+        max_bytes: usize,
+        now: u32,
+    ) -> Option<(ItemGuard<'_>, Meta)> {
+        let guard = self.find_alive(key, self.hash_key.hash(key), now)?;
+        let meta = guard.meta();
+        if guard.line().len() > max_bytes || meta.stale || meta.token_sent {
+            return None;
+        }
+        self.note_use(guard.header(), now);
+        Some((guard, meta))
+    }
+
     /// Converts a guard to a handle, as [`Store::get`] returns it.
     pub fn pin(&self, guard: ItemGuard<'_>, now: u32) -> Item {
         let (item, first) = guard.pin();
@@ -65,7 +84,7 @@ impl Store {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> Hash {
         let hash = self.hash_key.hash(key);
-        self.table.prefetch(self.table.chain(hash));
+        self.table.prefetch(hash);
         Hash(hash)
     }
 
@@ -139,7 +158,7 @@ impl Store {
     /// Fetches an item that exists; `None` if there is none.
     fn fetch_found(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
         let hash = self.hash_key.hash(key);
-        let held = self.table.lock(self.table.chain(hash));
+        let held = self.table.lock(hash);
         let (_, at) = self.locked(&held, key, hash, now)?;
         let (item, first) = Item::pin(self.shard(), at, &held);
         let (header, meta) = (item.header(), item.meta());
@@ -167,7 +186,7 @@ impl Store {
     pub fn touch(&self, key: &[u8], exptime: u32, now: u32) -> bool {
         self.tick(now);
         let hash = self.hash_key.hash(key);
-        let held = self.table.lock(self.table.chain(hash));
+        let held = self.table.lock(hash);
         let Some((_, at)) = self.locked(&held, key, hash, now) else { return false };
         let header = self.memory.arena.header(at, &held);
         header.exptime.store(exptime, Relaxed);
@@ -190,7 +209,8 @@ impl Store {
     #[inline(always)]
     fn find(&self, key: &[u8], hash: u64) -> Option<ItemGuard<'_>> {
         let shard = self.shard();
-        let mut bucket = self.table.first(hash);
+        let mut first = self.table.first(hash);
+        let mut bucket = first;
         'buckets: loop {
             for slot in bucket.slots() {
                 let entry = slot.load();
@@ -199,14 +219,23 @@ impl Store {
                 }
                 self.memory.arena.prefetch(entry.offset());
                 let Some(guard) = ItemGuard::of(shard, slot, entry) else {
-                    bucket = self.table.first(hash);
+                    first = self.table.first(hash);
+                    bucket = first;
                     continue 'buckets;
                 };
                 if guard.is_key(key) {
                     return Some(guard);
                 }
             }
-            bucket = self.table.next(bucket)?;
+            bucket = match self.table.next(bucket) {
+                Some(next) => next,
+                // A split may have moved the entry to a new chain.
+                None if std::ptr::eq(self.table.first(hash), first) => return None,
+                None => {
+                    first = self.table.first(hash);
+                    first
+                }
+            };
         }
     }
 
@@ -237,7 +266,7 @@ impl Store {
             return Some((slot, at));
         }
         self.expire(held, slot, at);
-        self.table.shrink(self.table.chain(hash));
+        self.table.shrink(hash);
         None
     }
 

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Incoming values take at most one in this many frames.
-const INCOMING_PART: usize = 4;
+pub(super) const INCOMING_PART: usize = 4;
 /// Frames that are looked at each time for one that is free.
 const FRAMES_SEARCHED_MAX: usize = 256;
 /// Segments of incoming values that are looked at each time for one that is empty.

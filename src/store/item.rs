@@ -60,6 +60,18 @@ impl<'a> ItemGuard<'a> {
         self.shard.memory.arena.line(self.at, 0..Layout::read(self.header()).line_bytes(), self)
     }
 
+    /// As [`Item::value_range`].
+    #[inline]
+    pub fn value_range(&self) -> Range<usize> {
+        Layout::read(self.header()).value()
+    }
+
+    /// As [`Item::meta`].
+    #[inline]
+    pub(super) fn meta(&self) -> Meta {
+        layout::meta(&self.shard.memory.arena, self.at, self)
+    }
+
     /// Makes a handle. Returns with it whether the shard had no pin on the frame before.
     #[inline]
     pub(super) fn pin(&self) -> (Item, bool) {

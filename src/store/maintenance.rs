@@ -5,7 +5,7 @@ use super::evict::DEFERRED_SCAN_MAX;
 use super::layout;
 use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
-use super::table::{Entry, Slot};
+use super::table::Entry;
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -19,8 +19,8 @@ const FLUSHES_UNSWEPT: u8 = 128;
 
 /// Chains that one call of [`Store::dump`] walks.
 const DUMP_CHAINS: usize = 256;
-/// Bits of a dump's cursor for the slot in a chain. The bits above hold the chain.
-const CURSOR_SLOT_BITS: u32 = 24;
+/// To lock a chain and to read its entries costs about as much as to copy this.
+const DUMP_CHAIN_WORK_BYTES: usize = 256;
 
 impl Store {
     /// Frees expired and flushed items, a bounded number at a time. Any worker calls this a few
@@ -88,14 +88,13 @@ impl Store {
             return;
         }
         let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
-        let chain = self.table.chain(hash);
-        let held = self.table.lock(chain);
+        let held = self.table.lock(hash);
         let entry = Entry::new(hash, at);
-        if let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry)
+        if let Some(slot) = self.table.slots(hash).find(|slot| slot.load() == entry)
             && !self.is_alive(header, now)
         {
             self.expire(&held, slot, at);
-            self.table.shrink(chain);
+            self.table.shrink(hash);
         }
     }
 
@@ -201,8 +200,9 @@ impl Store {
     }
 
     /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first), of at most
-    /// [`DUMP_CHAINS`] chains. Returns the next cursor, `None` at the end. An item that exists
-    /// throughout is visited once: the cursor is a position in the table, and entries do not move.
+    /// [`DUMP_CHAINS`] chains. Items that share a cursor, which is rare, are passed together.
+    /// Returns the next cursor, `None` at the end. An item that exists throughout is visited once:
+    /// its cursor depends on its key alone.
     pub fn dump(
         &self,
         cursor: u64,
@@ -211,37 +211,33 @@ impl Store {
         visit: &mut dyn FnMut(Visit<'_>),
     ) -> Option<u64> {
         self.tick(now);
-        let (first, mut shown) = ((cursor >> CURSOR_SLOT_BITS) as usize, 0);
-        let end = self.table.chains().min(first.saturating_add(DUMP_CHAINS));
-        work::add((end - first.min(end)) * size_of::<[Slot; 8]>());
-        for chain in first..end {
-            let begin = if chain == first { cursor as usize % (1 << CURSOR_SLOT_BITS) } else { 0 };
-            for (at, slot) in self.table.slots(chain).enumerate().skip(begin) {
-                if shown >= limit {
-                    return Some((chain as u64) << CURSOR_SLOT_BITS | at as u64);
-                }
-                if let Some(item) =
-                    self.pinned(slot).filter(|item| self.is_alive(item.header(), now))
-                {
-                    visit(self.visit_of(&item, now));
-                    shown += 1;
-                }
-            }
+        let (mut cursor, mut shown, mut chains) = (cursor, 0, 0);
+        while shown < limit && chains < DUMP_CHAINS {
+            work::add(DUMP_CHAIN_WORK_BYTES);
+            let (items, next) = self.dump_next(cursor, now);
+            (cursor, shown, chains) = (next?, shown + items.len(), chains + 1);
+            items.iter().for_each(|item| visit(self.visit_of(item, now)));
         }
-        (end < self.table.chains()).then_some((end as u64) << CURSOR_SLOT_BITS)
+        Some(cursor)
     }
 
-    /// Pins the item of a slot.
-    fn pinned(&self, slot: &Slot) -> Option<Item> {
-        loop {
-            let entry = slot.load();
-            if entry == Entry::NONE {
-                return None;
+    /// The first live item at `cursor` or behind it in one chain, with others at the same cursor,
+    /// pinned, and the cursor behind it.
+    fn dump_next(&self, cursor: u64, now: u32) -> (Vec<Item>, Option<u64>) {
+        let (mut items, mut found) = (Vec::new(), None);
+        let end = self.table.dump(cursor, |next, entry, held| {
+            let at = entry.offset();
+            let is_alive = self.is_alive(self.memory.arena.header(at, held), now);
+            if !is_alive || found.is_some_and(|found| found < next) {
+                return;
             }
-            if let Some(guard) = ItemGuard::of(self.shard(), slot, entry) {
-                return Some(guard.pin().0);
+            if found != Some(next) {
+                items.clear();
             }
-        }
+            found = Some(next);
+            items.push(Item::pin(self.shard(), at, held).0);
+        });
+        (items, found.or(end))
     }
 
     fn visit_of<'a>(&self, item: &'a Item, now: u32) -> Visit<'a> {

@@ -8,7 +8,7 @@
 //!
 //! - `arena`: the memory, and the contract that makes references into it sound;
 //! - `layout`: one item, that is, 24 bytes of header, its line, and padding to 8 bytes;
-//! - `table`: the hash table, 8 bytes for each item;
+//! - `table`: the hash table, which grows with the items;
 //! - `shard`: pins and counters of one worker;
 //! - `space`: frames and segments;
 //! - `tlab`: thread-local allocation buffers;
@@ -18,13 +18,12 @@
 //! shard, or of a hash chain; then the lock of the spare buckets. A get takes no lock, except near
 //! the pin limit.
 //!
-//! Memory: `--memory` bounds the sum of all parts. The hash table takes a sixteenth, and grows by
-//! up to a quarter of the memory where items are small. An item takes 24 bytes plus its line,
-//! rounded up to a multiple of 8, and 11 to 15 bytes of the table. A one-byte value with a key of 9
-//! bytes takes 60 bytes. Connections that send may pin a quarter of the memory, or one item of the
-//! largest size for each worker if that is more, in frames of 16 to 256 KiB. Values that clients
-//! are still sending take up to a quarter (`incoming`). With more than one worker, TLABs take up to
-//! a sixty-fourth.
+//! Memory: `--memory` bounds the sum of all parts. The hash table grows with the number of items,
+//! from 1/170 to a quarter of the memory. An item takes 24 bytes plus its line, rounded up to a
+//! multiple of 8, and 13 to 17 bytes of the table. A one-byte value with a key of 9 bytes takes 65
+//! bytes. Connections that send may pin a quarter of the memory, or one item of the largest size for
+//! each worker if that is more, in frames of 16 to 256 KiB. Values that clients are still sending
+//! take up to a quarter (`incoming`). With more than one worker, TLABs take up to a sixty-fourth.
 //!
 //! Times are Unix seconds in 32 bits, valid until 2106. `now` may differ between workers by up to
 //! one second. An exptime of 0 means never. An item has expired if its exptime ≤ `now`.
@@ -79,8 +78,6 @@ use table::Table;
 /// To evict or move an item costs about as much as to copy this: its chain and its header are far
 /// away in memory.
 const ITEM_WORK_BYTES: usize = 1024;
-/// Divisor: the hash table starts with this part of the memory.
-const TABLE_PART: usize = 16;
 /// Divisor: fingerprints of evicted items take this part of the memory.
 const GHOST_PART: usize = 128;
 /// Divisor: all workers together may pin this part of the frames. Each worker may pin at least the
@@ -123,12 +120,11 @@ impl Store {
         settings.check()?;
         let memory_bytes = settings.memory_bytes as usize;
         let shards = settings.workers.max(1);
-        let table_bytes = memory_bytes / TABLE_PART;
         let frame_bytes = settings.frame_bytes();
         let each =
             frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + shards * Shard::FRAME_BYTES;
         let fixed = memory_bytes / GHOST_PART
-            + Table::memory_bytes(table_bytes)
+            + Table::memory_bytes(frame_bytes * Table::first_frames(memory_bytes / frame_bytes))
             + size_of::<Store>()
             + shards * size_of::<Shard>();
         let frames = (memory_bytes - fixed) / each;
@@ -139,26 +135,23 @@ impl Store {
                 error,
             )
         })?;
-        Ok(Store::of(settings, table_bytes, memory, fixed + frames * each))
+        Ok(Store::of(settings, memory, fixed + frames * each))
     }
 
-    /// Builds a store from a table of `table_bytes` and `memory` for items. `memory_bytes` is the
-    /// sum of all parts.
-    fn of(
-        settings: &Settings,
-        table_bytes: usize,
-        memory: Memory,
-        memory_bytes: usize,
-    ) -> Arc<Store> {
+    /// Builds a store in `memory`, which has never been used. `memory_bytes` is the sum of all
+    /// parts.
+    fn of(settings: &Settings, memory: Memory, memory_bytes: usize) -> Arc<Store> {
         let (frames, shards) = (memory.frames(), settings.workers.max(1));
         let frame_units = 1 << memory.frame_shift;
         let frame_bytes = frame_units * UNIT_BYTES;
         let memory = Arc::new(memory);
+        let mut space = Space::new(frames as u32, frame_units as u32, shards);
+        let table = Store::first_table(&mut space, &memory);
         Arc::new(Store {
             memory_bytes,
             item_max_bytes: settings.item_max_bytes as usize,
-            table: Table::new(table_bytes, Arc::clone(&memory)),
-            space: Mutex::new(Space::new(frames as u32, frame_units as u32, shards)),
+            table,
+            space: Mutex::new(space),
             shards: (0..shards).map(|_| Arc::new(Shard::new(Arc::clone(&memory)))).collect(),
             hash_key: HashKey::new(settings.hash_key),
             ghost: Ghost::new(settings.memory_bytes as usize / GHOST_PART),
@@ -179,6 +172,15 @@ impl Store {
             flushes: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
         })
+    }
+
+    /// A table in the first frames, with spare buckets in another one.
+    fn first_table(space: &mut Space, memory: &Arc<Memory>) -> Table {
+        let first = 0..Table::first_frames(memory.frames()) as u32;
+        let frames: Vec<_> = first.filter_map(|frame| space.frame_for_table_at(frame)).collect();
+        let table = Table::new(&frames, Arc::clone(memory));
+        space.frame_for_table().iter().for_each(|frame| table.grow(frame));
+        table
     }
 
     /// Bytes of memory allocated, of all kinds together.
@@ -230,6 +232,9 @@ mod keep_tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;
+#[cfg(test)]
+#[path = "split_tests.rs"]
+mod split_tests;
 #[cfg(test)]
 #[path = "stress_tests.rs"]
 mod stress_tests;

@@ -15,6 +15,7 @@
 
 use super::ahead::Eviction;
 use super::arena::Offset;
+use super::incoming::INCOMING_PART;
 use super::stale::Staleness;
 use std::ops::Range;
 
@@ -30,6 +31,10 @@ const LARGE_PART: u32 = 8;
 const LARGE_FRAMES_MAX: u32 = 16;
 /// Divisor: a segment of large items does not extend if at most this part of it is free.
 const LARGE_REST_PART: u32 = 64;
+/// Divisor: the hash table takes at most this part of the frames.
+pub(super) const TABLE_PART: u32 = 4;
+/// Free frames of which the one with the highest number becomes a frame of the table.
+const FREE_TRIED_MAX: usize = 64;
 /// Divisor: the share of frames above which young items are evicted first.
 const YOUNG_PART: u32 = 10;
 
@@ -60,7 +65,7 @@ pub(super) enum State {
     Table,
 }
 
-/// A frame of the hash table. Only [`Space::frame_for_table`] makes one, so it is given once.
+/// A frame of the hash table. Only [`Space::frame_for_table_at`] makes one, so it is given once.
 #[derive(Debug)]
 pub(super) struct TableFrame(u32);
 
@@ -146,6 +151,8 @@ pub(super) struct Space {
     pub(super) flushes: u8,
     /// Frames of the hash table.
     pub(super) table_frames: u32,
+    /// Whether the hash table waits until the items of a segment have moved.
+    pub(super) table_waits: bool,
     /// The frame where the next sweep continues.
     pub(super) cursor: u32,
     /// The frame where the next search for a run begins.
@@ -174,6 +181,16 @@ pub(super) fn class(ttl: Option<u32>, classes: u32) -> usize {
     (1 + power * (classes - 1) / (CLASSES_MAX as u32 - 1)) as usize
 }
 
+/// All frames, the first one to be allocated last. The hash table grows into the first frames, so
+/// these are allocated after all others, in blocks from the last to the first. Within a block the
+/// lowest frame comes first, so that a segment can extend into the next one.
+fn stack(frames: u32) -> Vec<u32> {
+    let last = frames / TABLE_PART;
+    let blocks = (0..last).step_by(LARGE_FRAMES_MAX as usize);
+    let block = |first: u32| (first..last.min(first + LARGE_FRAMES_MAX)).rev();
+    blocks.flat_map(block).chain((last..frames).rev()).collect()
+}
+
 /// The offset of a unit in a frame.
 fn offset(frame: u32, frame_units: u32, units: u32) -> Offset {
     Offset::from(frame) * Offset::from(frame_units) + Offset::from(units)
@@ -188,7 +205,7 @@ impl Space {
             open: [[[NONE; 2]; CLASSES_MAX]; 2],
             open_large: [[NONE; CLASSES_MAX]; 2],
             incoming: vec![Incoming { open: NONE, frames: 0 }; shards].into(),
-            stack: (0..frames).rev().collect(),
+            stack: stack(frames),
             eviction: Eviction::default(),
             staleness: Staleness::default(),
             costs: vec![0; frames as usize].into(),
@@ -196,9 +213,10 @@ impl Space {
             free_frames: frames,
             cursor: 0,
             incoming_cursor: 0,
-            run_cursor: 0,
+            run_cursor: frames / TABLE_PART,
             flushes: 0,
             table_frames: 0,
+            table_waits: false,
             written: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
@@ -210,7 +228,7 @@ impl Space {
     /// Allocates frames from the highest number down.
     #[cfg(test)]
     pub(super) fn begin_at_the_end(&mut self) {
-        self.stack.reverse();
+        self.stack.sort_unstable();
     }
 
     /// Bytes that [`Space::new`] allocates for each frame.
@@ -439,9 +457,18 @@ impl Space {
         None
     }
 
-    /// Gives a free frame to the hash table.
+    /// Gives a free frame to the hash table, if possible none that it may need for more chains.
     pub(super) fn frame_for_table(&mut self) -> Option<TableFrame> {
-        let frame = self.free_frame()?;
+        let tried = self.stack.len().saturating_sub(FREE_TRIED_MAX)..;
+        let highest = self.stack[tried].iter().filter(|frame| self.is_free(**frame)).max();
+        self.frame_for_table_at(*highest?)
+    }
+
+    /// Gives one frame to the hash table, if it is free.
+    pub(super) fn frame_for_table_at(&mut self, frame: u32) -> Option<TableFrame> {
+        if !self.is_free(frame) {
+            return None;
+        }
         self.segments[frame as usize].state = State::Table;
         self.free_frames -= 1;
         self.table_frames += 1;
@@ -458,16 +485,28 @@ impl Space {
         self.written.wrapping_sub(self.segments[head as usize].written)
     }
 
-    /// The start of a run of `frames` free frames in a range.
+    /// The start of a run of `frames` free frames in a range. At first among the frames that
+    /// neither the table grows into nor incoming values prefer, then among those of the table, the
+    /// last run first.
     pub(super) fn free_run(&self, frames: u32, among: Range<u32>) -> Option<u32> {
+        let all = self.segments.len() as u32;
+        let (table, incoming) = (all / TABLE_PART, all - all / INCOMING_PART as u32);
+        let within = |range: Range<u32>| range.start.max(among.start)..range.end.min(among.end);
+        let first = |last: u32| last + 1 - frames;
+        let in_table = || self.last_of_free_run(frames, within(0..table + frames - 1).rev());
+        self.last_of_free_run(frames, within(table..incoming))
+            .map(first)
+            .or_else(in_table)
+            .or_else(|| self.last_of_free_run(frames, within(table..all)).map(first))
+    }
+
+    /// The frame at which a walk over frames has passed `frames` free ones in succession.
+    fn last_of_free_run(&self, frames: u32, walk: impl Iterator<Item = u32>) -> Option<u32> {
         let mut run = 0;
-        for at in among {
-            run = if self.is_free(at) { run + 1 } else { 0 };
-            if run == frames {
-                return Some(at + 1 - frames);
-            }
-        }
-        None
+        walk.into_iter().find(|at| {
+            run = if self.is_free(*at) { run + 1 } else { 0 };
+            run == frames
+        })
     }
 
     pub(super) fn is_free(&self, frame: u32) -> bool {
@@ -527,7 +566,8 @@ impl Space {
 
     /// Frames that eviction should free ahead of need.
     pub(super) fn missing_frames(&self) -> u32 {
-        (self.spare_frames + 1).saturating_sub(self.free_frames)
+        let missing = (self.spare_frames + 1).saturating_sub(self.free_frames);
+        missing.max(self.table_waits.into())
     }
 
     /// Whether young items hold more than their share of the memory.

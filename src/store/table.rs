@@ -1,37 +1,53 @@
 //! The hash table: from the hash of a key to the offsets of candidate items.
 //!
 //! Bulk chaining: a bucket is one cache line with seven entries and the number of the next bucket
-//! of the chain. Chains grow by spare buckets. An entry holds 24 bits of the hash and 40 bits of
-//! offset. Readers take no lock. A writer holds the lock of the chain and replaces entries in
-//! place; it never moves one. So a reader always finds a key that is in the table throughout the
-//! search.
+//! of the chain. An entry holds 24 bits of the hash and 40 bits of offset. Readers take no lock. A
+//! writer holds the lock of the chain and replaces entries in place.
 //!
-//! The table starts with a sixteenth of the memory. Where items are small it takes frames of the
-//! arena for more spare buckets, up to a quarter of all frames, and keeps them. In a table that has
-//! grown an item takes 11 to 15 bytes: 8 for its entry, the rest for empty slots and links.
+//! The number of chains grows with the number of items, by linear hashing: chain after chain is
+//! split in two, so that a chain has about [`LOAD`] items. The first bucket of chain *n* is bucket
+//! *n* of the arena. The store gives the table one frame after another from the start of the arena,
+//! up to a quarter of all frames, and the table keeps them. Where that is impossible, because
+//! senders pin the next frame, chains grow longer by spare buckets, which may lie anywhere.
+//!
+//! A chain number consists of the group, which is a number of upper bits of the hash, and above
+//! them a number of the lowest bits of the hash, which entries hold too. So a split reads no keys,
+//! and entries never leave the chains of their group, which share a lock. A split copies entries to
+//! the new chain, then publishes the number of chains, then removes them from the old chain. A
+//! reader that does not find its key looks at the number of chains once more.
+//!
+//! An item takes 13 to 17 bytes of the table: 8 for its entry, the rest for empty slots and links.
 
 use super::arena::{OFFSET_BITS, Offset, UNIT_BYTES, prefetch};
 use super::memory::Memory;
 use super::space::TableFrame;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Slots of a bucket.
 const SLOTS: usize = 7;
-/// Divisor: spare buckets at start-up, as a part of the main buckets.
-const SPARE_PART: usize = 8;
+/// Items of a chain, on average, above which chains are split.
+const LOAD: usize = 5;
+/// Chains split at once.
+const SPLITS: usize = 2;
+/// Divisor: the part of the frames that a new table has.
+const FIRST_PART: usize = 256;
 /// Bits of the hash in an entry.
 const HASH_BITS: u32 = u64::BITS - OFFSET_BITS;
-/// Number of locks. Several chains share a lock.
-const LOCKS: usize = 4096;
+const HASH_MASK: usize = (1 << HASH_BITS) - 1;
+/// Limit of the number of locks. Several chains share a lock.
+const LOCKS_MAX: usize = 4096;
 /// Flag in `next` of a spare bucket. A reader that is still in that bucket takes it for the last
 /// one.
 const SPARE: u64 = 1 << 63;
+/// Size of a bucket: a cache line.
+pub(super) const BUCKET_BYTES: usize = 64;
 /// Units of the arena that a bucket takes.
-const BUCKET_UNITS: u64 = (size_of::<Bucket>() / UNIT_BYTES) as u64;
+const BUCKET_UNITS: u64 = (BUCKET_BYTES / UNIT_BYTES) as u64;
 
-/// Where a bucket begins in a frame that the space gave to the table.
+/// Where a bucket begins in a frame that the space gave to the table: a multiple of
+/// [`BUCKET_BYTES`] from the start of the arena.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BucketOffset(Offset);
 
@@ -58,6 +74,12 @@ impl Entry {
     #[inline]
     pub(super) fn may_be(self, hash: u64) -> bool {
         (self.0 ^ hash << OFFSET_BITS) >> OFFSET_BITS == 0 && self != Entry::NONE
+    }
+
+    /// The low bits of the hash.
+    #[inline]
+    fn hash(self) -> u64 {
+        self.0 >> OFFSET_BITS
     }
 
     #[inline]
@@ -99,12 +121,16 @@ pub(super) struct Bucket {
     /// bucket: the number of the next spare bucket, with [`SPARE`].
     next: AtomicU64,
 }
-const _: () = assert!(size_of::<Bucket>() == 64);
+const _: () = assert!(size_of::<Bucket>() == BUCKET_BYTES);
 
 impl Bucket {
     #[inline]
     pub(super) fn slots(&self) -> &[Slot; SLOTS] {
         &self.slots
+    }
+
+    fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| slot.load() == Entry::NONE)
     }
 }
 
@@ -126,45 +152,54 @@ pub(super) struct ChainGuard<'a>(
 /// The hash table of the store.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// The main buckets, one for each chain, then the first spare buckets. Higher numbers refer to
-    /// buckets in the arena.
-    buckets: Box<[Bucket]>,
-    main: usize,
+    memory: Arc<Memory>,
+    /// Binary logarithm of the number of groups: chains at the start.
+    group_bits: u32,
+    /// Number of chains.
+    chains: AtomicUsize,
+    /// Number of chains for which there is memory.
+    capacity: AtomicUsize,
+    /// Whether an item found the first bucket of its chain full while there was memory for more
+    /// chains.
+    is_crowded: AtomicBool,
+    /// Held by the thread that splits a chain.
+    splitting: Mutex<()>,
+    /// A power of 2, at most one for each group.
     locks: Box<[Mutex<()>]>,
     spare: Mutex<Spare>,
-    memory: Arc<Memory>,
 }
 
 impl Table {
-    /// Builds a table of `bytes`, which grows into frames of `memory`.
-    pub(super) fn new(bytes: usize, memory: Arc<Memory>) -> Table {
-        let (main, spare) = Table::bucket_counts(bytes);
-        let table = Table {
-            buckets: (0..main + spare).map(|_| Bucket::default()).collect(),
-            main,
-            locks: (0..LOCKS.min(main)).map(|_| Mutex::default()).collect(),
-            spare: Mutex::default(),
+    /// Builds a table in the first frames of `memory`, which has never been used.
+    pub(super) fn new(frames: &[TableFrame], memory: Arc<Memory>) -> Table {
+        let groups = frames.len() << memory.frame_shift >> BUCKET_UNITS.ilog2();
+        assert!(groups.is_power_of_two() && groups > 1, "{groups} groups of chains");
+        assert!((0..).zip(frames).all(|(at, frame)| frame.frame() == at), "not the first frames");
+        Table {
             memory,
-        };
-        table.add_spare((main as u64..(main + spare) as u64).rev());
-        table
+            group_bits: groups.ilog2(),
+            chains: groups.into(),
+            capacity: groups.into(),
+            is_crowded: false.into(),
+            splitting: Mutex::default(),
+            locks: (0..LOCKS_MAX.min(groups)).map(|_| Mutex::default()).collect(),
+            spare: Mutex::default(),
+        }
     }
 
-    /// Bytes of memory that [`Table::new`] allocates when called with `bytes`.
-    pub(super) fn memory_bytes(bytes: usize) -> usize {
-        let (main, spare) = Table::bucket_counts(bytes);
-        (main + spare) * size_of::<Bucket>() + LOCKS.min(main) * size_of::<Mutex<()>>()
+    /// Frames of a new table.
+    pub(super) fn first_frames(frames: usize) -> usize {
+        1 << (frames / FIRST_PART).max(1).ilog2()
     }
 
-    fn bucket_counts(bytes: usize) -> (usize, usize) {
-        let each = size_of::<Bucket>() * (SPARE_PART + 1);
-        let spare = (bytes / each).max(1);
-        (spare * SPARE_PART, spare)
+    /// Upper bound of the bytes that [`Table::new`] allocates for this number of bytes of frames.
+    pub(super) fn memory_bytes(frame_bytes: usize) -> usize {
+        LOCKS_MAX.min(frame_bytes / BUCKET_BYTES) * size_of::<Mutex<()>>()
     }
 
     /// Slots of all buckets.
     pub(super) fn slot_count(&self) -> usize {
-        (self.main + self.spare_buckets().all) * SLOTS
+        (self.capacity.load(Relaxed) + self.spare_buckets().all) * SLOTS
     }
 
     fn spare_buckets(&self) -> MutexGuard<'_, Spare> {
@@ -174,54 +209,76 @@ impl Table {
     /// The bucket with this number.
     #[inline]
     fn bucket(&self, number: u64) -> &Bucket {
-        match self.buckets.get(number as usize) {
-            Some(bucket) => bucket,
-            None => {
-                let at = (number - self.buckets.len() as u64) * BUCKET_UNITS;
-                self.memory.arena.bucket(BucketOffset(at))
-            }
-        }
+        self.memory.arena.bucket(BucketOffset(number * BUCKET_UNITS))
+    }
+
+    /// Buckets of a frame.
+    fn frame_buckets(&self) -> usize {
+        1 << self.memory.frame_shift >> BUCKET_UNITS.ilog2()
     }
 
     /// Whether the items of one more frame may need more spare buckets than are left.
     pub(super) fn is_short(&self) -> bool {
-        let (of_frame, of_first) = (1 << self.memory.frame_shift, self.buckets.len() - self.main);
-        self.spare_buckets().count < (of_frame / BUCKET_UNITS as usize / 2).min(of_first / 4)
+        self.spare_buckets().count < self.frame_buckets() / 2
+    }
+
+    /// The frame that the table needs for more chains, if `items` items are nearly too many for the
+    /// memory that it has.
+    pub(super) fn wanted_frame(&self, items: u64) -> Option<u32> {
+        let capacity = self.capacity.load(Relaxed);
+        let is_nearly_full = items > ((capacity - self.frame_buckets() / 2) * LOAD) as u64;
+        is_nearly_full.then_some((capacity / self.frame_buckets()) as u32)
+    }
+
+    /// Adds memory for more chains. The table keeps the frame.
+    pub(super) fn widen(&self, frame: &TableFrame) {
+        let capacity = self.capacity.load(Relaxed);
+        assert_eq!(frame.frame() as usize * self.frame_buckets(), capacity, "another frame");
+        self.clear(capacity as u64);
+        self.capacity.store(capacity + self.frame_buckets(), Release);
     }
 
     /// Makes spare buckets of a frame. The table keeps the frame.
     pub(super) fn grow(&self, frame: &TableFrame) {
-        let buckets = (1 << self.memory.frame_shift) / BUCKET_UNITS;
-        let first = self.buckets.len() as u64 + u64::from(frame.frame()) * buckets;
-        for number in first..first + buckets {
-            self.bucket(number).slots.iter().for_each(|slot| slot.store(Entry::NONE));
-        }
-        self.add_spare((first..first + buckets).rev());
-    }
-
-    fn add_spare(&self, numbers: impl Iterator<Item = u64>) {
+        let first = u64::from(frame.frame()) * self.frame_buckets() as u64;
+        self.clear(first);
         let mut spare = self.spare_buckets();
-        for number in numbers {
+        for number in (first..first + self.frame_buckets() as u64).rev() {
             spare.push(self, number);
             spare.all += 1;
         }
     }
 
-    /// Number of chains, to iterate over all entries.
-    pub(super) fn chains(&self) -> usize {
-        self.main
+    /// Empties the buckets of a frame, from `first` on.
+    fn clear(&self, first: u64) {
+        for number in first..first + self.frame_buckets() as u64 {
+            let bucket = self.bucket(number);
+            bucket.slots.iter().for_each(|slot| slot.store(Entry::NONE));
+            bucket.next.store(0, Release);
+        }
     }
 
-    /// The chain of a hash.
+    /// The group of a hash.
     #[inline]
-    pub(super) fn chain(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.main as u64) >> 32) as usize
+    fn group(&self, hash: u64) -> usize {
+        (hash >> (u64::BITS - self.group_bits)) as usize
     }
 
-    /// Prefetches the first bucket of a chain.
+    /// The chain of a hash. It stays the same only while the lock of the chain is held.
     #[inline]
-    pub(super) fn prefetch(&self, chain: usize) {
-        prefetch(&raw const self.buckets[chain]);
+    fn chain(&self, hash: u64) -> usize {
+        let bits = self.group(hash) | (hash as usize) << self.group_bits;
+        let chains = self.chains.load(Acquire);
+        let mask = usize::MAX >> chains.leading_zeros();
+        let chain = bits & mask;
+        // The chain of the longer number does not exist yet.
+        if chain < chains { chain } else { bits & mask >> 1 }
+    }
+
+    /// Prefetches the first bucket of the chain of a hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch(&raw const *self.first(hash));
     }
 
     /// The offset of the first candidate for a hash in the first bucket of its chain. Reads no
@@ -232,22 +289,29 @@ impl Table {
         slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::offset)
     }
 
-    /// Takes the lock of a chain.
+    /// Takes the lock of the chain of a hash.
     #[inline]
-    pub(super) fn lock(&self, chain: usize) -> ChainGuard<'_> {
-        let lock = &self.locks[chain % self.locks.len()];
+    pub(super) fn lock(&self, hash: u64) -> ChainGuard<'_> {
+        self.lock_group(self.group(hash))
+    }
+
+    #[inline]
+    fn lock_group(&self, group: usize) -> ChainGuard<'_> {
+        let lock = &self.locks[group & (self.locks.len() - 1)];
         ChainGuard(lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether none of the locks is poisoned.
     pub(super) fn is_sound(&self) -> bool {
-        !self.spare.is_poisoned() && !self.locks.iter().any(Mutex::is_poisoned)
+        !self.spare.is_poisoned()
+            && !self.splitting.is_poisoned()
+            && !self.locks.iter().any(Mutex::is_poisoned)
     }
 
     /// The first bucket of the chain of a hash.
     #[inline]
     pub(super) fn first(&self, hash: u64) -> &Bucket {
-        &self.buckets[self.chain(hash)]
+        self.bucket(self.chain(hash) as u64)
     }
 
     /// The bucket after `bucket` in its chain.
@@ -259,21 +323,38 @@ impl Table {
         }
     }
 
-    /// The slots of a chain, in order.
+    /// The slots of the chain of a hash, in order. The caller holds the lock of the chain.
     #[inline]
-    pub(super) fn slots(&self, chain: usize) -> impl Iterator<Item = &Slot> {
-        let buckets = std::iter::successors(Some(&self.buckets[chain]), |bucket| self.next(bucket));
-        buckets.flat_map(Bucket::slots)
+    pub(super) fn slots(&self, hash: u64) -> impl Iterator<Item = &Slot> {
+        self.slots_of(self.chain(hash))
     }
 
-    /// An empty slot of a chain. Adds a spare bucket if need be; `None` if none is left. The caller
-    /// holds the lock of the chain.
-    pub(super) fn free_slot(&self, chain: usize) -> Option<&Slot> {
-        if let Some(slot) = self.slots(chain).find(|slot| slot.load() == Entry::NONE) {
+    fn slots_of(&self, chain: usize) -> impl Iterator<Item = &Slot> {
+        let first = self.bucket(chain as u64);
+        std::iter::successors(Some(first), |bucket| self.next(bucket)).flat_map(Bucket::slots)
+    }
+
+    /// An empty slot of the chain of a hash. Adds a spare bucket if need be; `None` if none is
+    /// left. The caller holds the lock of the chain.
+    pub(super) fn free_slot(&self, hash: u64) -> Option<&Slot> {
+        let chain = self.chain(hash);
+        let slots = self.bucket(chain as u64).slots();
+        if let Some(slot) = slots.iter().find(|slot| slot.load() == Entry::NONE) {
+            return Some(slot);
+        }
+        if self.chains.load(Relaxed) < self.capacity.load(Relaxed) && !self.is_crowded.load(Relaxed)
+        {
+            self.is_crowded.store(true, Relaxed);
+        }
+        self.free_slot_of(chain)
+    }
+
+    fn free_slot_of(&self, chain: usize) -> Option<&Slot> {
+        if let Some(slot) = self.slots_of(chain).find(|slot| slot.load() == Entry::NONE) {
             return Some(slot);
         }
         let spare = self.spare_buckets().pop(self)?;
-        let mut last = &self.buckets[chain];
+        let mut last = self.bucket(chain as u64);
         while let next @ 1.. = last.next.load(Relaxed) {
             last = self.bucket(next);
         }
@@ -281,28 +362,120 @@ impl Table {
         self.bucket(spare).slots.first()
     }
 
-    /// Returns empty buckets at the end of a chain to the spare list. The caller holds the lock of
-    /// the chain.
+    /// Returns empty buckets at the end of a hash's chain to the spare list. The caller holds the
+    /// lock of the chain.
     ///
     /// A reader that is still in such a bucket may follow it into another chain. It does not miss
     /// its key: the bucket was empty when it left the chain.
-    pub(super) fn shrink(&self, chain: usize) {
+    pub(super) fn shrink(&self, hash: u64) {
+        self.shrink_chain(self.chain(hash));
+    }
+
+    fn shrink_chain(&self, chain: usize) {
         loop {
-            let (mut before, mut last) = (None, &self.buckets[chain]);
+            let (mut before, mut last) = (None, self.bucket(chain as u64));
             while let next @ 1.. = last.next.load(Relaxed) {
                 before = Some((last, next));
                 last = self.bucket(next);
             }
             match before {
-                Some((before, number))
-                    if last.slots.iter().all(|slot| slot.load() == Entry::NONE) =>
-                {
+                Some((before, number)) if last.is_empty() => {
                     before.next.store(0, Release);
                     self.spare_buckets().push(self, number);
                 }
                 _ => return,
             }
         }
+    }
+
+    /// Whether a chain should be split, if the items are too many for the chains.
+    #[inline]
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded.load(Relaxed)
+    }
+
+    /// Splits up to [`SPLITS`] chains if `items` items are too many for the chains. The caller
+    /// holds no lock of a chain.
+    #[cold]
+    pub(super) fn split(&self, items: u64) {
+        let Some(_splitting) = Table::unless_locked(&self.splitting) else { return };
+        self.is_crowded.store(false, Relaxed);
+        for _ in 0..SPLITS {
+            let is_enough = items <= (self.chains.load(Relaxed) * LOAD) as u64;
+            if is_enough || !self.split_next() {
+                return;
+            }
+        }
+    }
+
+    fn unless_locked(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
+        match lock.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Splits the next chain. Returns whether it did: there may be no memory.
+    fn split_next(&self) -> bool {
+        let new = self.chains.load(Relaxed);
+        if new >= self.capacity.load(Acquire) || new >> self.group_bits > HASH_MASK {
+            return false;
+        }
+        let half = 1 << new.ilog2();
+        let old = new - half;
+        let _held = self.lock_group(old & ((1 << self.group_bits) - 1));
+        // The bit of the hash that tells the two chains apart.
+        let moves = |entry: Entry| {
+            entry != Entry::NONE && entry.hash() & (half >> self.group_bits) as u64 != 0
+        };
+        for entry in self.slots_of(old).map(Slot::load).filter(|entry| moves(*entry)) {
+            let Some(slot) = self.free_slot_of(new) else {
+                self.slots_of(new).for_each(|slot| slot.store(Entry::NONE));
+                self.shrink_chain(new);
+                return false;
+            };
+            slot.store(entry);
+        }
+        self.chains.store(new + 1, SeqCst);
+        for slot in self.slots_of(old).filter(|slot| moves(slot.load())) {
+            slot.store(Entry::NONE);
+        }
+        self.shrink_chain(old);
+        true
+    }
+
+    /// Passes the entries of one chain that a dump has not seen to `visit`, with the position of
+    /// the dump after each, under the lock of the chain. Returns the position after the chain;
+    /// `None` at the end of the table.
+    ///
+    /// A position is a group and, in reverse order, the bits of the hash that entries hold. A split
+    /// changes neither, and the entries of each chain are a range of positions.
+    pub(super) fn dump(
+        &self,
+        position: u64,
+        mut visit: impl FnMut(u64, Entry, &ChainGuard<'_>),
+    ) -> Option<u64> {
+        let group = (position >> HASH_BITS) as usize;
+        if group >> self.group_bits > 0 {
+            return None;
+        }
+        let held = self.lock_group(group);
+        let reversed = |bits: u64| bits.reverse_bits() >> (u64::BITS - HASH_BITS);
+        let upper = u64::BITS - self.group_bits;
+        let chain = self.chain((group as u64) << upper | reversed(position & HASH_MASK as u64));
+        for entry in self.slots_of(chain).map(Slot::load).filter(|entry| *entry != Entry::NONE) {
+            let at = (group as u64) << HASH_BITS | reversed(entry.hash());
+            if at >= position {
+                visit(at + 1, entry, &held);
+            }
+        }
+        let chains = self.chains.load(Relaxed);
+        let half = 1 << chains.ilog2();
+        let is_split = chain >= half || chain < chains - half;
+        let bits = half.ilog2() - self.group_bits + u32::from(is_split);
+        let range = HASH_MASK as u64 >> bits;
+        Some((position | range) + 1)
     }
 
     /// Spare buckets in no chain, and spare buckets ever made.
@@ -331,56 +504,5 @@ impl Spare {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(bytes: usize) -> Table {
-        Table::new(bytes, Arc::new(Memory::new(2, 11).unwrap()))
-    }
-
-    #[test]
-    fn entries_tell_a_part_of_the_hash_and_the_place() {
-        let entry = Entry::new(0xdead_beef_0000_0001, 0);
-        assert!(entry.may_be(0x1234_5678_0000_0001) && !entry.may_be(2) && entry.offset() == 0);
-        let last = (1 << OFFSET_BITS) - 2;
-        assert_eq!(Entry::new(u64::MAX, last).offset(), last);
-        assert!(Entry::new(u64::MAX, last).may_be(u64::MAX) && Entry::new(7, last).may_be(7));
-        assert!(!Entry::NONE.may_be(0));
-    }
-
-    #[test]
-    fn a_chain_grows_into_spare_buckets_and_gives_them_back() {
-        let table = table(64 * 1024);
-        assert!(Table::memory_bytes(64 * 1024) <= 64 * 1024 + LOCKS * 8);
-        let (free, spare) = table.spare();
-        assert_eq!(free, spare);
-        let _held = table.lock(0);
-        let mut used = 0;
-        while let Some(slot) = table.free_slot(0) {
-            slot.store(Entry::new(used, used as Offset));
-            used += 1;
-        }
-        assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));
-        assert!(table.is_short());
-        table.grow(&TableFrame::of(1));
-        let (free, spare) = table.spare();
-        assert_eq!((free, table.is_short()), ((1 << 11) / BUCKET_UNITS as usize, false));
-        while let Some(slot) = table.free_slot(0) {
-            slot.store(Entry::new(used, used as Offset));
-            used += 1;
-        }
-        assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));
-        assert_eq!(table.slots(0).count(), used as usize);
-        for slot in table.slots(0) {
-            slot.store(Entry::NONE);
-        }
-        table.shrink(0);
-        assert_eq!((table.spare().0, table.slots(0).count()), (spare, SLOTS));
-    }
-
-    #[test]
-    fn every_hash_has_a_chain() {
-        let table = table(100_000);
-        assert!(table.chain(u64::MAX) == table.chains() - 1 && table.chain(0) == 0);
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

@@ -3,7 +3,8 @@
 //! it as a seed says.
 //!
 //! In come whole frames of at most [`FRAME_BYTES`]: both ends must leave segmentation and checksums
-//! to their kernels ([`super::Network::through`] sees to that). Nothing is reordered or changed.
+//! to their kernels ([`super::Network::through`] sees to that). Nothing is reordered,
+//! and nothing changed but by [`Path::encapsulate`].
 //! This stands in for netem, which is not everywhere.
 
 use pnet::datalink::{self, Channel, Config, DataLinkReceiver, DataLinkSender};
@@ -35,6 +36,9 @@ pub struct Path {
     pub bytes_per_second: u64,
     /// The queue of the bottleneck, in bytes. A frame that does not fit is lost.
     pub queue_bytes: u64,
+    /// Puts frames to the server into a tunnel, as a load balancer does. `None`: the frame stays as
+    /// it is.
+    pub encapsulate: Option<fn(&[u8]) -> Option<Vec<u8>>>,
 }
 
 impl Path {
@@ -71,6 +75,9 @@ impl Bridge {
             [(a.1, a_in, b_out), (b.1, b_in, a_out)].into_iter().enumerate()
         {
             let (put, take) = mpsc::channel();
+            // Lane 0 is from the server.
+            let encapsulate = path.encapsulate.filter(|_| number == 1);
+            let path = Path { encapsulate, ..path };
             let lane = Lane { from, path, counts: counts[number].clone() };
             let (losses, ends) = (path.losses(number as u64), ends.clone());
             threads.push(std::thread::spawn(move || lane.take_in(input, losses, &put, &ends)));
@@ -164,6 +171,8 @@ impl Lane {
             };
             self.counts.taken.fetch_add(1, Ordering::Relaxed);
             let passes = losses.next() != Some(true);
+            let tunnelled = self.path.encapsulate.and_then(|encapsulate| encapsulate(frame));
+            let frame = tunnelled.as_deref().unwrap_or(frame);
             match passes.then(|| self.pass_bottleneck(&mut busy_until, frame.len())).flatten() {
                 None => _ = self.counts.lost.fetch_add(1, Ordering::Relaxed),
                 Some(at) if put.send((at + self.path.delay, frame.to_vec())).is_err() => return,

@@ -14,6 +14,7 @@ const NEAR: Path = Path {
     seed: 1,
     bytes_per_second: 0,
     queue_bytes: 0,
+    encapsulate: None,
 };
 
 fn network(path: Path) -> Option<Network> {

@@ -11,6 +11,7 @@ use crate::TEST_TIMEOUT;
 use crate::common::{Network, need_root, wait_until};
 use crate::site::Transport;
 use simoom::{Builder, Factories, Server, Signals};
+use simoom_io::testing::Random;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -25,6 +26,7 @@ crate::over_all! {
     a_client_that_is_gone_before_its_answer_disturbs_nobody,
     a_drain_waits_for_answers_that_come_later,
     no_client_gets_more_or_less_than_its_own_answer,
+    an_asked_server_that_misbehaves_harms_its_own_clients_only,
 }
 
 /// A server between two namespaces.
@@ -292,6 +294,97 @@ fn no_client_gets_more_or_less_than_its_own_answer(transport: Transport) {
     assert_eq!(kept.read_line(&mut String::new()).unwrap_or(0), 0, "nothing more was asked there");
     drop(expect("c\n", "3\n", close, "3\n"));
     drop(expect("d\n", "4\n", |_| {}, "4\n"));
+}
+
+/// Does with each line what the line says.
+fn misbehave(stream: TcpStream) {
+    let mut lines = BufReader::new(stream);
+    let mut line = String::new();
+    while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
+        let stream = lines.get_mut();
+        let sent = match &line[..4] {
+            "good" => write!(stream, "re: {line}"),
+            "late" => {
+                std::thread::sleep(Duration::from_millis(30));
+                write!(stream, "re: {line}")
+            }
+            // In one segment: an answer too many that comes later cannot be told from the next.
+            "twic" => stream.write_all(format!("re: {line}re: {line}").as_bytes()),
+            "long" => stream.write_all(&[b'x'; 80 << 10]),
+            "half" => {
+                let _ = stream.write_all(b"re: ha");
+                let reset = Some(Duration::ZERO);
+                return rustix::net::sockopt::set_socket_linger(stream, reset).unwrap();
+            }
+            _ => return,
+        };
+        if sent.is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+/// The answer of [`misbehave`] to a line as its client sees it.
+fn expected_of(line: &str) -> String {
+    match &line[..4] {
+        "good" | "late" | "twic" => format!("re: {line}"),
+        _ => "ERROR\n".to_owned(),
+    }
+}
+
+/// Lines of all kinds from clients that split them, pipeline them, leave, and close half: each gets
+/// the answers to its own lines in order.
+fn an_asked_server_that_misbehaves_harms_its_own_clients_only(transport: Transport) {
+    let Some(network) = need_root().then(|| Network::new(1).unwrap()) else { return };
+    let listener = network.server.run(|| TcpListener::bind("127.0.0.1:0")).unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || misbehave(stream.unwrap()));
+        }
+    });
+    let bed = Bed::start_in(network, transport, move || forward::server(at, 4));
+    let seed = crate::common::seed();
+    std::thread::scope(|scope| {
+        for number in 0..6u64 {
+            let bed = &bed;
+            scope.spawn(move || {
+                let mut random = Random::new(seed ^ (number + 1) << 32);
+                (0..15).for_each(|turn| ask_misbehaving(bed, &mut random, number * 100 + turn));
+            });
+        }
+    });
+    bed.wait_for("forward_connections_open", 0);
+    let totals = bed.server.stop().unwrap();
+    assert_eq!(value_of(&totals, "handler_panics"), Some(0), "SIMOOM_TEST_SEED={seed} {totals:?}");
+}
+
+/// One client with its lines.
+fn ask_misbehaving(bed: &Bed, random: &mut Random, number: u64) {
+    let kinds = ["good", "late", "twice", "long", "half", "none"];
+    let kind = |random: &mut Random| kinds[random.index(kinds.len())];
+    let lines: Vec<String> =
+        (0..1 + random.index(6)).map(|n| format!("{} {number} {n}\n", kind(random))).collect();
+    let mut stream = bed.connect();
+    let all = lines.concat();
+    let cut = random.index(all.len());
+    stream.write_all(&all.as_bytes()[..cut]).unwrap();
+    if random.index(4) == 0 {
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        return;
+    }
+    stream.write_all(&all.as_bytes()[cut..]).unwrap();
+    if random.index(2) == 0 {
+        stream.shutdown(Shutdown::Write).unwrap();
+    }
+    let mut answers = BufReader::new(stream);
+    for line in &lines {
+        let mut got = String::new();
+        answers.read_line(&mut got).unwrap();
+        // On a loaded machine an answer may take longer than the handler waits.
+        assert!(got == expected_of(line) || got == "ERROR\n", "{line:?}: {got:?} of {lines:?}");
+    }
 }
 
 fn a_drain_waits_for_answers_that_come_later(transport: Transport) {

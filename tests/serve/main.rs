@@ -39,6 +39,8 @@ mod restart;
 mod shares;
 mod site;
 mod starvation;
+mod storms;
+mod tunnels;
 mod unread_log;
 mod watch;
 mod wire;

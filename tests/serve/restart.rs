@@ -183,7 +183,7 @@ fn a_start_answers_every_request_that_was_sent() {
     drop(server);
 }
 
-/// Servers that follow each other.
+/// Servers that follow each other, unless SIMOOM_RUNS names another number.
 const SERVERS: usize = 3;
 
 /// A client is refused while there is no server, and never reset: neither in the time between
@@ -195,6 +195,8 @@ fn starts_and_stops_reset_no_client() {
     let address = at(network.address(1));
     let mut command = Plan::new(Transport::Xdp).command(root.path());
     command.stderr(Stdio::null());
+    let runs = std::env::var("SIMOOM_RUNS").ok().and_then(|runs| runs.parse().ok());
+    let servers: usize = runs.unwrap_or(SERVERS);
     let goes_on = |served: bool, tally: &Tally| {
         if !served {
             std::thread::sleep(Duration::from_millis(1));
@@ -202,7 +204,7 @@ fn starts_and_stops_reset_no_client() {
         !tally.ends.load(Ordering::Relaxed)
     };
     let tally = under_load(&network, address, goes_on, |tally| {
-        for _ in 0..SERVERS {
+        for _ in 0..servers {
             let (answered, refused) = (&tally.answered, &tally.refused);
             let mut server = network.server.run(|| Process::start(&mut command));
             let before = answered.load(Ordering::Relaxed);

@@ -145,6 +145,39 @@ fn an_mtu_that_changes_is_followed_by_open_and_new_connections() {
     assert_eq!(site.counter("retransmission_timeouts"), 0, "{}", site.metrics());
 }
 
+/// The set of served addresses is fixed: the log states the effect of each change.
+#[test]
+fn addresses_that_come_and_go_are_told() {
+    if !need_program("ip") {
+        return;
+    }
+    let own = "198.18.255.9";
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let shared = network.address(1).to_string();
+    let flags = format!("--address {shared} --address {own} --address-probe 0");
+    let mut site = plan.with(&flags).start_in(network);
+    site.connect().expect("/12", &site.content("/12"));
+    let change = |site: &Site, what: &str, address: &str| {
+        let address = format!("{address}/24");
+        run_server(site, "ip", &["address", what, &address, "dev", "s0"]);
+    };
+    for (what, address, told) in [
+        ("add", "198.18.254.7", "was given an address that is not served"),
+        ("del", "198.18.254.7", "has lost an address\""),
+        ("del", &shared, "has lost a served address"),
+        ("add", &shared, "has a served address again"),
+        ("add", own, "was given an address of Simoom's own"),
+        ("del", own, "has lost an address of Simoom's own"),
+    ] {
+        change(&site, what, address);
+        site.wait_for_log(told);
+    }
+    site.connect().expect("/12", &site.content("/12"));
+    site.wait_for("address_changes", 6);
+    assert!(site.log().contains(own), "{}", site.log());
+}
+
 /// A server on one of two queues; the other is taken into use while it runs.
 fn with_a_queue_to_spare(flags: &str) -> Option<Site> {
     if !need_program("ethtool") {

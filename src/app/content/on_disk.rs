@@ -103,11 +103,14 @@ impl OnDisk {
         self.kept.is_some()
     }
 
-    /// Whether the path leads to other bytes than those that the response names. Takes a system
-    /// call.
+    /// Whether an answer would find other bytes than those that the response names. Takes one
+    /// system call if the file stays open.
     pub(crate) fn has_changed(&self) -> bool {
-        let is_same = |stat| self.identity.is_same_file(&Identity::of(&stat));
-        !self.root.stat(&self.path).is_ok_and(is_same)
+        let stat = match &self.kept {
+            Some(Kept(file)) => fstat(file).map_err(io::Error::from),
+            None => self.root.stat(&self.path),
+        };
+        !stat.is_ok_and(|stat| self.identity.is_same_file(&Identity::of(&stat)))
     }
 
     /// Whether a failure to read the file is the first.

@@ -89,12 +89,12 @@ impl Content {
         let Some(origin) = &self.origin else { return Update::Unknown };
         let changed: usize = self.sites.iter().map(Table::changes).sum();
         let changes_max = CHANGES_MIN.max(self.files() / CHANGES_PART);
-        if changed + changes.len() > changes_max {
-            return Update::Unknown;
-        }
         let Ok(names) = names(origin, settings, changes) else { return Update::Unknown };
         if names.is_empty() {
             return Update::Unchanged;
+        }
+        if changed + names.len() > changes_max {
+            return Update::Unknown;
         }
         let now = unix_time().as_secs();
         let content = Content { fingerprint: None, ..self.clone() };

@@ -157,8 +157,10 @@ fn what_an_update_does_not_know_needs_a_load() {
     fs::write(root.join("a.txt"), vec![b'x'; 2999]).unwrap();
     let tight = Settings { limit_bytes: 3000, ..base.clone() };
     assert!(is_unknown(&content, &tight, "a.txt"), "no memory");
-    let many = vec![changed(&root, "a.txt"); CHANGES_MIN + 1];
+    let many: Vec<_> = (0..=CHANGES_MIN).map(|n| changed(&root, &format!("{n}"))).collect();
     assert!(matches!(content.update(&base, &many), Update::Unknown));
+    let often = vec![changed(&root, "a.txt"); CHANGES_MIN + 1];
+    assert!(matches!(content.update(&base, &often), Update::Changed(_)), "one name");
     let hidden = [changed(&root, ".hidden")];
     assert!(matches!(content.update(&base, &hidden), Update::Unchanged));
 }

@@ -86,10 +86,10 @@ fn requests_that_cost_more_than_their_bytes_use_up_shares() {
     let number = [b"set n 0 0 500000\r\n1", " ".repeat(499_999).as_bytes(), b"\r\n"].concat();
     assert!(shares(&number, &b"incr n 1 noreply\r\n".repeat(20)) >= 20);
     assert!(shares(b"", &b"stats\r\n".repeat(100)) >= 20);
-    // Most of a share for the table of a store of 8 MiB.
+    // An eighth of a share for the empty table of a store of 8 MiB: 256 chains.
     for list in ["mgdump", "metadump"] {
         let burst = format!("lru_crawler {list} all\r\n").repeat(50);
-        assert!(shares(b"", burst.as_bytes()) >= 40, "{list}");
+        assert!(shares(b"", burst.as_bytes()) >= 6, "{list}");
     }
 }
 

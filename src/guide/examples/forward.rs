@@ -132,7 +132,8 @@ fn work(server: SocketAddr, jobs: &Mutex<Receiver<Job>>) {
 }
 
 /// Whether the next bytes can only be the answer to the next line. If not, the server has closed,
-/// or has sent more than it was asked for, which must not become the answer of another client.
+/// or has sent more than it was asked for, which must not become the answer of another client. What
+/// it sends too much later than this, no client of a protocol without numbers can tell apart.
 fn is_in_step(connection: &BufReader<TcpStream>) -> std::io::Result<bool> {
     connection.get_ref().set_nonblocking(true)?;
     let peeked = connection.get_ref().peek(&mut [0]);

@@ -213,9 +213,21 @@ impl Program {
     /// Runs the program over `frame` as if it came in on queue 0 (BPF_PROG_TEST_RUN). Sends
     /// nothing.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<Verdict, Error> {
-        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        self.test_run_to(frame).map(|(verdict, _)| verdict)
+    }
+
+    /// The same, with the frame as the program leaves it.
+    pub fn test_run_to(&mut self, frame: &[u8]) -> Result<(Verdict, Vec<u8>), Error> {
+        let mut left = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut left),
+            ..TestRunOptions::new()
+        };
         let result = xdp(&mut self.ebpf, &self.name)?.test_run(options);
-        Ok(result.map_err(|error| Error::program("a test run", error))?.return_value.into())
+        let result = result.map_err(|error| Error::program("a test run", error))?;
+        left.truncate(result.data_size_out as usize);
+        Ok((result.return_value.into(), left))
     }
 }
 

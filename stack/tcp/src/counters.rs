@@ -103,6 +103,10 @@ simoom_io::counters! {
         /// Connections whose segments became smaller because full segments vanished (RFC 4821
         /// §7.7).
         path_black_holes,
+        /// Probes for a larger path MTU sent (RFC 8899).
+        path_mtu_probes,
+        /// Times the segments of a connection grew because a probe for a larger path MTU arrived.
+        path_mtu_raised,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
         /// Challenge ACKs and duplicate ACKs not sent because of their rate limit.

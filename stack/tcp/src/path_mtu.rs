@@ -152,6 +152,17 @@ impl Paths {
         self.is_empty = false;
     }
 
+    /// The path to `remote` carries packets of `mtu` bytes. `most`: no larger one is ever sent.
+    pub(crate) fn raised(&mut self, remote: &Address, mtu: u16, most: u16) {
+        for entry in &mut self.entries {
+            match entry {
+                Some(path) if path.remote == *remote && mtu >= most => *entry = None,
+                Some(path) if path.remote == *remote => path.mtu = path.mtu.max(mtu),
+                _ => {}
+            }
+        }
+    }
+
     /// The path MTU to `remote`, if it is cached.
     #[inline]
     pub(crate) fn mtu(&self, remote: &Address, now: Tick) -> Option<u16> {
@@ -176,6 +187,19 @@ mod tests {
         assert_eq!(paths.mtu(&remote, at(600)), Some(1400));
         assert_eq!(paths.mtu(&remote, at(601)), None);
         assert_eq!(paths.mtu(&Address::from_v4([198, 18, 0, 2]), at(2)), None);
+    }
+
+    #[test]
+    fn a_path_that_carries_more_is_cached_with_that_and_forgotten_at_the_most() {
+        let (mut paths, remote) = (Paths::new(), Address::from_v4([198, 18, 0, 1]));
+        let now = Tick::from_millis(5);
+        paths.lowered(remote, 1280, now);
+        paths.raised(&Address::from_v4([198, 18, 0, 2]), 1500, 1500);
+        assert_eq!(paths.mtu(&remote, now), Some(1280));
+        for (raised, expected) in [(1400, Some(1400)), (1300, Some(1400)), (1500, None)] {
+            paths.raised(&remote, raised, 1500);
+            assert_eq!(paths.mtu(&remote, now), expected);
+        }
     }
 
     #[test]

@@ -247,3 +247,90 @@ fn pacing_pays_where_a_queue_is_short_and_costs_little_where_none_is() {
         }
     }
 }
+
+/// A download of more than ten minutes over a path that carries packets of 1300 bytes at first, and
+/// of `then_bytes` after two minutes; 0 for all.
+fn while_the_path_grows(
+    congestion: Congestion,
+    then_bytes: usize,
+    queue_bytes: u64,
+) -> (Pair<Download>, Counters) {
+    let bottleneck = (12_000, queue_bytes);
+    let quality =
+        Quality { mtu: 1300, delay: Duration::from_millis(50), bottleneck, ..Quality::default() };
+    let configured = |host| Config { congestion, ..config(host, Limits::for_connections(64)) };
+    let app = || Download { total: LARGE, finished: 0 };
+    let mut pair = Pair::new(configured(1), configured(2), quality, 1, app);
+    let start = pair.now;
+    pair.connect(40_000);
+    assert!(pair.run_until(1_000_000, |pair| pair.now - start > Duration::from_secs(120)));
+    let before = *pair.server.stack.counters().0;
+    pair.server.out.quality.mtu = then_bytes;
+    (pair, before)
+}
+
+fn counters(pair: &Pair<Download>) -> &Counters {
+    pair.server.stack.counters().0
+}
+
+/// RFC 8899 §5.1.1, PMTU_RAISE_TIMER: ten minutes after the path has shrunk, larger packets are
+/// tried, and used once one has arrived.
+#[test]
+fn rfc_8899_a_path_that_grows_again_is_used_again() {
+    // In a long queue the peer's window holds the connection up, and not its own.
+    let queues = [60_000, 10_000_000].into_iter();
+    for (congestion, queue_bytes) in queues.flat_map(|queue_bytes| {
+        [Congestion::CUBIC, Congestion::NEWRENO, Congestion::BBR].map(|name| (name, queue_bytes))
+    }) {
+        let (mut pair, before) = while_the_path_grows(congestion, 0, queue_bytes);
+        assert_eq!((before.path_mtu_lowered, before.path_mtu_probes), (1, 0), "{congestion}");
+        let is_over = |pair: &Pair<Download>| pair.client.app.finished == 1;
+        assert!(pair.run_until(1_000_000, is_over), "{congestion}: the download stops");
+        let after = counters(&pair);
+        let counts = [after.path_mtu_probes, after.path_mtu_raised, after.path_mtu_lowered];
+        assert_eq!(counts, [1, 1, 1], "{congestion}");
+        assert_eq!(after.retransmission_timeouts, before.retransmission_timeouts, "{congestion}");
+    }
+}
+
+/// Longer than a round trip with a full queue.
+const ROUND_TRIP: Duration = Duration::from_secs(6);
+
+/// RFC 8899 §5.3.2 and RFC 4821 §7.5: three lost probes mean that a size does not fit. They are
+/// repaired at once, and are no congestion.
+#[test]
+fn rfc_8899_lost_probes_are_no_congestion_and_the_search_goes_on_below() {
+    let mut judged = 0;
+    for congestion in [Congestion::CUBIC, Congestion::NEWRENO, Congestion::BBR] {
+        let (mut pair, before) = while_the_path_grows(congestion, 1400, 60_000);
+        let (mut overflowed, mut overflowed_at) = (0, pair.now);
+        for probes in 1..=3 {
+            let is_probed = |pair: &Pair<Download>| {
+                if std::mem::replace(&mut overflowed, pair.server.out.overflowed) != overflowed {
+                    overflowed_at = pair.now;
+                }
+                counters(pair).path_mtu_probes == probes
+            };
+            assert!(pair.run_until(1_000_000, is_probed), "{congestion}: probe {probes}");
+            let (at, lost, now) = (*counters(&pair), pair.server.out.overflowed, pair.now);
+            // The next probe comes when this one is repaired.
+            let is_repaired = |pair: &Pair<Download>| {
+                pair.now - now > ROUND_TRIP || counters(pair).path_mtu_probes > probes
+            };
+            assert!(pair.run_until(1_000_000, is_repaired));
+            // Where the queue has lost no segment, only the probe was lost.
+            if now - overflowed_at > ROUND_TRIP && pair.server.out.overflowed == lost {
+                let after = counters(&pair);
+                assert_eq!(after.fast_retransmissions, at.fast_retransmissions, "{congestion}");
+                assert!(after.retransmissions > at.retransmissions, "{congestion}");
+                judged += 1;
+            }
+        }
+        let is_over = |pair: &Pair<Download>| pair.client.app.finished == 1;
+        assert!(pair.run_until(1_000_000, is_over), "{congestion}: the download stops");
+        let after = counters(&pair);
+        assert!(after.path_mtu_raised > 0 && after.path_mtu_probes < 20, "{congestion}: {after:?}");
+        assert_eq!(after.retransmission_timeouts, before.retransmission_timeouts, "{congestion}");
+    }
+    assert!(judged >= 3, "only {judged} probes were the only loss of a round trip");
+}

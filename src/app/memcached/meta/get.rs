@@ -1,14 +1,70 @@
 //! `mg`: retrieves an item or some of its properties, with the side effects that the flags select.
 
-use super::super::Memcached;
 use super::super::counters::Count;
-use super::super::text::BAD_FORMAT;
+use super::super::out::Out;
+use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};
 use super::super::time::{expiry, seconds_until};
-use super::request::{Flags, Meta};
+use super::super::{COPY_MAX_BYTES, Memcached};
+use super::request::{Flags, Meta, OPAQUE_MAX_BYTES};
 use super::{push_opaque, push_ttl};
 use crate::app::Blob;
-use crate::store::{Fetch, Fetched};
+use crate::store::{self, Fetch, Fetched};
 use simoom_io::Reply;
+
+/// What the return flags tell of an item.
+struct Properties<'a> {
+    key: &'a [u8],
+    value_bytes: u64,
+    exptime: u32,
+    known: &'a store::Meta,
+    now: u32,
+}
+
+impl Properties<'_> {
+    /// Appends what `flag` asks for. Returns whether it is a return flag.
+    #[inline]
+    fn push(&self, flag: &[u8], out: &mut Out) -> bool {
+        let known = self.known;
+        match flag[0] {
+            b's' => out.flag(b's', self.value_bytes),
+            b't' => push_ttl(out, self.exptime, self.now),
+            b'c' => out.flag(b'c', known.cas),
+            b'f' => out.flag(b'f', known.flags.into()),
+            b'l' => out.flag(b'l', self.now.saturating_sub(known.last_access).into()),
+            b'h' => out.flag(b'h', known.fetched.into()),
+            b'O' => push_opaque(out, flag),
+            b'k' => out.key(self.key, known.binary_key),
+            _ => return false,
+        };
+        true
+    }
+}
+
+/// The key and the flags of a line that has nothing but return flags, each once, and `v` and `q`,
+/// with one space between tokens. `None` if the line has to be parsed in full.
+#[inline]
+fn plain(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = line.strip_prefix(b"mg ")?;
+    let key_bytes = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    let (key, flags) = rest.split_at(key_bytes);
+    if !(1..=KEY_MAX_BYTES).contains(&key_bytes) {
+        return None;
+    }
+    let Some((_, flags)) = flags.split_first() else { return Some((key, b"")) };
+    let mut seen = 0u128;
+    for flag in flags.split(|byte| *byte == b' ') {
+        let is_plain = match *flag {
+            [b's' | b't' | b'c' | b'f' | b'l' | b'h' | b'k' | b'v' | b'q'] => true,
+            [b'O', ..] => flag.len() <= OPAQUE_MAX_BYTES,
+            _ => false,
+        };
+        if !is_plain || seen & 1 << flag[0] != 0 {
+            return None;
+        }
+        seen |= 1 << flag[0];
+    }
+    Some((key, flags))
+}
 
 impl Memcached {
     pub(super) fn meta_get(
@@ -16,6 +72,9 @@ impl Memcached {
         line: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Result<(), &'static [u8]> {
+        if self.meta_get_plain(line, reply) {
+            return Ok(());
+        }
         let mut meta = Meta::of(line, 2).ok_or(BAD_FORMAT)?;
         meta.read()?;
         meta.check_opaque()?;
@@ -40,9 +99,43 @@ impl Memcached {
         Ok(())
     }
 
+    /// Answers a plain request for a small item that is not stale, with a guard instead of a pin.
+    /// Returns false, and has done nothing, in any other case.
+    #[inline]
+    fn meta_get_plain(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> bool {
+        let Some((key, flags)) = plain(line) else { return false };
+        let Some((guard, known)) = self.store.guard_fresh(key, COPY_MAX_BYTES, self.now) else {
+            return false;
+        };
+        let value = guard.value_range();
+        let properties = Properties {
+            key,
+            value_bytes: value.len() as u64,
+            exptime: known.exptime,
+            known: &known,
+            now: self.now,
+        };
+        let flags = flags.split(|byte| *byte == b' ').filter(|flag| !flag.is_empty());
+        let with_value = flags.clone().any(|flag| flag == b"v");
+        let out = self.out.clear();
+        match with_value {
+            true => out.push(b"VA ").number(value.len() as u64),
+            false => out.push(b"HD"),
+        };
+        flags.for_each(|flag| _ = properties.push(flag, out));
+        let head = out.push(b"\r\n").bytes();
+        if with_value {
+            reply.copy_all([head, &guard.line()[value.start..value.end + 2]]);
+        } else {
+            reply.copy_all([head]);
+        }
+        drop(guard);
+        self.count_fetch(false, true);
+        true
+    }
+
     fn meta_hit(&mut self, meta: &Meta<'_>, fetched: Fetched, reply: &mut Reply<'_, Blob>) {
         let Fetched { item, meta: known, created, won, token_sent } = fetched;
-        let mut exptime = if created { 0 } else { known.exptime };
         let value = item.value_range();
         let with_value = meta.flags.value && meta.flags.cas != Some(known.cas);
         let (now, times) = (self.now, self.times());
@@ -51,21 +144,18 @@ impl Memcached {
             true => out.push(b"VA ").number(value.len() as u64),
             false => out.push(b"HD"),
         };
+        let mut properties = Properties {
+            key: item.key(),
+            value_bytes: value.len() as u64,
+            exptime: if created { 0 } else { known.exptime },
+            known: &known,
+            now,
+        };
         for flag in meta.in_order() {
-            match flag[0] {
-                b's' => out.flag(b's', value.len() as u64),
-                b't' => push_ttl(out, exptime, now),
-                b'c' => out.flag(b'c', known.cas),
-                b'f' => out.flag(b'f', known.flags.into()),
-                b'l' => out.flag(b'l', now.saturating_sub(known.last_access).into()),
-                b'h' => out.flag(b'h', known.fetched.into()),
-                b'O' => push_opaque(out, flag),
-                b'k' => out.key(item.key(), known.binary_key),
-                flag => {
-                    exptime = meta.exptime_after(flag, exptime, created, times);
-                    continue;
-                }
-            };
+            if !properties.push(flag, out) {
+                let exptime = properties.exptime;
+                properties.exptime = meta.exptime_after(flag[0], exptime, created, times);
+            }
         }
         for (mark, is_set) in [(b" Z", token_sent), (b" X", known.stale), (b" W", won)] {
             if is_set {

@@ -12,7 +12,8 @@ use crate::rate_limit::Response;
 use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Path, stateless};
 use crate::tcp::{
-    ConnFlags, Context, Hot, Shared, State, Transmit, congestion, ecn, handshake, window,
+    ConnFlags, Context, Hot, Shared, State, Transmit, congestion, ecn, handshake, path_search,
+    window,
 };
 use crate::wire::{Address, Flags, Options, Segment};
 use simoom_io::application::Application;
@@ -311,7 +312,9 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         tcb.hot =
             Hot { flags: tcb.hot.flags, tuple: entry.tuple, link: entry.link, ..Hot::default() };
-        tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);
+        if let Some(max) = tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared) {
+            path_search::begin(tcb, max, &self.shared);
+        }
         window::begin(tcb, &self.shared);
         if entry.ecn {
             tcb.hot.flags.set(ConnFlags::ECN);

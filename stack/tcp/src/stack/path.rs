@@ -38,13 +38,17 @@ impl<A: Application> Stack<A> {
 
     /// Sets [`Config::mtu`](crate::Config), when the MTU of the interface has changed. Open
     /// connections whose segments no longer fit lower their MSS, and retransmit what is in flight
-    /// in smaller segments. A larger MTU is for new connections.
+    /// in smaller segments. A larger MTU is for new connections, and for those that had to send
+    /// smaller segments: they probe for it.
     pub fn set_mtu(&mut self, mtu: u16) {
-        self.shared.config.mtu = mtu;
+        let is_raised = mtu > std::mem::replace(&mut self.shared.config.mtu, mtu);
         for id in 0..self.tcbs.len() as u32 {
             let tcb = &mut self.tcbs[id as usize];
             if path::fit_link(tcb, &mut self.shared) {
                 self.shared.make_ready(&mut tcb.hot, id);
+            }
+            if is_raised {
+                path::link_raised(tcb, self.shared.tick);
             }
         }
     }

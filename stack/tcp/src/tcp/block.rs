@@ -3,6 +3,7 @@
 
 use super::congestion::Control;
 use super::held::{Backlog, Held};
+use super::path_search::Search;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::{ConnFlags, Phase, Shared, State, ecn, window};
@@ -163,6 +164,8 @@ pub(crate) struct Cold {
     pub(crate) held_since: Tick,
     /// The peer has acknowledged at least one full segment at once.
     pub(crate) full_arrived: bool,
+    /// The search for a larger path MTU.
+    pub(crate) search: Search,
 }
 
 /// A connection's control block. What every segment needs comes first, what only loss recovery
@@ -303,8 +306,11 @@ impl<C> Tcb<C> {
     /// keep-alive is off, or while segments are in flight (RFC 9293 §3.8.4).
     #[inline]
     pub(super) fn keep_alive_at(&self, config: &Config) -> Tick {
+        if self.in_flight() > 0 {
+            return Tick::NEVER;
+        }
         let keep_alive_ms = config.keep_alive_ms(self.hot.tuple.local_port);
-        if keep_alive_ms == 0 || self.in_flight() > 0 {
+        if keep_alive_ms == 0 {
             return Tick::NEVER;
         }
         let interval_ms = config.keep_alive_interval_ms.min(keep_alive_ms);

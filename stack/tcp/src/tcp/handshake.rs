@@ -6,7 +6,7 @@ use super::ack;
 use super::segment::{Numbers, Path, emit};
 use super::{
     ConnFlags, Context, Hot, Outcome, Scales, Shared, State, Stop, Tcb, Transmit, congestion,
-    deliver, ecn, output, window,
+    deliver, ecn, output, path_search, window,
 };
 use crate::config::Config;
 use crate::drop::DropReason;
@@ -100,7 +100,9 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     if !segment.flags.has(Flags::SYN) {
         return Err(Stop::Dropped(DropReason::NoAck));
     }
-    tcb.hot.take_syn(segment.seq, &segment.options, cx.shared);
+    if let Some(max) = tcb.hot.take_syn(segment.seq, &segment.options, cx.shared) {
+        path_search::begin(tcb, max, cx.shared);
+    }
     if ecn::is_agreed(segment, cx.shared.config.ecn) {
         tcb.hot.flags.set(ConnFlags::ECN);
         cx.shared.counters.ecn_connections += 1;
@@ -130,8 +132,14 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
 
 impl Hot {
     /// Applies the peer's SYN: its initial sequence number and its options. An option is in force
-    /// if both SYNs have it.
-    pub(crate) fn take_syn<B>(&mut self, seq: Seq, options: &Options, shared: &Shared<B>) {
+    /// if both SYNs have it. Returns the MSS without the path's bound, if the path to the peer is
+    /// known to have a small MTU.
+    pub(crate) fn take_syn<B>(
+        &mut self,
+        seq: Seq,
+        options: &Options,
+        shared: &Shared<B>,
+    ) -> Option<u16> {
         self.rcv.nxt = seq + 1;
         self.rcv.acked = seq + 1;
         self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
@@ -149,11 +157,12 @@ impl Hot {
             self.flags.set(ConnFlags::SACK);
         }
         let remote = &self.tuple.remote;
-        let fits = match shared.paths.mtu(remote, shared.tick) {
-            Some(mtu) => mtu - (ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16,
-            None => u16::MAX,
-        };
-        self.mss = effective_mss(options.mss, remote, &shared.config).min(fits) - overhead;
+        self.mss = effective_mss(options.mss, remote, &shared.config) - overhead;
+        let mtu = shared.paths.mtu(remote, shared.tick)?;
+        let fits = mtu - (ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16;
+        let max = self.mss;
+        self.mss = max.min(fits - overhead);
+        (self.mss < max).then_some(max)
     }
 }
 
@@ -206,7 +215,7 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(
                 tcb.warm.flight.retransmitted(flight, una, (una, nxt), now_us, stamp);
             }
         }
-        output::arm_retransmission(tcb, shared);
+        output::arm_retransmission(tcb, tcb.in_flight(), shared);
     }
     sent
 }

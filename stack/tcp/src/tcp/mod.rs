@@ -16,6 +16,7 @@ pub(crate) mod input;
 pub(crate) mod output;
 mod pace;
 pub(crate) mod path;
+pub(crate) mod path_search;
 mod probe;
 mod prr;
 mod rack;

@@ -2,13 +2,13 @@
 //! without a report (RFC 4821 §7.7), or the MTU of the interface was lowered.
 //!
 //! The data is retransmitted at once in smaller segments. This is no congestion, so the window
-//! stays. The MSS of a connection never grows again: the next connection tries, once the recorded
-//! path MTU has expired.
+//! stays. Ten minutes later [`super::path_search`] looks for a larger MSS.
 
-use super::{ConnFlags, Shared, State, Tcb, recovery};
+use super::{ConnFlags, Shared, State, Tcb, path_search, recovery};
 use crate::path_mtu::{TooBig, floor};
 use crate::wire::{ip, ipv6, tcp};
 use simoom_io::send::Blob;
+use simoom_io::timer::Tick;
 
 /// The first MTU to try in a black hole (RFC 8899 §5.1.2 has 1200 for UDP). Every IPv6 link carries
 /// it, and so do most tunnels.
@@ -27,8 +27,8 @@ pub(crate) fn too_big<C, B: Blob>(
     shared: &mut Shared<B>,
 ) -> bool {
     let is_out = report.seq.at_or_after(tcb.hot.snd.una) && report.seq.before(tcb.hot.snd.nxt);
-    if is_out {
-        lower_mss(tcb, report.mtu, shared);
+    if is_out && !lower_mss(tcb, report.mtu, shared) {
+        path_search::reported(tcb, report.mtu.saturating_sub(overhead(tcb)));
     }
     is_out
 }
@@ -41,6 +41,7 @@ pub(crate) fn fit_link<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> 
         return false;
     }
     shared.counters.path_mtu_lowered += 1;
+    tcb.cold.search.shrunk(tcb.hot.mss, shared.tick);
     if tcb.in_flight() == 0 || tcb.hot.state == State::SynReceived {
         tcb.hot.mss = to - overhead(tcb);
     } else {
@@ -52,6 +53,7 @@ pub(crate) fn fit_link<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> 
 /// The retransmission timer expired again: full segments may be too big for a link whose router
 /// sends no report, or whose reports are lost.
 pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
+    path_search::timed_out(tcb, shared);
     let is_full = tcb.in_flight() >= u32::from(tcb.hot.mss);
     let threshold = if tcb.cold.full_arrived { TIMEOUTS_PROVED } else { TIMEOUTS_UNPROVED };
     // SACKed segments have arrived.
@@ -73,6 +75,7 @@ fn lower_mss<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) -> b
         return false;
     }
     shared.counters.path_mtu_lowered += 1;
+    tcb.cold.search.shrunk(tcb.hot.mss, shared.tick);
     shared.paths.lowered(tcb.hot.tuple.remote, to, shared.tick);
     cut_to(tcb, to, shared);
     true
@@ -85,8 +88,18 @@ fn cut_to<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) {
     recovery::cut_smaller(tcb, shared);
 }
 
+/// The interface carries larger packets than before.
+pub(crate) fn link_raised<C>(tcb: &mut Tcb<C>, now: Tick) {
+    tcb.cold.search.hasten(now);
+}
+
+/// The largest MSS that the interface carries.
+pub(super) fn max_mss<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u16 {
+    shared.config.mtu - overhead(tcb)
+}
+
 /// The largest packet of a connection, in bytes.
-fn mtu<C>(tcb: &Tcb<C>) -> u16 {
+pub(super) fn mtu<C>(tcb: &Tcb<C>) -> u16 {
     tcb.hot.mss + overhead(tcb)
 }
 

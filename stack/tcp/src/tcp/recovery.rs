@@ -6,6 +6,7 @@
 //! are sent by `output`.
 
 use super::congestion::{Signal, Window, control};
+use super::path_search;
 use super::probe;
 use super::prr::Prr;
 use super::rack::{Detected, Rack, RackState};
@@ -111,7 +112,10 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     leave_if_recovered(tcb, shared);
     forward_rto(tcb, &sample, acked, shared);
     let detected = detect_lost(tcb, acked, shared);
-    if tcb.hot.phase == Phase::Disorder && tcb.recovery.lost > 0 {
+    if tcb.hot.phase == Phase::Disorder
+        && tcb.recovery.lost > 0
+        && !path_search::explains_loss(tcb, shared)
+    {
         enter(tcb, unreported, shared);
     }
     resize(tcb, &sample, acked, detected.bytes, shared);
@@ -240,7 +244,7 @@ fn detect_lost<C, B: Blob>(tcb: &mut Tcb<C>, acked: u32, shared: &mut Shared<B>)
         let detected =
             tcb.recovery.rack.detect(&mut tcb.warm.flight, &mut shared.flight, una, &state);
         tcb.recovery.lost += detected.bytes;
-        if detected.bytes > 0 {
+        if detected.bytes > 0 && !path_search::explains_loss(tcb, shared) {
             control::lost(tcb, shared);
         }
         shared.counters.lost_retransmissions += u64::from(detected.retransmissions);
@@ -380,7 +384,10 @@ pub(super) fn reordering_timeout<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shar
     // A segment can be late without a SACK beyond it, if a retransmission has overtaken it.
     watch(tcb);
     let detected = detect_lost(tcb, 0, shared);
-    if tcb.hot.phase == Phase::Disorder && tcb.recovery.lost > 0 {
+    if tcb.hot.phase == Phase::Disorder
+        && tcb.recovery.lost > 0
+        && !path_search::explains_loss(tcb, shared)
+    {
         let unreported = tcb.in_flight().saturating_sub(tcb.recovery.sacked);
         enter(tcb, unreported, shared);
     }

@@ -8,6 +8,9 @@ use crate::wire::{Ecn, ethernet};
 use simoom_io::{Duration, Instant};
 use std::collections::BTreeMap;
 
+/// Bytes of a header without a tag.
+const ETHERNET_BYTES: usize = 14;
+
 /// How badly a link behaves. Rates are per mille of frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quality {
@@ -35,6 +38,8 @@ pub struct Quality {
     pub policer: (u64, u64),
     /// Frames arrive together, at multiples of this time.
     pub aggregate: Duration,
+    /// Frames with longer packets are lost, without a report. 0 for no bound.
+    pub mtu: usize,
 }
 
 /// One direction.
@@ -109,7 +114,11 @@ impl Link {
             bottleneck: _,
             policer: _,
             aggregate,
+            mtu,
         } = self.quality;
+        if mtu > 0 && frame.len() > mtu + ETHERNET_BYTES {
+            return;
+        }
         if !self.pass_policer(frame.len() as u64) {
             return;
         }

@@ -1,0 +1,91 @@
+//! Compares the addresses of the interface with those at the last check. The set of served
+//! addresses is fixed when the server starts, so a change has an effect on clients that the log
+//! must state.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The effect of an address that the interface has got or lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// A served address is gone: the kernel answers no ARP or neighbour discovery for it.
+    Unreachable,
+    /// A served address is there again.
+    Back,
+    /// The kernel has got an address that Simoom answers for.
+    TwoOwners,
+    /// The kernel has given up an address that Simoom answers for.
+    OneOwner,
+    /// A new address is not served until the server starts again.
+    NotServed,
+    /// The address was not served.
+    None,
+}
+
+/// The addresses of the interface.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    known: BTreeSet<IpAddr>,
+    /// Served addresses, each with whether the kernel lacks it.
+    served: Vec<(IpAddr, bool)>,
+}
+
+impl Addresses {
+    /// `known`: the addresses when the server started.
+    pub(super) fn new(known: BTreeSet<IpAddr>, served: Vec<(IpAddr, bool)>) -> Addresses {
+        Addresses { known, served }
+    }
+
+    /// Each address that has come (true) or gone since the last call, and the effect.
+    pub(super) fn compare(&mut self, now: BTreeSet<IpAddr>) -> Vec<(IpAddr, bool, Effect)> {
+        let changed: Vec<IpAddr> = self.known.symmetric_difference(&now).copied().collect();
+        self.known = now;
+        let effect = |address: IpAddr| {
+            let has = self.known.contains(&address);
+            let served = self.served.iter().find(|(served, _)| *served == address);
+            let effect = match (served, has) {
+                (Some((_, false)), false) => Effect::Unreachable,
+                (Some((_, false)), true) => Effect::Back,
+                (Some((_, true)), true) => Effect::TwoOwners,
+                (Some((_, true)), false) => Effect::OneOwner,
+                (None, true) => Effect::NotServed,
+                (None, false) => Effect::None,
+            };
+            (address, has, effect)
+        };
+        changed.into_iter().map(effect).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_has_its_effect_and_is_told_once() {
+        let address = |host: u8| IpAddr::from([198, 18, 0, host]);
+        let set = |hosts: &[u8]| hosts.iter().map(|host| address(*host)).collect::<BTreeSet<_>>();
+        let mut addresses =
+            Addresses::new(set(&[1, 2]), vec![(address(1), false), (address(9), true)]);
+        for (now, expected) in [
+            (set(&[1, 2]), vec![]),
+            (set(&[2]), vec![(1, false, Effect::Unreachable)]),
+            (set(&[2]), vec![]),
+            (set(&[1, 2, 9]), vec![(1, true, Effect::Back), (9, true, Effect::TwoOwners)]),
+            (
+                set(&[1, 3]),
+                vec![
+                    (2, false, Effect::None),
+                    (3, true, Effect::NotServed),
+                    (9, false, Effect::OneOwner),
+                ],
+            ),
+        ] {
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(host, has, effect)| (address(host), has, effect))
+                .collect();
+            assert_eq!(addresses.compare(now), expected);
+        }
+    }
+}
