@@ -23,9 +23,11 @@ use std::time::Duration;
 const SPIN_US: u64 = 10;
 /// One of this many idle times begins with spinning, to learn whether it pays.
 const TRIAL_INTERVAL: u32 = 32;
-/// A worker spins while at least this share of its trials met work within [`SPIN_US`].
-const SPIN_SHARE: f32 = 15.0 / 16.0;
-/// Weight of a trial in the moving average: two misses in succession do not end the spinning.
+/// A worker begins to spin when this share of its trials met work within [`SPIN_US`].
+const SPIN_FROM: f32 = 15.0 / 16.0;
+/// It ends when a smaller share did, so that an interrupted client does not end it.
+const SPIN_UNTIL: f32 = 7.0 / 8.0;
+/// Weight of a trial in the moving average.
 const TRIAL_WEIGHT: f32 = 1.0 / 32.0;
 /// Duration of a nap: less than the time that a request spends in a kernel's TCP.
 const NAP_US: u64 = 20;
@@ -63,6 +65,8 @@ pub(super) struct Idle {
     until_trial: u32,
     /// Moving average of the trials that met work, from 0 to 1.
     spin_share: f32,
+    /// Whether each idle time begins with spinning.
+    spins: bool,
     /// Frames since the start of the window.
     frames: u64,
     window_us: u64,
@@ -79,6 +83,7 @@ impl Idle {
             step: None,
             until_trial: 0,
             spin_share: 0.0,
+            spins: false,
             frames: 0,
             window_us: 0,
             is_fast: false,
@@ -126,12 +131,13 @@ impl Idle {
 
     fn tries_to_spin(&mut self) -> bool {
         self.until_trial = self.until_trial.checked_sub(1).unwrap_or(TRIAL_INTERVAL - 1);
-        self.until_trial == 0 || self.spin_share >= SPIN_SHARE
+        self.until_trial == 0 || self.spins
     }
 
     fn record_trial(&mut self, met_work: bool) {
         let met = if met_work { 1.0 } else { 0.0 };
         self.spin_share += (met - self.spin_share) * TRIAL_WEIGHT;
+        self.spins = self.spin_share >= if self.spins { SPIN_UNTIL } else { SPIN_FROM };
     }
 
     fn review_rate(&mut self, now_us: u64) {

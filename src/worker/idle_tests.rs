@@ -71,6 +71,16 @@ fn a_worker_spins_if_work_always_comes_at_once_and_ends_if_it_does_not() {
 }
 
 #[test]
+fn a_few_misses_do_not_end_the_spinning() {
+    let mut idle = Idle::new(false);
+    let (_, now_us) = serve(&mut idle, 0, 5, 1000 * u64::from(TRIAL_INTERVAL));
+    let (_, now_us) = serve(&mut idle, now_us, 5, 1000);
+    let (_, now_us) = serve(&mut idle, now_us, 100, 2);
+    let (steps, _) = serve(&mut idle, now_us, 5, 1000);
+    assert_eq!(share(&steps, Step::Spin), 1.0, "{steps:?}");
+}
+
+#[test]
 fn busy_polling_never_sleeps() {
     assert!(!Idle::new(false).always_spins() && Idle::new(true).always_spins());
 }
