@@ -304,7 +304,6 @@ fn what_does_not_go_together_is_refused() {
         ),
         ("--busy-poll", "--busy-poll: cannot be used without --interface"),
         ("--tunnel gre", "--tunnel gre: cannot be used without --interface"),
-        ("--interface s0 --tunnel vxlan", "write ipip, gre, gue or gue:PORT"),
         (
             "--interface s0 --tunnel gue --tunnel gue:7000",
             "--tunnel gue:7000: this kind is given twice",

@@ -336,7 +336,7 @@ impl Http {
         let entry = self.content.find(self.content.site(head.host), head.path)?;
         let Entry::File(index) = entry else { return None };
         let file = self.content.file(index);
-        if file.on_disk().is_some() {
+        if file.on_disk().is_some() || head.accepts_codings && file.varies() {
             return None;
         }
         let (status, persistence) = (Status::Ok, self.persistence(conn, Persistence::Keep));

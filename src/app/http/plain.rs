@@ -6,8 +6,8 @@
 //! - It has arrived whole, within the limits.
 //! - Its request line is GET, an absolute path without escapes, dot segments, empty segments and
 //!   query, and HTTP/1.1.
-//! - Host comes once. Connection, if present, is `keep-alive`. Each other field has no meaning for
-//!   this server, and no folded line.
+//! - Host comes once. Connection, if present, is `keep-alive`. Accept-Encoding, if present, has no
+//!   weights. Each other field has no meaning for this server, and no folded line.
 //!
 //! The parser refuses nothing. It returns `None` for all other heads, valid or not, and the general
 //! path (`head` and `request`) decides. For a plain head both return the same, which a property
@@ -27,6 +27,8 @@ pub(super) struct Plain<'b> {
     pub(super) path: &'b [u8],
     /// The value of Host.
     pub(super) host: &'b [u8],
+    /// Whether there is an Accept-Encoding field. It refuses no coding, and not the plain content.
+    pub(super) accepts_codings: bool,
     /// Length of the head, with its empty line.
     pub(super) len: usize,
 }
@@ -52,13 +54,13 @@ pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Option<Plain<'_>> {
     if bytes.get(path_end..at)? != VERSION || line_bytes > usize::from(limits.line_max_bytes) {
         return None;
     }
-    let mut host = None;
+    let (mut host, mut accepts_codings) = (None, false);
     for _ in 0..=FIELDS_MAX {
         let word = word_at(bytes, at)?;
         if word as u16 == u16::from_le_bytes(*b"\r\n") {
             let (path, len) = (&bytes[START.len() - 1..path_end], at + 2);
             let fits = len <= usize::from(limits.head_max_bytes);
-            return fits.then_some(Plain { path, host: host?, len });
+            return fits.then_some(Plain { path, host: host?, accepts_codings, len });
         }
         at = if (word | HOST_CASE) & HOST_MASK == HOST && host.is_none() {
             let start = at + "host: ".len();
@@ -66,7 +68,9 @@ pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Option<Plain<'_>> {
             host = bytes.get(start..end);
             end
         } else {
-            field_end(bytes, at)?
+            let (end, is_accept_encoding) = field_end(bytes, at)?;
+            accepts_codings |= is_accept_encoding;
+            end
         };
         if bytes.get(at..at + 2)? != b"\r\n" {
             return None;
@@ -111,10 +115,10 @@ fn host_end(bytes: &[u8], start: usize) -> Option<usize> {
     Some(at)
 }
 
-/// The end of the value of the field whose name begins at `start`. `None` if the field has a
-/// meaning.
+/// The end of the value of the field whose name begins at `start`, and whether the field is
+/// Accept-Encoding. `None` if the field has another meaning.
 #[inline(always)]
-fn field_end(bytes: &[u8], start: usize) -> Option<usize> {
+fn field_end(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
     let mut colon = run(bytes, start, name_bytes)?;
     while is_tchar(*bytes.get(colon)?) {
         colon += 1;
@@ -126,12 +130,17 @@ fn field_end(bytes: &[u8], start: usize) -> Option<usize> {
     let value = colon + 1;
     let end = run(bytes, value, value_bytes)?;
     match fields::of(name) {
-        None => Some(end),
-        Some(Field::Connection) => {
-            let value = bytes.get(value..end)?.trim_ascii();
-            value.eq_ignore_ascii_case(b"keep-alive").then_some(end)
-        }
-        Some(_) => None,
+        None => Some((end, false)),
+        Some(field) => is_plain(field, bytes.get(value..end)?).map(|is_it| (end, is_it)),
+    }
+}
+
+/// Whether the field, which has a meaning, is Accept-Encoding. `None` unless this value is plain.
+fn is_plain(field: Field, value: &[u8]) -> Option<bool> {
+    match field {
+        Field::Connection if value.trim_ascii().eq_ignore_ascii_case(b"keep-alive") => Some(false),
+        Field::AcceptEncoding if !value.contains(&b';') => Some(true),
+        _ => None,
     }
 }
 

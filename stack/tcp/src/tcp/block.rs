@@ -306,8 +306,11 @@ impl<C> Tcb<C> {
     /// keep-alive is off, or while segments are in flight (RFC 9293 §3.8.4).
     #[inline]
     pub(super) fn keep_alive_at(&self, config: &Config) -> Tick {
+        if self.in_flight() > 0 {
+            return Tick::NEVER;
+        }
         let keep_alive_ms = config.keep_alive_ms(self.hot.tuple.local_port);
-        if keep_alive_ms == 0 || self.in_flight() > 0 {
+        if keep_alive_ms == 0 {
             return Tick::NEVER;
         }
         let interval_ms = config.keep_alive_interval_ms.min(keep_alive_ms);

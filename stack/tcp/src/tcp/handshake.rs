@@ -215,7 +215,7 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(
                 tcb.warm.flight.retransmitted(flight, una, (una, nxt), now_us, stamp);
             }
         }
-        output::arm_retransmission(tcb, shared);
+        output::arm_retransmission(tcb, tcb.in_flight(), shared);
     }
     sent
 }

@@ -7,7 +7,7 @@
 
 use super::congestion::{control, initial_window};
 use super::recovery::Frto;
-use super::segment::{Numbers, Path, emit, stateless};
+use super::segment::{Numbers, Path, emit, stateless, template};
 use super::window::{opens_window, window_field};
 use super::{
     ConnFlags, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, path_search,
@@ -61,6 +61,10 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         control::restarted(tcb, shared);
     }
     let is_paced = pace::is_due(tcb, shared);
+    let is_long = tcb.hot.queue.unread() > 2 * u64::from(mss);
+    if is_long && !is_paced && !is_rate_based && !send_run(tcb, shared, tx) {
+        return false;
+    }
     loop {
         let in_flight = tcb.in_flight();
         let unread = tcb.hot.queue.unread() as u32;
@@ -98,6 +102,72 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
             return false;
         }
     }
+}
+
+/// The fast path of a long answer: sends the full segments that the windows allow now, without the
+/// last segment of the queue. They differ in SEG.SEQ alone, so their headers are written once, and
+/// they are accounted for once. For a connection without loss, whose segments are not paced, not
+/// sampled and not ECN-capable. Returns `false` if the transmitter ran out of frames.
+#[inline(never)]
+fn send_run<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let window = tcb.hot.snd.wnd.min(tcb.hot.snd.cwnd).saturating_sub(tcb.in_flight());
+    let bytes = (tcb.hot.queue.unread() as u32).saturating_sub(1).min(window);
+    let count = bytes / u32::from(tcb.hot.mss);
+    let is_plain = tcb.hot.phase == Phase::Open && !tcb.hot.flags.has(ConnFlags::ECN);
+    if count < 2 || !is_plain || !tcb.warm.flight.has_capacity(&shared.flight) {
+        return true;
+    }
+    send_full(tcb, count, shared, tx)
+}
+
+/// Sends the next `count` full segments. The last byte of the queue is not among them.
+fn send_full<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    count: u32,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let (mss, before) = (tcb.hot.mss, tcb.in_flight());
+    let numbers = Numbers::plain(
+        tcb.hot.snd.nxt,
+        tcb.hot.rcv.nxt,
+        ecn::flags(tcb),
+        window_field(tcb, shared),
+    );
+    let options = data_options(&tcb.hot, shared);
+    let hot = &mut tcb.hot;
+    let path = Path { tuple: &hot.tuple, link: &hot.link };
+    let template = template(&path, numbers, &options, mss.into(), &shared.config);
+    let (queue, pool) = (&mut hot.queue, &shared.send);
+    let mut sent = 0;
+    while sent < count
+        && tx.transmit(|frame| {
+            let seq = numbers.seq + sent * u32::from(mss);
+            template.emit_frame(frame, seq, |buf| queue.read_next(pool, buf))
+        })
+    {
+        sent += 1;
+    }
+    if sent > 0 {
+        sent_full(tcb, sent, before, shared);
+    }
+    sent == count
+}
+
+/// `count` full segments of new text were sent, while `before` bytes were in flight.
+fn sent_full<C, B>(tcb: &mut Tcb<C>, count: u32, before: u32, shared: &mut Shared<B>) {
+    let mss = u32::from(tcb.hot.mss);
+    shared.counters.segments_sent += u64::from(count);
+    shared.counters.bytes_sent += u64::from(count * mss);
+    if before == 0 {
+        forget_persist_timer(tcb);
+    }
+    tcb.hot.snd.nxt += count * mss;
+    acknowledged(&mut tcb.hot);
+    tcb.warm.ack_at = Tick::NEVER;
+    let (now_us, blur_us) = (shared.now_us(), tcb.warm.rtt.srtt_us() / BLUR);
+    tcb.warm.flight.sent(&mut shared.flight, tcb.hot.snd.nxt, now_us, blur_us);
+    arm_retransmission(tcb, before + mss, shared);
 }
 
 /// The congestion window is fully used: acknowledgements of the data in flight may grow it.
@@ -169,11 +239,9 @@ fn send_one<C, B: Blob, T: Transmit>(
         hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
     }
     if hot.snd.nxt == hot.snd.una {
-        // The persist timer may be running. Its deadline and backoff do not apply to the new
-        // segment. A peer that opens its window by a byte now and then stays stalled.
-        hot.retransmit_at = Tick::NEVER;
-        tcb.cold.timeouts = 0;
+        forget_persist_timer(tcb);
     }
+    let hot = &mut tcb.hot;
     hot.snd.nxt += len + u32::from(fin);
     acknowledged(hot);
     tcb.warm.ack_at = Tick::NEVER;
@@ -186,8 +254,17 @@ fn send_one<C, B: Blob, T: Transmit>(
         control::sent(tcb, len + u32::from(fin), is_new, shared);
     }
     recovery::sent(tcb, len + u32::from(fin));
-    arm_retransmission(tcb, shared);
+    arm_retransmission(tcb, tcb.in_flight(), shared);
     true
+}
+
+/// New text is sent while nothing is in flight. The persist timer may be running: its deadline and
+/// backoff do not apply to the new segment. A peer that opens its window by a byte now and then
+/// stays stalled.
+#[inline(always)]
+fn forget_persist_timer<C>(tcb: &mut Tcb<C>) {
+    tcb.hot.retransmit_at = Tick::NEVER;
+    tcb.cold.timeouts = 0;
 }
 
 /// Sends the next `len` bytes without window and silly-window checks: when the persist timer
@@ -203,11 +280,12 @@ pub(crate) fn send_next<C, B: Blob, T: Transmit>(
     send_one(tcb, len, fin_due && is_last, shared, tx)
 }
 
-/// Arms the retransmission timer after a segment was sent (RFC 6298 §5.1).
+/// Arms the retransmission timer after segments were sent (RFC 6298 §5.1). With the first of them,
+/// `in_flight` bytes were in flight.
 #[inline]
-pub(super) fn arm_retransmission<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    let is_second = tcb.cold.timer_event == TimerEvent::LossProbe
-        && tcb.in_flight() <= 2 * u32::from(tcb.hot.mss);
+pub(super) fn arm_retransmission<C, B>(tcb: &mut Tcb<C>, in_flight: u32, shared: &Shared<B>) {
+    let is_second =
+        tcb.cold.timer_event == TimerEvent::LossProbe && in_flight <= 2 * u32::from(tcb.hot.mss);
     // The peer may delay the acknowledgement of one segment, but not of two (RFC 8985 §7.2).
     if tcb.hot.retransmit_at == Tick::NEVER || is_second {
         timeout::rearm(tcb, shared);

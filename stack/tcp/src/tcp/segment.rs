@@ -4,7 +4,7 @@ use super::Transmit;
 use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::seq::Seq;
-use crate::wire::tcp::{self, Flags, Options};
+use crate::wire::tcp::{self, Flags, Options, Template};
 use crate::wire::{Ecn, Link};
 
 /// Source and destination of a segment: four-tuple and link addresses.
@@ -32,6 +32,32 @@ impl Numbers {
     }
 }
 
+#[inline(always)]
+fn header<'a>(path: &Path<'a>, numbers: Numbers) -> tcp::Header<'a> {
+    tcp::Header {
+        local: &path.tuple.local,
+        local_port: path.tuple.local_port,
+        remote: &path.tuple.remote,
+        remote_port: path.tuple.remote_port,
+        seq: numbers.seq,
+        ack: numbers.ack,
+        flags: numbers.flags,
+        ecn: numbers.ecn,
+        window: numbers.window,
+    }
+}
+
+/// The headers of segments with these numbers but SEG.SEQ, each with `payload_len` bytes.
+pub(crate) fn template(
+    path: &Path<'_>,
+    numbers: Numbers,
+    options: &Options,
+    payload_len: usize,
+    config: &crate::Config,
+) -> Template {
+    Template::new((&config.mac, path.link), header(path, numbers), options, payload_len)
+}
+
 /// Writes one segment into a frame.
 #[inline]
 pub(crate) fn emit<T: Transmit>(
@@ -43,17 +69,7 @@ pub(crate) fn emit<T: Transmit>(
     tx: &mut T,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> bool {
-    let header = tcp::Header {
-        local: &path.tuple.local,
-        local_port: path.tuple.local_port,
-        remote: &path.tuple.remote,
-        remote_port: path.tuple.remote_port,
-        seq: numbers.seq,
-        ack: numbers.ack,
-        flags: numbers.flags,
-        ecn: numbers.ecn,
-        window: numbers.window,
-    };
+    let header = header(path, numbers);
     tx.transmit(|frame| {
         tcp::emit_frame(frame, (&config.mac, path.link), &header, options, payload_len, fill)
     })

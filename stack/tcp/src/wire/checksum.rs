@@ -26,9 +26,24 @@ impl Sum {
         let sum = words
             .iter()
             .fold(one.add_u64(other.0), |sum, word| sum.add_u64(u64::from_ne_bytes(*word)));
-        let (fours, tail) = tail.as_chunks::<4>();
+        sum.add_u64(match bytes.last_chunk() {
+            // The tail is the end of the last eight bytes.
+            Some(last) if !tail.is_empty() => {
+                let behind = 64 - 8 * tail.len() as u32;
+                u64::from_ne_bytes((u64::from_le_bytes(*last) >> behind).to_le_bytes())
+            }
+            Some(_) => 0,
+            None => return sum.add_few(tail),
+        })
+    }
+
+    /// Adds up to seven bytes, of which none lie before them.
+    #[inline(always)]
+    fn add_few(self, bytes: &[u8]) -> Sum {
+        let (fours, tail) = bytes.as_chunks::<4>();
         let (twos, last) = tail.as_chunks::<2>();
-        let sum = fours.iter().fold(sum, |sum, four| sum.add_u64(u32::from_ne_bytes(*four).into()));
+        let sum =
+            fours.iter().fold(self, |sum, four| sum.add_u64(u32::from_ne_bytes(*four).into()));
         let sum = twos.iter().fold(sum, |sum, two| sum.add_u64(u16::from_ne_bytes(*two).into()));
         last.iter().fold(sum, |sum, &byte| sum.add_u64(u16::from_ne_bytes([byte, 0]).into()))
     }

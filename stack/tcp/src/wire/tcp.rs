@@ -2,9 +2,10 @@
 
 use super::checksum::Sum;
 use super::ip::Version;
-use super::{Address, ChecksumPolicy, Ecn, Link, Mac, ethernet, ip};
+use super::{Address, ChecksumPolicy, Ecn, Link, Mac, ethernet, ip, ipv6};
 use crate::drop::DropReason;
 use crate::seq::Seq;
+use std::ops::Range;
 
 /// Length of the header without options.
 pub const HEADER_BYTES: usize = 20;
@@ -446,20 +447,108 @@ fn emit_over<V: ip::Version>(
     let tcp = &mut bytes[V::HEADER_BYTES..];
     let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
     let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
+    emit_fixed(tcp, header, header_len);
+    let checksum = pseudo_header::<V>(header.local, header.remote, tcp_len)
+        .add_bytes(&tcp[..tcp_len])
+        .finish();
+    tcp[CHECKSUM].copy_from_slice(&checksum);
+    emit_ip::<V>(bytes, header, tcp_len);
+    V::HEADER_BYTES + tcp_len
+}
+
+const SEQ: Range<usize> = 4..8;
+const CHECKSUM: Range<usize> = 16..18;
+
+/// Writes the header without its options, and with no checksum.
+#[inline(always)]
+fn emit_fixed(tcp: &mut [u8], header: &Header<'_>, header_len: usize) {
     tcp[0..2].copy_from_slice(&header.local_port.to_be_bytes());
     tcp[2..4].copy_from_slice(&header.remote_port.to_be_bytes());
-    tcp[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
+    tcp[SEQ].copy_from_slice(&header.seq.0.to_be_bytes());
     tcp[8..12].copy_from_slice(&header.ack.0.to_be_bytes());
     tcp[12] = ((header_len / 4) as u8) << 4;
     tcp[13] = header.flags.0;
     tcp[14..16].copy_from_slice(&header.window.to_be_bytes());
     tcp[16..20].fill(0);
-    let checksum = pseudo_header::<V>(header.local, header.remote, tcp_len)
-        .add_bytes(&tcp[..tcp_len])
-        .finish();
-    tcp[16..18].copy_from_slice(&checksum);
+}
+
+/// Writes the header in front of `tcp_len` bytes of TCP.
+#[inline(always)]
+fn emit_ip<V: ip::Version>(bytes: &mut [u8], header: &Header<'_>, tcp_len: usize) {
     let ends = [header.local, header.remote];
     V::emit(bytes, ends, ip::TCP, header.ecn, tcp_len);
     V::label(bytes, ends, [header.local_port, header.remote_port]);
-    V::HEADER_BYTES + tcp_len
+}
+
+/// The headers of segments that differ in SEG.SEQ alone, and have payloads of one length. They are
+/// written once, and copied to each frame.
+pub(crate) struct Template {
+    bytes: [u8; Template::MAX_BYTES],
+    /// Where the TCP header begins.
+    tcp_at: usize,
+    /// Where the payload begins.
+    payload_at: usize,
+    payload_len: usize,
+    /// The sum of the pseudo-header and of the TCP header, without SEG.SEQ.
+    sum: Sum,
+}
+
+impl Template {
+    const MAX_BYTES: usize = ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
+
+    /// The headers of frames from `mac` to `link`, each with `payload_len` bytes. `header.seq` has
+    /// no meaning.
+    pub(crate) fn new(
+        (mac, link): (&Mac, &Link),
+        header: Header<'_>,
+        options: &Options,
+        payload_len: usize,
+    ) -> Template {
+        let header = Header { seq: Seq(0), ..header };
+        if header.remote.is_v4() {
+            Template::over::<ip::V4>((mac, link), &header, options, payload_len)
+        } else {
+            Template::over::<ip::V6>((mac, link), &header, options, payload_len)
+        }
+    }
+
+    fn over<V: ip::Version>(
+        (mac, link): (&Mac, &Link),
+        header: &Header<'_>,
+        options: &Options,
+        payload_len: usize,
+    ) -> Template {
+        let mut bytes = [0; Template::MAX_BYTES];
+        let ip_at = ethernet::emit(&mut bytes, mac, link, V::ETHERTYPE);
+        let tcp_at = ip_at + V::HEADER_BYTES;
+        let tcp = &mut bytes[tcp_at..];
+        let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..]);
+        emit_fixed(tcp, header, header_len);
+        let tcp_len = header_len + payload_len;
+        let sum =
+            pseudo_header::<V>(header.local, header.remote, tcp_len).add_bytes(&tcp[..header_len]);
+        emit_ip::<V>(&mut bytes[ip_at..], header, tcp_len);
+        Template { bytes, tcp_at, payload_at: tcp_at + header_len, payload_len, sum }
+    }
+
+    /// Writes a frame with a payload that `fill` writes whole. Returns its length.
+    #[inline]
+    pub(crate) fn emit_frame(
+        &self,
+        frame: &mut [u8],
+        seq: Seq,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> usize {
+        let (headers, payload) = frame.split_at_mut(self.payload_at);
+        headers.copy_from_slice(&self.bytes[..self.payload_at]);
+        let payload = &mut payload[..self.payload_len];
+        let filled = fill(payload);
+        assert_eq!(filled, payload.len(), "a segment of a run is full");
+        let tcp = &mut headers[self.tcp_at..];
+        let seq = seq.0.to_be_bytes();
+        tcp[SEQ].copy_from_slice(&seq);
+        let checksum = self.sum.add_bytes(&seq).add_bytes(payload).finish();
+        tcp[CHECKSUM].copy_from_slice(&checksum);
+        self.payload_at + filled
+    }
 }

@@ -195,6 +195,21 @@ impl Spec {
 /// The frame as the code here writes it, from us to them, with the spec's ports the other way
 /// round.
 fn our_frame(spec: &Spec) -> Vec<u8> {
+    frame_by(spec, Writer::Packet)
+}
+
+/// The code that writes a frame.
+#[derive(Clone, Copy)]
+enum Writer {
+    /// Its packet, behind an Ethernet header.
+    Packet,
+    /// The whole frame, on the fast path if it is a common one.
+    Frame,
+    /// One of several that differ in SEG.SEQ.
+    Template,
+}
+
+fn frame_by(spec: &Spec, writer: Writer) -> Vec<u8> {
     let (local, remote) = (Address::from(spec.ours()), Address::from(spec.theirs()));
     let header = tcp::Header {
         local: &local,
@@ -208,17 +223,24 @@ fn our_frame(spec: &Spec) -> Vec<u8> {
         window: spec.window,
     };
     let mut frame = vec![0; 1700];
-    let at = ethernet::emit(
-        &mut frame,
-        &MACS[1].octets(),
-        &Link { mac: MACS[0].octets(), vlan: spec.vlan },
-        ip::ethertype(&remote),
-    );
-    let len = tcp::emit(&mut frame[at..], &header, &spec.options, spec.text.len(), |buf| {
+    let (mac, link) = (MACS[1].octets(), Link { mac: MACS[0].octets(), vlan: spec.vlan });
+    let (options, text_len) = (&spec.options, spec.text.len());
+    let fill = |buf: &mut [u8]| {
         buf.copy_from_slice(&spec.text);
         buf.len()
-    });
-    frame.truncate(at + len);
+    };
+    let len = match writer {
+        Writer::Packet => {
+            let at = ethernet::emit(&mut frame, &mac, &link, ip::ethertype(&remote));
+            at + tcp::emit(&mut frame[at..], &header, options, text_len, fill)
+        }
+        Writer::Frame => {
+            tcp::emit_frame(&mut frame, (&mac, &link), &header, options, text_len, fill)
+        }
+        Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len)
+            .emit_frame(&mut frame, Seq(spec.seq), fill),
+    };
+    frame.truncate(len);
     frame
 }
 
@@ -270,6 +292,16 @@ proptest! {
         let joined: Vec<u8> = front.parts().chain(back.parts()).flatten().copied().collect();
         prop_assert_eq!(&joined, &spec.text);
         prop_assert_eq!(front.len() + back.len(), spec.text.len());
+    }
+
+    #[test]
+    fn all_writers_write_the_same_frame(mut spec in spec(), is_common: bool) {
+        if is_common {
+            (spec.v6, spec.vlan) = (false, 0);
+            spec.options = Options { timestamps: Some((spec.seq, spec.ack)), ..Options::default() };
+        }
+        prop_assert_eq!(frame_by(&spec, Writer::Frame), our_frame(&spec));
+        prop_assert_eq!(frame_by(&spec, Writer::Template), our_frame(&spec));
     }
 
     #[test]
