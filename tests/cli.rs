@@ -256,6 +256,7 @@ fn toml_value(flag: &clap::Arg) -> String {
         "interface" => "\"s0\"".into(),
         "address" => "[\"198.18.0.1\"]".into(),
         "cores" => "[0]".into(),
+        "tunnel" => "[\"gre\"]".into(),
         name if name.contains("connections") => "5".into(),
         "memory-limit" | "memory" | "http-body-size" => "\"512M\"".into(),
         "http-head-size" | "http-line-size" => "\"8K\"".into(),

@@ -3,6 +3,7 @@
 use super::rtnetlink;
 use netlink_packet_route::link::LinkAttribute;
 use pnet::datalink::{self, NetworkInterface};
+use pnet::ipnetwork::IpNetwork;
 use std::io;
 use std::net::IpAddr;
 
@@ -51,7 +52,7 @@ pub fn interface(name: &str) -> io::Result<Interface> {
 pub fn addresses(name: &str) -> Vec<IpAddr> {
     let all = datalink::interfaces();
     let named = all.iter().filter(|interface| interface.name == name);
-    named.flat_map(|interface| interface.ips.iter().map(|network| network.ip())).collect()
+    named.flat_map(|interface| interface.ips.iter().map(IpNetwork::ip)).collect()
 }
 
 /// All interfaces in the order of their indices. An interface that is removed meanwhile is left

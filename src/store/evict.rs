@@ -91,13 +91,20 @@ impl Store {
             self.sweep_one(space, now);
         }
         space.table_waits = self.head_for_table(space).is_some();
-        if let Some(frame) = self.frame_wanted_by_table(space)
-            && space.free_frames > 1
+        if space.table_frames >= table_frames_max(space) {
+            return;
+        }
+        if space.free_frames > 1
+            && let Some(frame) = self.frame_for_chains(space)
             && let Some(frame) = space.frame_for_table_at(frame)
         {
             self.table.widen(&frame);
-        } else if self.table.is_short()
-            && space.table_frames < table_frames_max(space)
+        } else if space.free_frames > 1
+            && self.table.is_short()
+            && let Some(frame) = space.spare_frame_for_table()
+        {
+            self.table.grow(&frame);
+        } else if self.table.is_nearly_out()
             && self.free_frames(space, 1, now)
             && let Some(frame) = space.frame_for_table()
         {
@@ -106,9 +113,16 @@ impl Store {
     }
 
     /// The frame that the table needs for more chains.
-    fn frame_wanted_by_table(&self, space: &Space) -> Option<u32> {
+    fn frame_for_chains(&self, space: &Space) -> Option<u32> {
         let may_grow = space.table_frames < table_frames_max(space);
         may_grow.then(|| self.table.wanted_frame(self.sum(|stats| &stats.items))).flatten()
+    }
+
+    /// The frame that the table needs for more chains or for spare buckets.
+    fn frame_wanted_by_table(&self, space: &Space) -> Option<u32> {
+        let is_short = self.table.is_short() && space.table_frames < table_frames_max(space);
+        let spare = is_short.then(|| space.table_end.checked_sub(1)).flatten();
+        self.frame_for_chains(space).or(spare)
     }
 
     /// The segment whose items should move because the table needs a frame of it. None if it is in

@@ -19,11 +19,12 @@
 //! the pin limit.
 //!
 //! Memory: `--memory` bounds the sum of all parts. The hash table grows with the number of items,
-//! from 1/170 to a quarter of the memory. An item takes 24 bytes plus its line, rounded up to a
-//! multiple of 8, and 13 to 17 bytes of the table. A one-byte value with a key of 9 bytes takes 65
-//! bytes. Connections that send may pin a quarter of the memory, or one item of the largest size for
-//! each worker if that is more, in frames of 16 to 256 KiB. Values that clients are still sending
-//! take up to a quarter (`incoming`). With more than one worker, TLABs take up to a sixty-fourth.
+//! from 1/250 to a quarter of the memory. An item takes 24 bytes plus its line, rounded up to a
+//! multiple of 8, and 13 to 18 bytes of the table. A one-byte value with a key of 9 bytes takes 66
+//! bytes. Connections that send may pin a quarter of the memory, or one item of the largest size
+//! for each worker if that is more, in frames of 16 to 256 KiB. Values that clients are still
+//! sending take up to a quarter (`incoming`). With more than one worker, TLABs take up to a
+//! sixty-fourth.
 //!
 //! Times are Unix seconds in 32 bits, valid until 2106. `now` may differ between workers by up to
 //! one second. An exptime of 0 means never. An item has expired if its exptime ≤ `now`.
@@ -179,7 +180,7 @@ impl Store {
         let first = 0..Table::first_frames(memory.frames()) as u32;
         let frames: Vec<_> = first.filter_map(|frame| space.frame_for_table_at(frame)).collect();
         let table = Table::new(&frames, Arc::clone(memory));
-        space.frame_for_table().iter().for_each(|frame| table.grow(frame));
+        space.spare_frame_for_table().iter().for_each(|frame| table.grow(frame));
         table
     }
 

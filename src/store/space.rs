@@ -151,6 +151,8 @@ pub(super) struct Space {
     pub(super) flushes: u8,
     /// Frames of the hash table.
     pub(super) table_frames: u32,
+    /// The frames up to here are left to the hash table.
+    pub(super) table_end: u32,
     /// Whether the hash table waits until the items of a segment have moved.
     pub(super) table_waits: bool,
     /// The frame where the next sweep continues.
@@ -216,6 +218,7 @@ impl Space {
             run_cursor: frames / TABLE_PART,
             flushes: 0,
             table_frames: 0,
+            table_end: frames / TABLE_PART,
             table_waits: false,
             written: 0,
             spare_frames: 2 + frames / 128,
@@ -462,6 +465,13 @@ impl Space {
         let tried = self.stack.len().saturating_sub(FREE_TRIED_MAX)..;
         let highest = self.stack[tried].iter().filter(|frame| self.is_free(**frame)).max();
         self.frame_for_table_at(*highest?)
+    }
+
+    /// Gives the last frame of its part to the hash table for spare buckets, if it is free.
+    pub(super) fn spare_frame_for_table(&mut self) -> Option<TableFrame> {
+        let frame = self.frame_for_table_at(self.table_end.checked_sub(1)?)?;
+        self.table_end -= 1;
+        Some(frame)
     }
 
     /// Gives one frame to the hash table, if it is free.

@@ -7,8 +7,8 @@
 //! The number of chains grows with the number of items, by linear hashing: chain after chain is
 //! split in two, so that a chain has about [`LOAD`] items. The first bucket of chain *n* is bucket
 //! *n* of the arena. The store gives the table one frame after another from the start of the arena,
-//! up to a quarter of all frames, and the table keeps them. Where that is impossible, because
-//! senders pin the next frame, chains grow longer by spare buckets, which may lie anywhere.
+//! up to a quarter of all frames, and the table keeps them. Chains grow longer by spare buckets,
+//! from the end of that quarter on, so that frames of the table leave runs for large values.
 //!
 //! A chain number consists of the group, which is a number of upper bits of the hash, and above
 //! them a number of the lowest bits of the hash, which entries hold too. So a split reads no keys,
@@ -220,6 +220,11 @@ impl Table {
     /// Whether the items of one more frame may need more spare buckets than are left.
     pub(super) fn is_short(&self) -> bool {
         self.spare_buckets().count < self.frame_buckets() / 2
+    }
+
+    /// Whether few spare buckets are left.
+    pub(super) fn is_nearly_out(&self) -> bool {
+        self.spare_buckets().count < self.frame_buckets() / 8
     }
 
     /// The frame that the table needs for more chains, if `items` items are nearly too many for the

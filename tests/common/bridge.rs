@@ -23,6 +23,9 @@ const FRAME_BYTES: usize = 9100;
 /// What may wait to be taken over, each way: more than both ends ever have in flight.
 const BUFFER_BYTES: usize = 64 << 20;
 
+/// Returns the frame in its tunnel; `None` for a frame that stays as it is.
+pub type Encapsulate = fn(&[u8]) -> Option<Vec<u8>>;
+
 /// How the link is, each way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Path {
@@ -38,7 +41,7 @@ pub struct Path {
     pub queue_bytes: u64,
     /// Puts frames to the server into a tunnel, as a load balancer does. `None`: the frame stays as
     /// it is.
-    pub encapsulate: Option<fn(&[u8]) -> Option<Vec<u8>>>,
+    pub encapsulate: Option<Encapsulate>,
 }
 
 impl Path {

@@ -129,12 +129,14 @@ fn the_limits_are_those_of_the_general_path() {
     }
 }
 
+type Marks = fn(u64) -> u64;
+
 #[test]
 fn each_byte_is_marked_as_its_table_says() {
     for byte in 0..=u8::MAX {
         let word = u64::from_le_bytes([b'a', byte, 0, 0xff, byte, byte, b'z', byte]);
         let alphanumeric = byte.is_ascii_alphanumeric();
-        let tables: [(fn(u64) -> u64, bool); 3] = [
+        let tables: [(Marks, bool); 3] = [
             (name_bytes, alphanumeric || b"-.".contains(&byte)),
             (path_bytes, alphanumeric || b"-._/".contains(&byte)),
             (value_bytes, byte >= b' ' && byte != 0x7f),

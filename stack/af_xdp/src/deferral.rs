@@ -34,8 +34,9 @@ impl Deferral {
         let mut deferral = Deferral::at(&Path::new("/sys/class/net").join(interface), ifindex)?;
         let own = |napi: &Napi| {
             let of_napi = [napi.defer_hard_irqs.to_string(), napi.gro_flush_timeout.to_string()];
-            let of_interface = deferral.before().iter().map(|(_, value)| value.clone()).collect();
-            is_own(&of_napi, of_interface)
+            let of_interface: Vec<String> =
+                deferral.before().iter().map(|(_, value)| value.clone()).collect();
+            is_own(&of_napi, &of_interface)
         };
         let napis = napis.into_iter().filter(own).collect();
         deferral.napis = napis;
@@ -91,8 +92,8 @@ impl Drop for Deferral {
 
 /// Whether the settings of a NAPI instance are its own: neither those of the interface, nor left by
 /// a killed process.
-fn is_own(of_napi: &[String; 2], of_interface: Vec<String>) -> bool {
-    of_napi[..] != of_interface[..] && *of_napi != SETTINGS.map(|(_, value)| value.to_owned())
+fn is_own(of_napi: &[String; 2], of_interface: &[String]) -> bool {
+    of_napi[..] != *of_interface && *of_napi != SETTINGS.map(|(_, value)| value.to_owned())
 }
 
 fn read(file: &Path) -> io::Result<String> {
@@ -142,9 +143,9 @@ mod tests {
     #[test]
     fn an_instance_has_settings_of_its_own_if_they_differ() {
         let two = |defer: &str, timeout: &str| [defer.to_owned(), timeout.to_owned()];
-        assert!(!is_own(&two("0", "0"), two("0", "0").to_vec()));
-        assert!(is_own(&two("2", "0"), two("0", "0").to_vec()));
-        assert!(!is_own(&two("100", "200000"), two("0", "0").to_vec()), "left by a killed process");
+        assert!(!is_own(&two("0", "0"), &two("0", "0")));
+        assert!(is_own(&two("2", "0"), &two("0", "0")));
+        assert!(!is_own(&two("100", "200000"), &two("0", "0")), "left by a killed process");
     }
 
     #[test]
