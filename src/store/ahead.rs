@@ -348,7 +348,7 @@ impl Store {
         {
             if is_linked {
                 let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
-                self.table.prefetch(hash);
+                self.table.prefetch(self.table.chain_of(hash));
                 self.ghost.prefetch(hash);
                 space.eviction.batch[batch_len] = (at, hash, layout);
                 batch_len += 1;

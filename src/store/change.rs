@@ -120,7 +120,7 @@ impl Store {
         self.tick(now);
         let layout = self.checked_layout(new)?;
         let hash = self.hash_key.hash(new.key);
-        self.table.prefetch(hash);
+        self.table.prefetch(self.table.chain_of(hash));
         let mut reservation =
             self.take(layout, new.exptime, now).ok_or(ReserveError::OutOfMemory)?;
         reservation.render(layout, new);

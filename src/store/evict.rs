@@ -294,7 +294,7 @@ impl Store {
             let mut len = 0;
             for (next, (at, layout)) in batch.iter_mut().zip(self.linked(space, &mut walk)) {
                 let hash = self.hash_key.hash(layout::key(&self.memory.arena, at, space));
-                self.table.prefetch(hash);
+                self.table.prefetch(self.table.chain_of(hash));
                 self.ghost.prefetch(hash);
                 *next = (at, hash, layout);
                 len += 1;

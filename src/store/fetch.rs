@@ -4,7 +4,7 @@
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
 use super::shard::{add, chance};
-use super::table::{ChainGuard, Entry, Slot};
+use super::table::{Chain, ChainGuard, Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -12,9 +12,12 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 /// overlaps.
 pub const PREFETCH_MAX: usize = 16;
 
-/// The hash of a key in one store.
+/// The hash of a key in one store, and the chain that it had in the table.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Hash(u64);
+pub struct Hash {
+    hash: u64,
+    chain: Chain,
+}
 
 impl Store {
     /// Fetches the live item under `key` and marks it as fetched.
@@ -30,13 +33,13 @@ impl Store {
     /// As [`Store::get`], for callers that copy the bytes at once. Not subject to the pin limit.
     #[inline(always)]
     pub fn guard(&self, key: &[u8], now: u32) -> Option<ItemGuard<'_>> {
-        self.guard_hashed(key, Hash(self.hash_key.hash(key)), now)
+        self.guard_hashed(key, self.hash_of(key), now)
     }
 
     /// As [`Store::guard`], with the hash of the key from [`Store::hash`].
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
-        let guard = self.find_alive(key, hash.0, now)?;
+        let guard = self.find_alive(key, hash, now)?;
         self.note_use(guard.header(), now);
         Some(guard)
     }
@@ -51,7 +54,7 @@ impl Store {
         max_bytes: usize,
         now: u32,
     ) -> Option<(ItemGuard<'_>, Meta)> {
-        let guard = self.find_alive(key, self.hash_key.hash(key), now)?;
+        let guard = self.find_alive(key, self.hash_of(key), now)?;
         let meta = guard.meta();
         if guard.line().len() > max_bytes || meta.stale || meta.token_sent {
             return None;
@@ -83,16 +86,22 @@ impl Store {
     /// The hash of a key, and a prefetch of the memory that a call with the key reads first.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> Hash {
+        let hash = self.hash_of(key);
+        self.table.prefetch(hash.chain);
+        hash
+    }
+
+    #[inline]
+    fn hash_of(&self, key: &[u8]) -> Hash {
         let hash = self.hash_key.hash(key);
-        self.table.prefetch(hash);
-        Hash(hash)
+        Hash { hash, chain: self.table.chain_of(hash) }
     }
 
     /// Prefetches items by the hashes of their keys.
     #[inline]
     pub fn prefetch_hashed(&self, hashes: impl Iterator<Item = Hash>) {
-        for Hash(hash) in hashes {
-            if let Some(at) = self.table.first_candidate(hash) {
+        for Hash { hash, chain } in hashes {
+            if let Some(at) = self.table.first_candidate(chain, hash) {
                 self.memory.arena.prefetch(at);
             }
         }
@@ -100,7 +109,7 @@ impl Store {
 
     /// The live item under `key`. Changes no metadata and no recache token.
     pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
-        Some(self.pin(self.find_alive(key, self.hash_key.hash(key), now)?, now))
+        Some(self.pin(self.find_alive(key, self.hash_of(key), now)?, now))
     }
 
     /// Fetches as a meta get does, with all its flags.
@@ -138,7 +147,7 @@ impl Store {
     /// recache it.
     #[inline]
     fn fetch_fresh(&self, key: &[u8], peek: bool, now: u32) -> Option<Option<Fetched>> {
-        let Some(guard) = self.find_alive(key, self.hash_key.hash(key), now) else {
+        let Some(guard) = self.find_alive(key, self.hash_of(key), now) else {
             return Some(None);
         };
         let (item, first) = guard.pin();
@@ -196,7 +205,7 @@ impl Store {
     }
 
     #[inline(always)]
-    fn find_alive(&self, key: &[u8], hash: u64, now: u32) -> Option<ItemGuard<'_>> {
+    fn find_alive(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
         self.tick(now);
         let guard = self.find(key, hash)?;
         self.is_alive(guard.header(), now).then_some(guard)
@@ -207,9 +216,9 @@ impl Store {
     /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
     /// its removal, and the thread that reuses the frame sees the pin.
     #[inline(always)]
-    fn find(&self, key: &[u8], hash: u64) -> Option<ItemGuard<'_>> {
+    fn find(&self, key: &[u8], Hash { hash, chain }: Hash) -> Option<ItemGuard<'_>> {
         let shard = self.shard();
-        let mut first = self.table.first(hash);
+        let mut first = self.table.first_of(chain);
         let mut bucket = first;
         'buckets: loop {
             for slot in bucket.slots() {
@@ -323,7 +332,7 @@ impl Store {
 
     /// Length of [`Item::line`] of the item under `key`, as [`Store::peek`] finds it.
     pub fn line_bytes(&self, key: &[u8], now: u32) -> Option<usize> {
-        self.find_alive(key, self.hash_key.hash(key), now).map(|guard| guard.line().len())
+        self.find_alive(key, self.hash_of(key), now).map(|guard| guard.line().len())
     }
 
     /// A copy of an item of up to a quarter of a frame, next to the newest items, so that many

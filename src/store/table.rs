@@ -144,6 +144,10 @@ struct Spare {
     all: usize,
 }
 
+/// The number of a chain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chain(usize);
+
 /// Holds the lock of a chain.
 pub(super) struct ChainGuard<'a>(
     #[expect(dead_code, reason = "held until dropped")] MutexGuard<'a, ()>,
@@ -269,6 +273,12 @@ impl Table {
         (hash >> (u64::BITS - self.group_bits)) as usize
     }
 
+    /// The chain of a hash, as of now: see [`Table::first_of`].
+    #[inline]
+    pub(super) fn chain_of(&self, hash: u64) -> Chain {
+        Chain(self.chain(hash))
+    }
+
     /// The chain of a hash. It stays the same only while the lock of the chain is held.
     #[inline]
     fn chain(&self, hash: u64) -> usize {
@@ -280,17 +290,17 @@ impl Table {
         if chain < chains { chain } else { bits & mask >> 1 }
     }
 
-    /// Prefetches the first bucket of the chain of a hash.
+    /// Prefetches the first bucket of a chain.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(&raw const *self.first(hash));
+    pub(super) fn prefetch(&self, chain: Chain) {
+        prefetch(&raw const *self.first_of(chain));
     }
 
     /// The offset of the first candidate for a hash in the first bucket of its chain. Reads no
     /// second bucket.
     #[inline]
-    pub(super) fn first_candidate(&self, hash: u64) -> Option<Offset> {
-        let slots = self.first(hash).slots();
+    pub(super) fn first_candidate(&self, chain: Chain, hash: u64) -> Option<Offset> {
+        let slots = self.first_of(chain).slots();
         slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::offset)
     }
 
@@ -317,6 +327,13 @@ impl Table {
     #[inline]
     pub(super) fn first(&self, hash: u64) -> &Bucket {
         self.bucket(self.chain(hash) as u64)
+    }
+
+    /// The first bucket of a chain. If the chain has been split since, what it had may be in the
+    /// chain that [`Table::first`] tells now.
+    #[inline]
+    pub(super) fn first_of(&self, Chain(number): Chain) -> &Bucket {
+        self.bucket(number as u64)
     }
 
     /// The bucket after `bucket` in its chain.
