@@ -69,6 +69,11 @@ impl Case {
         self.number(&["content_bytes_per_second"])
     }
 
+    /// Busy share of the server's core.
+    pub(super) fn server_core(&self) -> Option<f64> {
+        Some(self.cpu?.server_core)
+    }
+
     /// CPU time of a request on both cores, in microseconds. The kernel may do a server's work on
     /// either core.
     pub(super) fn cpu_us(&self) -> Option<f64> {

@@ -73,8 +73,7 @@ fn cells(results: &Results, key: (&str, &str, &str)) -> Vec<String> {
         && rate.is_none()
         && results.failed().any(|case| case.is_of(plan, point, target));
     let part = |part: fn(&Case) -> Option<f64>| median(part).map(percent);
-    let cores =
-        [part(|case| Some(case.cpu?.server_core)), part(|case| Some(case.cpu?.client_core))];
+    let cores = [part(Case::server_core), part(|case| Some(case.cpu?.client_core))];
     let cores =
         cores.into_iter().flatten().collect::<Vec<_>>().join(" + ").replacen(" % + ", " + ", 1);
     vec![
@@ -168,7 +167,7 @@ pub(super) fn markdown_of_plan(results: &Results, plan: &PlanInfo) -> String {
         let spread = |figure: fn(&Case) -> Option<f64>| results.spread(key, figure);
         let rate = spread(Case::rate).map(|rate| format!("{}/s", number(rate.median)));
         let latency = spread(|case| case.latency_us("p99")).map(|spread| micros(spread.median));
-        let core = spread(|case| Some(case.cpu?.server_core)).map(|core| percent(core.median));
+        let core = spread(Case::server_core).map(|core| percent(core.median));
         rate.into_iter().chain(latency).chain(core).collect::<Vec<_>>().join(", ")
     };
     let mut rows = vec![vec!["at".to_owned()]];

@@ -2,7 +2,7 @@
 //! of rates begins at 0, that of times is logarithmic.
 
 use super::super::figures::Spread;
-use super::super::results::{Case, PlanInfo, Results, TargetInfo};
+use super::super::results::{Case, PlanInfo, PointInfo, Results, TargetInfo};
 use super::curves::decades;
 use super::plot::{Axis, Point, Series, draw};
 use super::svg::{escaped, round_up};
@@ -15,7 +15,7 @@ const MIN_US: f64 = 1.0;
 
 /// A figure of a case, and its title.
 type Chart = (&'static str, fn(&Case) -> Option<f64>);
-const CPU: Chart = ("CPU of the server's core", |case| Some(case.cpu?.server_core));
+const CPU: Chart = ("CPU of the server's core", Case::server_core);
 const LATENCIES: [Chart; 2] = [
     ("Half of the responses took no longer", |case| case.latency_us("p50")),
     ("99 % of the responses took no longer", |case| case.latency_us("p99")),
@@ -59,7 +59,7 @@ fn points(
     end: f64,
     figure: impl Fn(&Case) -> Option<f64>,
 ) -> Vec<Point> {
-    let to_point = |point: &super::super::results::PointInfo| {
+    let to_point = |point: &PointInfo| {
         let key = (plan.name.as_str(), point.name.as_str(), target.name.as_str());
         let rate = results.spread(key, offered)?;
         let Spread { min, median, max } =
