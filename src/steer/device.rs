@@ -59,6 +59,12 @@ impl Device {
         self.device.mode()
     }
 
+    /// Whether the kernel or the NIC completes checksums on request. The error is the reason why
+    /// not.
+    pub fn checksum_offload(&self) -> Result<(), &str> {
+        self.device.checksum_offload()
+    }
+
     /// The memory of all its frames.
     pub fn umem(&self) -> &Arc<Umem> {
         self.device.umem()
@@ -68,7 +74,7 @@ impl Device {
     /// received frame must fit into the chunk behind the headroom of the kernel.
     pub fn frame_bytes(&self) -> usize {
         let umem = self.device.umem();
-        if self.device.multi_buffer() { umem.chunk_bytes() } else { umem.receive_bytes() }
+        if self.device.multi_buffer() { umem.transmit_bytes() } else { umem.receive_bytes() }
     }
 
     /// Steers claimed traffic to the queues from now on.

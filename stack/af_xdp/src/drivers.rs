@@ -133,6 +133,28 @@ pub fn leaves_checksums_partial(driver: &str) -> bool {
     driver == "veth"
 }
 
+/// The reason why a request for a checksum ([`super::Umem::request_checksum`]) would leave a packet
+/// with a wrong one, in `mode` with `driver`; `None` if it is heeded.
+///
+/// In zero-copy mode the driver says whether it heeds requests. In the other modes the kernel turns
+/// a request into CHECKSUM_PARTIAL of an skb, which is right on veth: the peer accepts it, or the
+/// kernel sums where the device has no offload. It does not set the network header of that skb,
+/// from which the drivers of many NICs (igb, ixgbe, i40e) tell the NIC where TCP begins. For
+/// devices with `IFF_TX_SKB_NO_LINEAR` (virtio_net), the kernels of 6.8 to 6.17 ignore the request.
+pub fn checksum_obstacle(
+    mode: Mode,
+    driver: &str,
+    features: Option<XdpFeatures>,
+) -> Option<String> {
+    match mode {
+        Mode::ZeroCopy => (!features.is_some_and(|features| features.tx_checksum()))
+            .then(|| format!("driver {driver} offers no TX checksum in zero-copy mode")),
+        Mode::Copy | Mode::Generic => (driver != "veth").then(|| {
+            format!("in {mode} mode Linux gives driver {driver} too little for the checksum")
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +202,23 @@ mod tests {
                 found.as_deref().unwrap_or_default().contains(reason.unwrap_or_default()),
                 "{mode} {driver}: {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_requested_only_where_it_will_be_right() {
+        let offers = XdpFeatures { xsk: 1 << 1, ..XdpFeatures::default() };
+        for (mode, driver, features, heeded) in [
+            (Mode::Generic, "veth", None, true),
+            (Mode::Copy, "veth", Some(XdpFeatures::default()), true),
+            (Mode::Generic, "virtio_net", Some(offers), false),
+            (Mode::Copy, "igb", Some(offers), false),
+            (Mode::ZeroCopy, "igb", Some(XdpFeatures::default()), false),
+            (Mode::ZeroCopy, "mlx5_core", Some(offers), true),
+            (Mode::ZeroCopy, "mlx5_core", None, false),
+        ] {
+            let obstacle = checksum_obstacle(mode, driver, features);
+            assert_eq!(obstacle.is_none(), heeded, "{driver} in {mode} mode: {obstacle:?}");
         }
     }
 }
