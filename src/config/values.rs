@@ -94,6 +94,24 @@ impl XdpMode {
     }
 }
 
+/// Who computes the checksums of transmitted segments over AF_XDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum TxChecksum {
+    /// The kernel or the NIC where one of them does it right, else Simoom
+    #[default]
+    Auto,
+    /// Simoom
+    Software,
+}
+
+impl TxChecksum {
+    /// Whether the kernel or the NIC may do it.
+    pub(crate) fn may_offload(self) -> bool {
+        self == TxChecksum::Auto
+    }
+}
+
 /// Whether connections use explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(ValueEnum))]

@@ -166,6 +166,7 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let mut options = OpenOptions {
         mode: setup.xdp_mode.forced(),
         busy_poll: setup.busy_poll,
+        checksum_offload: setup.tx_checksum.may_offload(),
         ..OpenOptions::new(interface)
     };
     let queues = options.queue_count().map_err(|error| Error::failed(error.to_string()))?;
@@ -389,6 +390,6 @@ fn stack_config<L>(
             keep_alive_ms: millis(keep_alive),
         })
         .collect();
-    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
+    suit_device(&mut stack, facts.mtu_bytes, device);
     Ok(stack)
 }

@@ -2,8 +2,9 @@
 //! frames.
 
 use crate::metrics::{self, Count, Metric};
-use af_xdp::{Counter, Frame, FrameIo, FramePool, Queue, Umem};
+use af_xdp::{Checksum, Counter, Frame, FrameIo, FramePool, Queue, Umem};
 use simoom_tcp::Transmit;
+use simoom_tcp::wire::tcp;
 use std::sync::Arc;
 
 /// Frames written before the kernel is asked to send them. That is the number the kernel accepts at
@@ -17,6 +18,8 @@ pub struct Outbound<Q = Queue> {
     metrics: Box<[&'static Metric]>,
     pool: FramePool,
     umem: Arc<Umem>,
+    /// Whether the device completes checksums on request.
+    completes_checksums: bool,
     /// Whether a segment found no free frame since the last call of [`Outbound::is_behind`].
     refused: bool,
     /// Frames written since the last flush.
@@ -36,7 +39,8 @@ impl<Q: FrameIo> Outbound<Q> {
         }
         let counters = Q::COUNTERS.iter().copied().flatten();
         let metrics = counters.map(|counter| metrics::declared(metric_of(counter))).collect();
-        Outbound { queues, metrics, pool, umem, refused: false, written: 0 }
+        let completes_checksums = queues[0].completes_checksums();
+        Outbound { queues, metrics, pool, umem, completes_checksums, refused: false, written: 0 }
     }
 
     pub(super) fn queues(&self) -> &[Q] {
@@ -92,6 +96,17 @@ impl<Q: FrameIo> Outbound<Q> {
         }
     }
 
+    /// Requests the checksum of a segment that begins at byte `at` of `frame`, or computes it.
+    #[inline]
+    fn complete_checksum(&self, frame: &mut Frame, at: usize) {
+        if self.completes_checksums {
+            let checksum = Checksum { start: at as u16, offset: tcp::CHECKSUM_OFFSET };
+            self.umem.request_checksum(frame, checksum);
+        } else {
+            tcp::complete_checksum(&mut self.umem.bytes_mut(frame)[at..]);
+        }
+    }
+
     /// A free frame, if the TX ring has a slot for it. Flushes written frames to get one.
     #[inline]
     fn frame(&mut self) -> Option<Frame> {
@@ -115,12 +130,24 @@ pub(crate) const fn metric_of(counter: &Counter) -> Metric {
 impl<Q: FrameIo> Transmit for Outbound<Q> {
     #[inline]
     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        self.transmit_segment(None, write)
+    }
+
+    #[inline]
+    fn transmit_segment(
+        &mut self,
+        partial_from: Option<usize>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
         let Some(mut frame) = self.frame() else {
             self.refused = true;
             return false;
         };
         let len = write(self.umem.chunk_mut(&mut frame));
         frame.set_len(len);
+        if let Some(at) = partial_from {
+            self.complete_checksum(&mut frame, at);
+        }
         match self.queues[0].transmit(frame) {
             Ok(()) => {
                 self.written += 1;

@@ -254,8 +254,8 @@ impl Device {
         let umem = Arc::new(umem);
         let (attempt, mut queues) =
             open_somehow(options, ifindex, &driver, &umem, &mut pools, &mut program)?;
-        let xdp = netdev::features(ifindex).ok();
-        let obstacle = drivers::checksum_obstacle(attempt.mode, &driver, xdp);
+        let is_offered = netdev::features(ifindex).is_ok_and(|found| found.tx_checksum());
+        let obstacle = drivers::checksum_obstacle(attempt.mode, &driver, is_offered);
         let checksum_offload = metadata.and_then(|()| obstacle.map_or(Ok(()), Err));
         queues.iter_mut().for_each(|queue| queue.complete_checksums(checksum_offload.is_ok()));
         for queue in &queues {
@@ -274,7 +274,10 @@ impl Device {
             defer_interrupts(interface, ifindex, &mut queues);
         }
         let parts = queues.into_iter().zip(pools).collect();
-        tracing::info!(interface, driver, %mode, multi_buffer, queues = count, pages = ?umem.pages(), "AF_XDP is open");
+        let pages = umem.pages();
+        tracing::info!(
+            interface, driver, %mode, multi_buffer, queues = count, ?pages, "AF_XDP is open"
+        );
         let interface = interface.to_owned();
         let device = Device {
             interface,

@@ -250,6 +250,7 @@ impl Queue {
         }
         self.counters.tx_frames += 1;
         self.counters.tx_bytes += frame.len() as u64;
+        self.counters.tx_checksum_requests += u64::from(frame.has_metadata());
         self.frames.transmit += 1;
         let desc = self.umem.lend(&frame, Holder::transmit(self.id));
         self.rings.tx.push(desc);

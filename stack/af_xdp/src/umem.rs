@@ -53,6 +53,12 @@ impl Frame {
         self.more
     }
 
+    /// Whether a checksum was requested for the packet ([`Umem::request_checksum`]).
+    #[inline]
+    pub fn has_metadata(&self) -> bool {
+        self.has_metadata
+    }
+
     /// Sets how many bytes are in use. If the chunk is shorter, the next use of the bytes panics.
     #[inline]
     pub fn set_len(&mut self, len: usize) {

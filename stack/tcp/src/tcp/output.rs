@@ -7,7 +7,7 @@
 
 use super::congestion::{control, initial_window};
 use super::recovery::Frto;
-use super::segment::{Numbers, Path, emit, stateless, template};
+use super::segment::{Numbers, Path, emit, partial_from, stateless, template};
 use super::window::{opens_window, window_field};
 use super::{
     ConnFlags, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, path_search,
@@ -138,10 +138,11 @@ fn send_full<C, B: Blob, T: Transmit>(
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
     let template = template(&path, numbers, &options, mss.into(), &shared.config);
+    let partial_from = partial_from(&path, &shared.config);
     let (queue, pool) = (&mut hot.queue, &shared.send);
     let mut sent = 0;
     while sent < count
-        && tx.transmit(|frame| {
+        && tx.transmit_segment(partial_from, |frame| {
             let seq = numbers.seq + sent * u32::from(mss);
             template.emit_frame(frame, seq, |buf| queue.read_next(pool, buf))
         })
