@@ -172,8 +172,8 @@ pub struct ServeOptions {
 
     /// Who computes the checksums of transmitted segments over AF_XDP [default: auto]
     ///
-    /// On veth the kernel leaves them to the peer, which sees the sum of the pseudo-header alone, as
-    /// from the kernel itself. Some NICs compute them in zero-copy mode. The log says which was
+    /// On veth the kernel leaves them to the peer, which sees the sum of the pseudo-header alone,
+    /// as from the kernel itself. Some NICs compute them in zero-copy mode. The log says which was
     /// chosen.
     #[arg(long, value_name = "WHO", value_enum, help_heading = "Interface and transport")]
     pub tx_checksum: Option<TxChecksum>,
