@@ -173,6 +173,7 @@ fn quality(seed: u64) -> Quality {
         delay: Duration::from_micros([20, 1000, 40_000][(seed % 3) as usize]),
         jitter: Duration::from_micros(u64::from(rate(30_000))),
         mark: if seed.is_multiple_of(4) { 100 } else { 0 },
+        gso: [0, 1000, 700][(seed / 3 % 3) as usize],
         ..Quality::default()
     }
 }

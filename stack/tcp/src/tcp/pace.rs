@@ -23,10 +23,19 @@ pub(super) fn is_due<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
 /// Whether a segment of `len` bytes of a paced connection has to wait. If not, its time is charged.
 #[inline(never)]
 pub(super) fn must_wait<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> bool {
-    if is_exempt(tcb, shared) {
-        return false;
+    allowance(tcb, len, shared).is_none()
+}
+
+/// How many of `len` bytes of a paced connection may be sent now, in one burst: all of them if they
+/// are one segment, else whole segments. Their time is charged. `None`: they have to wait.
+#[inline(never)]
+pub(super) fn allowance<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> Option<u32> {
+    if let Some(at_most) = exempt(tcb, shared) {
+        return Some(segments(len, at_most, tcb.hot.mss));
     }
     let (rate, quantum) = control::pacing(tcb, shared);
+    let tick = (rate / u64::from(1_000_000 / TICK_US)).min(u64::from(u32::MAX)) as u32;
+    let len = segments(len, quantum.max(tick), tcb.hot.mss);
     let duration_us = |bytes: u32| (u64::from(bytes) * 1_000_000 / rate).min(1 << 30) as u32;
     let burst_us = duration_us(quantum.saturating_sub(len)).max(TICK_US);
     let now_us = shared.now_us();
@@ -41,18 +50,26 @@ pub(super) fn must_wait<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>
         if at.is_sooner_than(tcb.hot.retransmit_at) {
             (tcb.cold.timer_event, tcb.hot.retransmit_at) = (TimerEvent::Pacing, at);
         }
-        return true;
+        return None;
     }
     let from_us = if is_recent { tcb.cold.paced_us } else { now_us.wrapping_sub(CREDIT_US) };
     tcb.cold.paced_us = from_us.wrapping_add(duration_us(len));
-    false
+    Some(len)
 }
 
-/// Whether a segment is not paced. Even a short queue has space for the initial window (RFC 6928).
-fn is_exempt<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
-    let is_small = tcb.in_flight() < initial_window(u32::from(tcb.hot.mss), 0);
-    match tcb.hot.flags.has(ConnFlags::RATE_BASED) {
-        true => is_small && !control::has_delivered(tcb, shared),
-        false => is_small || tcb.hot.phase != Phase::Open,
+/// The whole segments in `len` bytes and in `at_most` bytes, at least one. One segment is whole.
+fn segments(len: u32, at_most: u32, mss: u16) -> u32 {
+    let mss = u32::from(mss);
+    if len <= mss || len <= at_most { len } else { (at_most / mss * mss).max(mss) }
+}
+
+/// How many bytes are not paced, if some are not. Even a short queue has space for the initial
+/// window (RFC 6928).
+fn exempt<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> Option<u32> {
+    let left = initial_window(u32::from(tcb.hot.mss), 0).saturating_sub(tcb.in_flight());
+    let is_rate_based = tcb.hot.flags.has(ConnFlags::RATE_BASED);
+    if left > 0 && !(is_rate_based && control::has_delivered(tcb, shared)) {
+        return Some(left);
     }
+    (!is_rate_based && tcb.hot.phase != Phase::Open).then_some(u32::MAX)
 }

@@ -489,12 +489,16 @@ pub(crate) struct Template {
     /// Where the payload begins.
     payload_at: usize,
     payload_len: usize,
+    /// The sum of the pseudo-header.
+    pseudo: Sum,
     /// The sum of the pseudo-header and of the TCP header, without SEG.SEQ.
     sum: Sum,
 }
 
 impl Template {
-    const MAX_BYTES: usize = ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
+    /// Bytes of the longest headers.
+    pub(crate) const MAX_BYTES: usize =
+        ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
 
     /// The headers of frames from `mac` to `link`, each with `payload_len` bytes. `header.seq` has
     /// no meaning.
@@ -525,10 +529,15 @@ impl Template {
         let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..]);
         emit_fixed(tcp, header, header_len);
         let tcp_len = header_len + payload_len;
-        let sum =
-            pseudo_header::<V>(header.local, header.remote, tcp_len).add_bytes(&tcp[..header_len]);
+        let pseudo = pseudo_header::<V>(header.local, header.remote, tcp_len);
+        let sum = pseudo.add_bytes(&tcp[..header_len]);
         emit_ip::<V>(&mut bytes[ip_at..], header, tcp_len);
-        Template { bytes, tcp_at, payload_at: tcp_at + header_len, payload_len, sum }
+        Template { bytes, tcp_at, payload_at: tcp_at + header_len, payload_len, pseudo, sum }
+    }
+
+    /// Where the TCP header begins, and the payload.
+    pub(crate) fn offsets(&self) -> (usize, usize) {
+        (self.tcp_at, self.payload_at)
     }
 
     /// Writes a frame with a payload that `fill` writes whole. Returns its length.
@@ -539,16 +548,38 @@ impl Template {
         seq: Seq,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> usize {
+        let (tcp, payload) = self.emit_all_but_checksum(frame, seq, fill);
+        let sum = self.sum.add_bytes(&seq.0.to_be_bytes()).add_bytes(payload);
+        tcp[CHECKSUM].copy_from_slice(&sum.finish());
+        self.payload_at + self.payload_len
+    }
+
+    /// As [`Template::emit_frame`], with the sum of the pseudo-header as checksum.
+    pub(crate) fn emit_partial(
+        &self,
+        frame: &mut [u8],
+        seq: Seq,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> usize {
+        let (tcp, _) = self.emit_all_but_checksum(frame, seq, fill);
+        tcp[CHECKSUM].copy_from_slice(&self.pseudo.fold().to_ne_bytes());
+        self.payload_at + self.payload_len
+    }
+
+    /// Returns the TCP header and the payload.
+    #[inline(always)]
+    fn emit_all_but_checksum<'a>(
+        &self,
+        frame: &'a mut [u8],
+        seq: Seq,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> (&'a mut [u8], &'a [u8]) {
         let (headers, payload) = frame.split_at_mut(self.payload_at);
         headers.copy_from_slice(&self.bytes[..self.payload_at]);
         let payload = &mut payload[..self.payload_len];
-        let filled = fill(payload);
-        assert_eq!(filled, payload.len(), "a segment of a run is full");
+        assert_eq!(fill(payload), payload.len(), "the payload is whole");
         let tcp = &mut headers[self.tcp_at..];
-        let seq = seq.0.to_be_bytes();
-        tcp[SEQ].copy_from_slice(&seq);
-        let checksum = self.sum.add_bytes(&seq).add_bytes(payload).finish();
-        tcp[CHECKSUM].copy_from_slice(&checksum);
-        self.payload_at + filled
+        tcp[SEQ].copy_from_slice(&seq.0.to_be_bytes());
+        (tcp, payload)
     }
 }
