@@ -103,8 +103,8 @@ impl Verdict {
             verdict.texts += u64::from(len != "0");
             verdict.retransmissions += u64::from(!again.is_empty());
             verdict.spurious += u64::from(!spurious.is_empty());
-            // 1 is "good".
-            if !malformed.is_empty() || tcp != "1" || ip != "1" {
+            // 1 is "good". IPv6 has no checksum.
+            if !malformed.is_empty() || tcp != "1" || !["1", ""].contains(&ip) {
                 verdict.faults.push(format!(
                     "frame {number}: {malformed} TCP checksum {tcp}, IP checksum {ip}"
                 ));

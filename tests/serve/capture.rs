@@ -2,7 +2,7 @@
 //! validated.
 
 use crate::common::capture::Capture;
-use crate::common::{Network, Path, need_program, need_root};
+use crate::common::{Network, Path, need_program, need_root, skip};
 use crate::site::{FILES, LARGE, PORT, Plan, Site, Transport};
 use std::time::Duration;
 
@@ -47,6 +47,51 @@ fn tshark_finds_no_fault_in_ordinary_traffic() {
     println!("{verdict:?}");
     assert!(verdict.faults.is_empty(), "{:?}", verdict.faults);
     assert!(verdict.texts > 2 * (10 << 20) / 1460, "the capture has what was sent");
+}
+
+/// On a path like that of a NIC without offloads, the kernel completes the checksums that were
+/// left to it. On a veth with its offload, the server's own are complete on the wire if it computes them.
+#[test]
+fn checksums_are_right_on_the_wire_whoever_computes_them() {
+    for (by, offload) in [("auto", false), ("software", false), ("software", true)] {
+        let Some(network) = network(Path::default()) else { return };
+        let network = if offload { Network::new(1).unwrap() } else { network };
+        let plan = Plan::new(Transport::Xdp).with(&format!("--tx-checksum {by}"));
+        let site = plan.start_in(network);
+        let capture = Capture::start(&site.network);
+        download(&site, PORT, LARGE);
+        let mut over_ipv6 = site.connect_to((site.network.address_v6(1), PORT).into());
+        for (path, _) in FILES.iter().filter(|(path, _)| *path != LARGE) {
+            over_ipv6.expect(path, &site.content(path));
+        }
+        match by {
+            "auto" => site.wait_for("tx_checksum_requests", 1),
+            _ => assert_eq!(site.counter("tx_checksum_requests"), 0),
+        }
+        let [verdict] = capture.judge([PORT]);
+        assert!(verdict.faults.is_empty(), "{by}: {:?}", verdict.faults);
+        assert!(verdict.texts > (10 << 20) / 1460, "{by}: the capture has what was sent");
+    }
+}
+
+/// On a veth with its offload the peer gets the sum of the pseudo-header alone, as from a kernel.
+#[test]
+fn a_veth_leaves_checksums_to_the_peer() {
+    let Some(site) = Site::start(Transport::Xdp) else { return };
+    if !site.log().contains("\"by\":\"offload\"") {
+        return skip("needs TX metadata: Linux 6.11");
+    }
+    if !need_program("tshark") {
+        return;
+    }
+    let capture = Capture::start(&site.network);
+    let mut client = site.connect();
+    for (path, _) in FILES {
+        client.expect(path, &site.content(path));
+    }
+    site.wait_for("tx_checksum_requests", 1);
+    let [verdict] = capture.judge([PORT]);
+    assert!(verdict.texts > 0 && verdict.faults.len() as u64 >= verdict.texts, "{verdict:?}");
 }
 
 /// The same path, the same losses: Linux's TCP is the measure of what is sent for nothing.

@@ -156,4 +156,4 @@ pub use stack::Inspection;
 pub use stack::{BURST, ConnId, Connect, ConnectError, NextHop, OwnershipCounts, Stack};
 pub use tcp::congestion::{self, Congestion};
 pub use tcp::{Gso, Transmit};
-pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};
+pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet, TxChecksum};

@@ -7,7 +7,7 @@
 
 use super::congestion::{control, initial_window};
 use super::recovery::Frto;
-use super::segment::{Numbers, Path, emit, stateless, template};
+use super::segment::{Numbers, Path, emit, partial_from, stateless, template};
 use super::window::{opens_window, window_field};
 use super::{
     ConnFlags, Gso, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, path_search,
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::drop::DropReason;
 use crate::seq::Seq;
+use crate::wire::TxChecksum;
 use crate::wire::tcp::{Flags, Options, Template};
 use simoom_io::application::Application;
 use simoom_io::send::Blob;
@@ -141,7 +142,8 @@ fn send_gso<C, B: Blob, T: Transmit>(
     let options = data_options(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
-    let template = template(&path, numbers, &options, len as usize, &shared.config);
+    let ends = (&path, &shared.config.mac);
+    let template = template(ends, numbers, &options, len as usize, TxChecksum::Partial);
     let (tcp_at, payload_at) = template.offsets();
     let gso = Gso {
         is_ipv6: !hot.tuple.remote.is_v4(),
@@ -151,12 +153,15 @@ fn send_gso<C, B: Blob, T: Transmit>(
     };
     let (mut queue, pool) = (hot.queue, &shared.send);
     let is_sent = tx.transmit_gso(gso, |packet| {
-        template.emit_partial(packet, numbers.seq, |buf| queue.read_next(pool, buf))
+        template.emit_frame(packet, numbers.seq, |buf| queue.read_next(pool, buf))
     });
     if is_sent {
         let segments = len.div_ceil(u32::from(hot.mss)).max(1);
         hot.queue = queue;
+        shared.counters.gso_packets_sent += 1;
         sent(tcb, len, fin, segments, shared);
+    } else {
+        shared.counters.gso_packets_refused += 1;
     }
     is_sent
 }
@@ -194,11 +199,13 @@ fn send_full<C, B: Blob, T: Transmit>(
     let options = data_options(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
-    let template = template(&path, numbers, &options, mss.into(), &shared.config);
+    let (ends, checksum) = ((&path, &shared.config.mac), shared.config.tx_checksum);
+    let template = template(ends, numbers, &options, mss.into(), checksum);
+    let partial_from = partial_from(&path, &shared.config);
     let (queue, pool) = (&mut hot.queue, &shared.send);
     let mut sent = 0;
     while sent < count
-        && tx.transmit(|frame| {
+        && tx.transmit_segment(partial_from, |frame| {
             let seq = numbers.seq + sent * u32::from(mss);
             template.emit_frame(frame, seq, |buf| queue.read_next(pool, buf))
         })
