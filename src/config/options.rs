@@ -181,7 +181,8 @@ pub struct ServeOptions {
     /// Whether the kernel or the NIC cuts long answers into segments, over AF_XDP [default: auto]
     ///
     /// Such answers leave by a packet socket, in packets of up to 64 KiB. They pass the queueing
-    /// discipline and the egress filters of the interface, which other segments do not.
+    /// discipline and the egress filters of the interface, which other segments do not. auto: not
+    /// in zero-copy mode, nor with --tx-checksum software.
     #[arg(long, value_name = "WHEN", value_enum, help_heading = "Interface and transport")]
     pub segmentation_offload: Option<SegmentationOffload>,
 

@@ -135,10 +135,10 @@ impl SegmentationOffload {
         }
     }
 
-    /// Whether it is used with sockets in this mode.
-    pub(crate) fn is_for(self, mode: Mode) -> bool {
+    /// Whether it is used with sockets in this mode, if checksums are computed so.
+    pub(crate) fn is_for(self, mode: Mode, checksums: TxChecksum) -> bool {
         match self {
-            SegmentationOffload::Auto => mode != Mode::ZeroCopy,
+            SegmentationOffload::Auto => mode != Mode::ZeroCopy && checksums == TxChecksum::Auto,
             SegmentationOffload::On => true,
             SegmentationOffload::Off => false,
         }

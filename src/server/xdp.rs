@@ -4,11 +4,12 @@
 use super::addresses::{Addresses, Effect};
 use super::factories::{Factories, Ports};
 use super::{Common, Running, Server, count, kernel, plan};
-use crate::config::{self, SegmentationOffload, Transport};
+use crate::config::{self, Transport};
 use crate::control::{self, Command, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
+use crate::setup::Setup;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
 use crate::steer::{Device, Tunnel, is_host_address};
@@ -226,7 +227,7 @@ impl Server {
             count(workers, "core")
         );
         let bound_queues = queues.len() as u32;
-        let gso = open_gso(common.setup.segmentation_offload, &device, workers)?;
+        let gso = open_gso(common.setup, &device, workers)?;
         self.start_stack_workers(common, (queues, gso), workers, &stack, &ports)?;
         self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
@@ -336,13 +337,10 @@ impl Server {
 }
 
 /// A sender of long packets for each worker, if they are to be used with the device.
-fn open_gso(
-    offload: SegmentationOffload,
-    device: &Device,
-    workers: usize,
-) -> Result<Vec<GsoSender>> {
-    let (interface, mode) = (device.interface(), device.mode());
-    if !offload.is_for(mode) {
+fn open_gso(setup: &Setup, device: &Device, workers: usize) -> Result<Vec<GsoSender>> {
+    let (interface, mode, offload) =
+        (device.interface(), device.mode(), setup.segmentation_offload);
+    if !offload.is_for(mode, setup.tx_checksum) {
         return Ok(Vec::new());
     }
     let cannot =

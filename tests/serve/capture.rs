@@ -64,9 +64,10 @@ fn checksums_are_right_on_the_wire_whoever_computes_them() {
         for (path, _) in FILES.iter().filter(|(path, _)| *path != LARGE) {
             over_ipv6.expect(path, &site.content(path));
         }
+        let offloads = ["tx_checksum_requests", "gso_packets_sent"];
         match by {
-            "auto" => site.wait_for("tx_checksum_requests", 1),
-            _ => assert_eq!(site.counter("tx_checksum_requests"), 0),
+            "auto" => offloads.iter().for_each(|counter| site.wait_for(counter, 1)),
+            _ => assert_eq!(offloads.map(|counter| site.counter(counter)), [0, 0]),
         }
         let [verdict] = capture.judge([PORT]);
         assert!(verdict.faults.is_empty(), "{by}: {:?}", verdict.faults);

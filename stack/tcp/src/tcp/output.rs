@@ -99,7 +99,7 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
             // No run is free to track a new segment. An acknowledgement will free one.
             return true;
         }
-        if is_paced && (in_flight > 0 || is_rate_based) {
+        if is_paced && (in_flight > 0 || is_rate_based || len > mss) {
             let Some(now) = pace::allowance(tcb, len, shared) else { return true };
             len = now;
         }

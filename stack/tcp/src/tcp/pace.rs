@@ -26,25 +26,26 @@ pub(super) fn must_wait<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>
     allowance(tcb, len, shared).is_none()
 }
 
-/// How many of `len` bytes of a paced connection may be sent now, in one burst: all of them if they
-/// are one segment, else whole segments. Their time is charged. `None`: they have to wait.
+/// How many of `len` bytes of a paced connection may be sent now, one after the other: all of them
+/// or whole segments. Their time is charged. `None`: they have to wait.
 #[inline(never)]
 pub(super) fn allowance<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> Option<u32> {
+    let mss = u32::from(tcb.hot.mss);
     if let Some(at_most) = exempt(tcb, shared) {
-        return Some(segments(len, at_most, tcb.hot.mss));
+        return Some(len.min(at_most.div_ceil(mss).saturating_mul(mss)));
     }
     let (rate, quantum) = control::pacing(tcb, shared);
-    let tick = (rate / u64::from(1_000_000 / TICK_US)).min(u64::from(u32::MAX)) as u32;
-    let len = segments(len, quantum.max(tick), tcb.hot.mss);
     let duration_us = |bytes: u32| (u64::from(bytes) * 1_000_000 / rate).min(1 << 30) as u32;
-    let burst_us = duration_us(quantum.saturating_sub(len)).max(TICK_US);
+    let segment = len.min(mss);
+    let burst_us = duration_us(quantum.saturating_sub(segment)).max(TICK_US);
     let now_us = shared.now_us();
     let ahead_us = tcb.cold.paced_us.wrapping_sub(now_us) as i32;
     // A time further ahead than one round trip is stale: the clock has wrapped. Where a segment
     // takes longer than a round trip, it may be ahead by a burst.
-    let max_us = tcb.warm.rtt.srtt_us().max(burst_us.saturating_add(duration_us(len)));
+    let max_us = tcb.warm.rtt.srtt_us().max(burst_us.saturating_add(duration_us(segment)));
     let is_recent = (-(CREDIT_US as i32)..=max_us as i32).contains(&ahead_us);
-    if is_recent && ahead_us > burst_us as i32 {
+    let ahead_us = if is_recent { ahead_us } else { -(CREDIT_US as i32) };
+    if ahead_us > burst_us as i32 {
         let wait_ms = (ahead_us as u32 - burst_us).div_ceil(1000);
         let at = shared.tick.plus(wait_ms);
         if at.is_sooner_than(tcb.hot.retransmit_at) {
@@ -52,15 +53,15 @@ pub(super) fn allowance<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>
         }
         return None;
     }
-    let from_us = if is_recent { tcb.cold.paced_us } else { now_us.wrapping_sub(CREDIT_US) };
-    tcb.cold.paced_us = from_us.wrapping_add(duration_us(len));
+    let len = if len > mss {
+        // Segments are sent until the next one would be ahead of the burst.
+        let left_us = burst_us.wrapping_sub(ahead_us as u32);
+        len.min((left_us / duration_us(mss).max(1)).saturating_add(1).saturating_mul(mss))
+    } else {
+        len
+    };
+    tcb.cold.paced_us = now_us.wrapping_add_signed(ahead_us).wrapping_add(duration_us(len));
     Some(len)
-}
-
-/// The whole segments in `len` bytes and in `at_most` bytes, at least one. One segment is whole.
-fn segments(len: u32, at_most: u32, mss: u16) -> u32 {
-    let mss = u32::from(mss);
-    if len <= mss || len <= at_most { len } else { (at_most / mss * mss).max(mss) }
 }
 
 /// How many bytes are not paced, if some are not. Even a short queue has space for the initial

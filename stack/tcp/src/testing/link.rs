@@ -232,7 +232,7 @@ impl Transmit for Link {
     }
 
     fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        if !self.random.chance(self.quality.gso) {
+        if self.quality.gso < 1000 && !self.random.chance(self.quality.gso) {
             return false;
         }
         let mut packet = vec![0; GSO_BYTES];
