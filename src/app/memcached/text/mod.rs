@@ -51,6 +51,9 @@ impl Memcached {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
+        if let Some(wire_len) = self.meta_get_plain(bytes, reply) {
+            return Step::Took(wire_len);
+        }
         let window = &bytes[..bytes.len().min(LINE_MAX_BYTES + 1)];
         let Some(lf) = memchr::memchr(b'\n', window) else {
             return if window.len() > LINE_MAX_BYTES {
