@@ -111,10 +111,10 @@ impl Shard {
         }
     }
 
-    /// Pins the frame at `at` for an [`super::ItemGuard`]. Returns the pins of the frame.
-    #[inline]
-    pub(super) fn pin_guard(&self, at: Offset) -> &AtomicU64 {
-        let pins = &self.pins[self.memory.frame(at)];
+    /// Pins a frame for an [`super::ItemGuard`]. Returns the pins of the frame.
+    #[inline(always)]
+    pub(super) fn pin_guard(&self, frame: usize) -> &AtomicU64 {
+        let pins = &self.pins[frame];
         pins.fetch_add(GUARD, SeqCst);
         pins
     }
