@@ -867,6 +867,10 @@ impl Application for Http {
 mod access_tests;
 
 #[cfg(test)]
+#[path = "agreement_tests.rs"]
+mod agreement_tests;
+
+#[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
 
