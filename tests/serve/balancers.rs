@@ -134,6 +134,7 @@ fn proxies(network: &Network) -> [(Process, TempDir); 2] {
                timeout connect 5s
                timeout client 60s
                timeout server 60s
+               timeout check 60s
                option redispatch 1
                retry-on conn-failure empty-response
                http-reuse always

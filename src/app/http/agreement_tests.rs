@@ -35,6 +35,7 @@ static CONTENT: LazyLock<Arc<Content>> = LazyLock::new(|| {
         ("404.html", 40),
         ("big", 70_000),
         ("other/12", 24),
+        ("other/404.html", 50),
     ] {
         write(path, len);
     }
@@ -63,6 +64,7 @@ static CONTENT: LazyLock<Arc<Content>> = LazyLock::new(|| {
     let host = Site {
         names: vec!["b.example".into(), "192.0.2.1".into()],
         root: Some(root.path().join("other")),
+        error_pages: vec![(404, "/404.html".into())],
         ..Site::default()
     };
     let settings = Settings {
