@@ -137,7 +137,7 @@ pub(crate) struct Cold {
     /// waits.
     pub(crate) stalled_since: Tick,
     pub(crate) timer_event: TimerEvent,
-    /// Consecutive timeouts without progress.
+    /// How often the retransmission or persist timer has backed off (RFC 6298 §5.5).
     pub(crate) timeouts: u8,
     /// Consecutive keep-alive probes without an answer.
     pub(crate) probes: u8,
