@@ -157,6 +157,34 @@ impl Cache {
         true
     }
 
+    /// Handles a neighbour advertisement with the target's hardware address, if it has one (RFC
+    /// 4861 §7.2.5). Returns whether the cache has an entry for it.
+    pub(crate) fn advertised(
+        &mut self,
+        address: &Address,
+        mac: Option<Mac>,
+        (kind, overrides): (Advertised, bool),
+        now: Tick,
+    ) -> bool {
+        let Some(index) = self.position(address) else { return false };
+        let entry = &mut self.entries[index];
+        let is_known = entry.state != State::Incomplete;
+        match mac {
+            None if !is_known => true,
+            Some(mac) if is_known && !overrides && mac != entry.mac => {
+                // Without the Override flag, another hardware address is not taken.
+                if entry.state == State::Reachable {
+                    (entry.state, entry.at) = (State::Stale, Tick::NEVER);
+                }
+                true
+            }
+            _ => {
+                let mac = mac.unwrap_or(entry.mac);
+                self.update(address, &mac, kind, now)
+            }
+        }
+    }
+
     /// TCP confirms a neighbour: a segment sent to it was acknowledged (RFC 4861 §7.3.1).
     pub(crate) fn reached(&mut self, mac: &Mac, now: Tick) {
         let through = |entry: &Neighbour| {
