@@ -2,7 +2,8 @@
 //! without a report (RFC 4821 §7.7), or the MTU of the interface was lowered.
 //!
 //! The data is retransmitted at once in smaller segments. This is no congestion, so the threshold
-//! stays, and the window has as many segments as before. Ten minutes later [`super::path_search`] looks for a larger MSS.
+//! stays, and the window has as many segments as before. Ten minutes later [`super::path_search`]
+//! looks for a larger MSS.
 
 use super::{ConnFlags, Shared, State, Tcb, path_search, recovery};
 use crate::path_mtu::{TooBig, floor};
