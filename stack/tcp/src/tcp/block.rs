@@ -99,7 +99,7 @@ pub(crate) struct Warm {
     pub(crate) app_at: Tick,
     /// When the near timer fires: not later than any near deadline.
     pub(crate) near_at: Tick,
-    /// When the last segment of the peer arrived.
+    /// When the last acceptable segment of the peer arrived.
     pub(crate) last_received_at: Tick,
     /// When the far timer fires: not later than any far deadline.
     pub(crate) far_at: Tick,

@@ -46,7 +46,6 @@ fn synchronized<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Outcome, Stop> {
-    let last_received_at = std::mem::replace(&mut tcb.warm.last_received_at, cx.shared.tick);
     let opening;
     let (segment, is_syn_ack) = if tcb.hot.state == State::SynReceived {
         opening = without_retransmitted_syn(&tcb.hot, segment);
@@ -54,13 +53,14 @@ fn synchronized<A: Application, T: Transmit>(
     } else {
         (segment, false)
     };
-    check_sequence(tcb, segment, last_received_at, cx.shared)?;
+    check_sequence(tcb, segment, cx.shared)?;
     check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
     if !segment.flags.has(Flags::ACK) {
         return Err(Stop::Dropped(DropReason::NoAck));
     }
     check_ack(tcb, segment, cx)?;
     tcb.cold.probes = 0;
+    tcb.warm.last_received_at = cx.shared.tick;
     // Reply along the path of the last segment, so that a new router is used from its first segment
     // on.
     tcb.hot.link = segment.link;
@@ -96,7 +96,6 @@ fn without_retransmitted_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a
 fn check_sequence<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
-    last_received_at: Tick,
     shared: &mut Shared<B>,
 ) -> Result<(), Stop> {
     let hot = &mut tcb.hot;
@@ -105,7 +104,7 @@ fn check_sequence<C, B: Blob>(
         && hot.flags.has(ConnFlags::TIMESTAMPS)
         && !is_reset
         && Seq(value).before(Seq(hot.rcv.ts_recent))
-        && !is_outdated(last_received_at, shared.tick)
+        && !is_outdated(tcb.warm.last_received_at, shared.tick)
     {
         return Err(unacceptable(hot, segment, DropReason::Paws, shared));
     }
@@ -151,8 +150,8 @@ fn unacceptable<B: Blob>(
     Stop::Dropped(reason)
 }
 
-/// RFC 7323 §5.5: after 24 days the peer's clock may have wrapped, and its last timestamp is
-/// invalid.
+/// RFC 7323 §5.5: 24 days after the last accepted segment the peer's clock may have wrapped, and
+/// its last timestamp is invalid.
 fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
     const DAYS_24_MS: i32 = 24 * 24 * 3600 * 1000;
     !(0..DAYS_24_MS).contains(&last_received_at.until(now))
