@@ -227,13 +227,19 @@ fn a_question_without_a_frame_is_asked_soon_and_not_counted() {
 }
 
 #[test]
-fn a_probe_solicits_the_neighbour_at_once() {
+fn rfc_4861_section_7_3_3_a_probe_solicits_the_neighbour_at_once_but_not_just_confirmed() {
     for (state, then) in [
         (State::Reachable, State::Probe),
         (State::Stale, State::Probe),
         (State::Probe, State::Probe),
     ] {
         let mut bench = Bench::in_state(state);
+        if state == State::Reachable {
+            bench.cache.confirm(0, bench.now);
+            assert_eq!(bench.cache.probe(&host(1), &host(9), bench.now), Lookup::Known(FIRST));
+            bench.pass(RETRY_MS);
+            assert_eq!(bench.state(1), state, "it was confirmed just now");
+        }
         let before = bench.asked.len();
         assert_eq!(bench.cache.probe(&host(1), &host(9), bench.now), Lookup::Known(FIRST));
         bench.pass(0);
