@@ -32,7 +32,7 @@ const KEYS: usize = 10_000;
 
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
 /// one small segment, with and without separate acknowledgements, and with many segments.
-const SCENARIOS: [(&str, Scenario); 12] = [
+const SCENARIOS: [(&str, Scenario); 13] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("64 KiB", Scenario::Large),
@@ -41,6 +41,7 @@ const SCENARIOS: [(&str, Scenario); 12] = [
     ("get", Scenario::Get { keys: 1, lines: 1 }),
     ("get of 10 keys, each", Scenario::Get { keys: 10, lines: 1 }),
     ("get, 16 sent at once, each", Scenario::Get { keys: 1, lines: 16 }),
+    ("meta get of the value", Scenario::MetaGet),
     ("set", Scenario::Set),
     ("get, panics not contained", Scenario::BareGet),
     ("HTTP", Scenario::Http),
@@ -60,6 +61,8 @@ enum Scenario {
         keys: usize,
         lines: usize,
     },
+    /// `mg KEY v`.
+    MetaGet,
     Set,
     /// A get of one key, without contained panics.
     BareGet,
@@ -76,7 +79,9 @@ fn main() {
         let (_, scenario) =
             SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario's name");
         return match scenario {
-            Scenario::Get { .. } | Scenario::Set => run_keys(*scenario, Contained::new(services())),
+            Scenario::Get { .. } | Scenario::MetaGet | Scenario::Set => {
+                run_keys(*scenario, Contained::new(services()));
+            }
             Scenario::BareGet => run_keys(Scenario::Get { keys: 1, lines: 1 }, services()),
             Scenario::Http => run_http(Contained::new(services())),
             Scenario::BareHttp => run_http(services()),
@@ -196,6 +201,7 @@ fn run_keys<A: Application>(scenario: Scenario, app: A) {
         };
         let input: String = match scenario {
             Scenario::Set => set(order.next().expect("endless")),
+            Scenario::MetaGet => format!("mg{} v\r\n", asked()),
             _ => (0..lines).map(|_| format!("get{}\r\n", asked())).collect(),
         };
         bench.deliver_counted(input.as_bytes());

@@ -114,6 +114,7 @@ pub(super) fn run<P: Protocol>(
         snapshot: snapshot.clone(),
         busy_poll: true,
         drained: None,
+        gso: None,
         queues,
     };
     for address in &addresses {

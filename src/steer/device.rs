@@ -59,6 +59,11 @@ impl Device {
         self.device.interface()
     }
 
+    /// The interface's index.
+    pub fn ifindex(&self) -> u32 {
+        self.device.ifindex()
+    }
+
     /// The interface's driver, "unknown" if it does not tell.
     pub fn driver(&self) -> &str {
         self.device.driver()

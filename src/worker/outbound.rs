@@ -2,9 +2,9 @@
 //! frames.
 
 use crate::metrics::{self, Count, Metric};
-use af_xdp::{Checksum, Counter, Frame, FrameIo, FramePool, Queue, Umem};
-use simoom_tcp::Transmit;
+use af_xdp::{Checksum, Counter, Frame, FrameIo, FramePool, GsoSender, Queue, Umem};
 use simoom_tcp::wire::tcp;
+use simoom_tcp::{Gso, Transmit};
 use std::sync::Arc;
 
 /// Frames written before the kernel is asked to send them. That is the number the kernel accepts at
@@ -24,6 +24,8 @@ pub struct Outbound<Q = Queue> {
     refused: bool,
     /// Frames written since the last flush.
     written: u32,
+    /// Sends GSO packets of the first queue's interface.
+    gso: Option<GsoSender>,
 }
 
 impl<Q: FrameIo> Outbound<Q> {
@@ -40,7 +42,21 @@ impl<Q: FrameIo> Outbound<Q> {
         let counters = Q::COUNTERS.iter().copied().flatten();
         let metrics = counters.map(|counter| metrics::declared(metric_of(counter))).collect();
         let completes_checksums = queues[0].completes_checksums();
-        Outbound { queues, metrics, pool, umem, completes_checksums, refused: false, written: 0 }
+        Outbound {
+            queues,
+            metrics,
+            pool,
+            umem,
+            completes_checksums,
+            refused: false,
+            written: 0,
+            gso: None,
+        }
+    }
+
+    /// The same, which sends GSO packets by `gso`.
+    pub(crate) fn with_gso(self, gso: Option<GsoSender>) -> Outbound<Q> {
+        Outbound { gso, ..self }
     }
 
     pub(super) fn queues(&self) -> &[Q] {
@@ -162,5 +178,20 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
                 false
             }
         }
+    }
+
+    #[inline]
+    fn gso_max_bytes(&self) -> usize {
+        if self.gso.is_some() { GsoSender::MAX_BYTES } else { 0 }
+    }
+
+    fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        // Frames of an earlier iteration, still on the ring, must not be overtaken.
+        if self.queues[0].unsent() > self.written as usize {
+            return false;
+        }
+        let Some(sender) = &mut self.gso else { return false };
+        let Gso { is_ipv6, tcp_at, header_bytes, segment_bytes } = gso;
+        sender.send(af_xdp::Gso { is_ipv6, tcp_at, header_bytes, segment_bytes }, write).is_ok()
     }
 }

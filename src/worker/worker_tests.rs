@@ -182,6 +182,7 @@ fn worker(
         snapshot,
         busy_poll: false,
         drained: None,
+        gso: None,
     };
     (Worker::new(parts), command_sender)
 }

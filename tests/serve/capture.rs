@@ -100,9 +100,10 @@ fn checksums_on_the_wire_are_full_or_left_to_a_peer_that_takes_them() {
                 text += len;
             }
         }
+        let offloads = ["tx_checksum_requests", "gso_packets_sent"];
         match by {
-            "auto" => site.wait_for("tx_checksum_requests", 1),
-            _ => assert_eq!(site.counter("tx_checksum_requests"), 0),
+            "auto" => offloads.iter().for_each(|counter| site.wait_for(counter, 1)),
+            _ => assert_eq!(offloads.map(|counter| site.counter(counter)), [0, 0]),
         }
     }
 }

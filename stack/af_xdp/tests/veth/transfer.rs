@@ -1,7 +1,9 @@
 //! Every frame arrives as it was sent, in each mode, for each length.
 
 use crate::frames::{frame, next_on_wire, numbered, segment_from, syn_ack};
-use crate::net::{CLIENT, DEDICATED, End, MODES, Net, SERVER_MAC, TEST_TIMEOUT, ip, skip, until};
+use crate::net::{
+    CLIENT, DEDICATED, End, MODES, Net, SERVER_MAC, TEST_TIMEOUT, ethtool, ip, skip, until,
+};
 use af_xdp::{BURST, Checksum, Mode, OpenOptions, features};
 use pnet::packet::Packet;
 use pnet::packet::ipv4::Ipv4Packet;
@@ -269,9 +271,4 @@ fn pseudo_sum(len: u16) -> u16 {
     });
     let sum: u32 = halves.iter().sum::<u32>() + 17 + u32::from(len);
     ((sum & 0xffff) + (sum >> 16)) as u16
-}
-
-fn ethtool(arguments: &[&str]) {
-    let output = std::process::Command::new("ethtool").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -62,6 +62,35 @@ pub trait Transmit {
             len
         })
     }
+
+    /// Bytes of the longest packet that [`Transmit::transmit_gso`] takes, with all headers. 0, the
+    /// default: it takes none.
+    #[inline]
+    fn gso_max_bytes(&self) -> usize {
+        0
+    }
+
+    /// As [`Transmit::transmit`], for a packet that is cut into segments behind the stack (generic
+    /// segmentation offload). It may have [`Transmit::gso_max_bytes`]. Its TCP checksum field has
+    /// the sum of the pseudo-header, not complemented. Returns `false` if the packet was not sent:
+    /// the stack sends segments instead.
+    fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let _ = (gso, write);
+        false
+    }
+}
+
+/// How a packet is to be cut into segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    /// Whether it is a packet of IPv6.
+    pub is_ipv6: bool,
+    /// Bytes before the TCP header.
+    pub tcp_at: u16,
+    /// Bytes of all headers.
+    pub header_bytes: u16,
+    /// Payload bytes of each segment but the last, which may have fewer.
+    pub segment_bytes: u16,
 }
 
 /// Result of handling one event.

@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::seq::Seq;
 use crate::wire::tcp::{self, Flags, Options, Template};
-use crate::wire::{Ecn, Link, TxChecksum};
+use crate::wire::{Ecn, Link, Mac, TxChecksum};
 
 /// Source and destination of a segment: four-tuple and link addresses.
 pub(crate) struct Path<'a> {
@@ -49,14 +49,13 @@ fn header<'a>(path: &Path<'a>, numbers: Numbers) -> tcp::Header<'a> {
 
 /// The headers of segments with these numbers but SEG.SEQ, each with `payload_len` bytes.
 pub(crate) fn template(
-    path: &Path<'_>,
+    (path, mac): (&Path<'_>, &Mac),
     numbers: Numbers,
     options: &Options,
     payload_len: usize,
-    config: &crate::Config,
+    checksum: TxChecksum,
 ) -> Template {
-    let ends = (&config.mac, path.link);
-    Template::new(ends, header(path, numbers), options, payload_len, config.tx_checksum)
+    Template::new((mac, path.link), header(path, numbers), options, payload_len, checksum)
 }
 
 /// Where the TCP header begins in the frames of `path`, if their checksums are partial.

@@ -517,7 +517,9 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    const MAX_BYTES: usize = ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
+    /// Bytes of the longest headers.
+    pub(crate) const MAX_BYTES: usize =
+        ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
 
     /// The headers of frames from `mac` to `link`, each with `payload_len` bytes. `header.seq` has
     /// no meaning.
@@ -560,6 +562,11 @@ impl Template {
         };
         emit_ip::<V>(&mut bytes[ip_at..], header, tcp_len);
         Template { bytes, tcp_at, payload_at: tcp_at + header_len, payload_len, sum }
+    }
+
+    /// Where the TCP header begins, and the payload.
+    pub(crate) fn offsets(&self) -> (usize, usize) {
+        (self.tcp_at, self.payload_at)
     }
 
     /// Writes a frame with a payload that `fill` writes whole. Returns its length.
