@@ -15,6 +15,7 @@ mod stack_bench;
 use simoom::app::contained::Contained;
 use simoom::app::testing::{Line, services};
 use simoom_io::Application;
+use simoom_tcp::TxChecksum;
 use stack_bench::Bench;
 use std::process::Command;
 
@@ -31,10 +32,12 @@ const KEYS: usize = 10_000;
 
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
 /// one small segment, with and without separate acknowledgements, and with many segments.
-const SCENARIOS: [(&str, Scenario); 11] = [
+const SCENARIOS: [(&str, Scenario); 13] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("64 KiB", Scenario::Large),
+    ("request, checksum offload", Scenario::SmallOffloaded),
+    ("64 KiB, checksum offload", Scenario::LargeOffloaded),
     ("get", Scenario::Get { keys: 1, lines: 1 }),
     ("get of 10 keys, each", Scenario::Get { keys: 10, lines: 1 }),
     ("get, 16 sent at once, each", Scenario::Get { keys: 1, lines: 16 }),
@@ -50,6 +53,9 @@ enum Scenario {
     Small,
     Acknowledged,
     Large,
+    /// With checksums that the NIC completes.
+    SmallOffloaded,
+    LargeOffloaded,
     /// `lines` requests at once, with `keys` keys each.
     Get {
         keys: usize,
@@ -121,19 +127,25 @@ fn count(name: &str) -> Option<f64> {
 
 /// The program that callgrind runs. Its last line is the number of counted requests.
 fn run(scenario: Scenario) {
-    let mut bench = Bench::new(CONNECTIONS);
-    if let Scenario::Large = scenario {
+    let is_large = matches!(scenario, Scenario::Large | Scenario::LargeOffloaded);
+    let tx_checksum = match scenario {
+        Scenario::SmallOffloaded | Scenario::LargeOffloaded => TxChecksum::Partial,
+        _ => TxChecksum::Full,
+    };
+    let mut bench = Bench::with_checksum(CONNECTIONS, tx_checksum);
+    if is_large {
         bench.answer_with(LARGE_BYTES);
     }
     let mut requests = 0;
     for burst in 0..WARM_UP_BURSTS + BURSTS {
         bench.counts = burst >= WARM_UP_BURSTS;
-        bench.counts_acks = bench.counts && !matches!(scenario, Scenario::Small);
-        match scenario {
-            Scenario::Large => {
+        let is_small = matches!(scenario, Scenario::Small | Scenario::SmallOffloaded);
+        bench.counts_acks = bench.counts && !is_small;
+        match is_large {
+            true => {
                 requests += bench.large(LARGE_BYTES as u32) * usize::from(bench.counts);
             }
-            _ => {
+            false => {
                 bench.burst();
                 requests += bench.size() * usize::from(bench.counts);
             }

@@ -314,7 +314,7 @@ impl Store {
 
     /// Removes a dead item from the table.
     pub(super) fn expire(&self, held: &ChainGuard<'_>, slot: &Slot, at: Offset) {
-        let stats = &self.shard().stats;
+        let stats = self.class_stats(at);
         add(&stats.reclaimed, 1);
         if self.memory.arena.header(at, held).item_flags.load(Relaxed) & FETCHED == 0 {
             add(&stats.expired_unfetched, 1);
