@@ -393,7 +393,7 @@ fn probe_would_serve_a_veth_in_generic_mode() {
         "{s0}"
     );
     let outside = run(["probe", "s0"]);
-    assert_eq!(outside.status.code(), Some(1), "s0 is not in the test's own namespace");
+    assert_eq!(outside.status.code(), Some(2), "s0 is not in the test's own namespace");
 }
 
 /// FIFOs, and names that would write lines into the log; a name that begins with a dot.

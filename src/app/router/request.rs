@@ -141,7 +141,8 @@ impl<'a> Request<'a> {
     }
 
     /// The address and port of the peer. `None` if the peer had reset the connection before a
-    /// kernel socket accepted it, so that the kernel no longer knows the address.
+    /// kernel socket accepted it, so that the kernel no longer knows the address. A link-local
+    /// address has no zone here.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
