@@ -8,7 +8,7 @@ use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::Random;
 use simoom_tcp::testing::wire::Peer;
 use simoom_tcp::{
-    Address, BURST, Config, Congestion, Limits, LocalAddress, Packet, Stack, Transmit,
+    Address, BURST, Config, Congestion, Limits, LocalAddress, Packet, Stack, Transmit, TxChecksum,
 };
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -76,6 +76,16 @@ impl Transmit for Sink {
         black_box(write(&mut self.frames[slot]));
         true
     }
+
+    /// A partial checksum is left to the NIC.
+    fn transmit_segment(
+        &mut self,
+        partial_from: Option<usize>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        black_box(partial_from);
+        self.transmit(write)
+    }
 }
 
 /// A stack with clients on all its connections.
@@ -105,15 +115,21 @@ const STEP: u64 = 104_729;
 impl Bench {
     /// A stack with this number of open connections.
     pub(crate) fn new(connections: u32) -> Bench {
+        Bench::with_checksum(connections, TxChecksum::Full)
+    }
+
+    /// The same with transmitted segments whose checksums are `tx_checksum`.
+    pub(crate) fn with_checksum(connections: u32, tx_checksum: TxChecksum) -> Bench {
         let local = Address::from_v4([198, 18, 0, 1]);
         let limits =
             Limits { half_open: 64, time_wait: 64, ..Limits::for_connections(connections + 64) };
-        let config = Config::new(
+        let mut config = Config::new(
             [2, 0, 0, 0, 0, 1],
             vec![LocalAddress { address: local, dedicated: false }],
             [1, 2, 3, 4],
             limits,
         );
+        config.tx_checksum = tx_checksum;
         let bytes: u64 =
             limits.memory::<Responder>(&[Congestion::default()]).map(|(_, _, bytes)| bytes).sum();
         println!(

@@ -19,7 +19,7 @@ mod user;
 pub use user::{fuzz_resp, fuzz_router, resp_answers, router_answers};
 
 use super::content::Content;
-use super::http::{Http, Options};
+use super::http::{Access, Buffer, Http, Options};
 use super::memcached::{self, Memcached};
 use super::{HttpAndMemcached, Nobody, Services};
 use crate::handler::Handler;
@@ -340,9 +340,15 @@ pub(crate) fn answers_and_line<A: Application>(
 
 /// Entry point of the HTTP fuzz target. The first byte selects how the input is split. Split input
 /// and input with capacity for one response at a time must get the same responses as whole input.
+/// So must input to a handler with an access log, which has no fast path for plain heads.
 #[doc(hidden)]
 pub fn fuzz_http(data: &[u8]) {
     fuzz(data, http_answers);
+    let Some((_, input)) = data.split_first() else { return };
+    static BUFFER: LazyLock<Arc<Buffer>> = LazyLock::new(Buffer::new);
+    let logging = http().with_access_log(Some(Access::new(BUFFER.clone(), 1)));
+    let general = answers(logging, 80, input, &[], false);
+    assert_eq!(general, http_answers(input, &[], false), "without the fast path");
 }
 
 /// Entry point of the memcached fuzz target. As [`fuzz_http`]. The values of `stats` depend on more

@@ -54,7 +54,7 @@ fn every_flag_arrives() {
          --access-log a.log --access-log-format json --proxy-protocol 10.0.0.0/8 --trusted-proxy ::1 \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --tunnel ipip --tunnel gue:5555 --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
-         --connections-per-prefix 50 --prefix-length-v4 32 --prefix-length-v6 56 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
+         --connections-per-prefix 50 --prefix-length-v4 32 --prefix-length-v6 56 --transport xdp --xdp-mode generic --tx-checksum software --segmentation-offload on --ecn off --busy-poll --on-interface-change end \
          --congestion newreno --http-congestion cubic --memcached-congestion newreno \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
@@ -105,6 +105,8 @@ fn every_flag_arrives() {
         prefix_lengths: PrefixLengths { v4: 32, v6: 56 },
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
+        tx_checksum: TxChecksum::Software,
+        segmentation_offload: SegmentationOffload::On,
         ecn: Ecn::Off,
         congestion: Congestion::NEWRENO,
         http_congestion: Some(Congestion::CUBIC),
@@ -296,6 +298,11 @@ fn what_does_not_go_together_is_refused() {
     for (flags, expected) in [
         ("--transport xdp", "--transport xdp: cannot be used without --interface"),
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: cannot be used without --interface"),
+        ("--tx-checksum software", "--tx-checksum software: cannot be used without --interface"),
+        (
+            "--segmentation-offload off",
+            "--segmentation-offload off: cannot be used without --interface",
+        ),
         ("--ecn off", "--ecn off: cannot be used without --interface"),
         ("--congestion newreno", "--congestion newreno: cannot be used without --interface"),
         (

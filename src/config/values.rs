@@ -94,6 +94,57 @@ impl XdpMode {
     }
 }
 
+/// Who computes the checksums of transmitted segments over AF_XDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum TxChecksum {
+    /// The kernel or the NIC where one of them does it right, else Simoom
+    #[default]
+    Auto,
+    /// Simoom
+    Software,
+}
+
+impl TxChecksum {
+    /// Whether the kernel or the NIC may do it.
+    pub(crate) fn may_offload(self) -> bool {
+        self == TxChecksum::Auto
+    }
+}
+
+/// Whether the kernel or the NIC cuts long answers into segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum SegmentationOffload {
+    /// In copy and generic mode, where it costs less than a frame for each segment
+    #[default]
+    Auto,
+    /// In zero-copy mode too
+    On,
+    /// Simoom writes each segment into a frame
+    Off,
+}
+
+impl SegmentationOffload {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            SegmentationOffload::Auto => "auto",
+            SegmentationOffload::On => "on",
+            SegmentationOffload::Off => "off",
+        }
+    }
+
+    /// Whether it is used with sockets in this mode, if checksums are computed so.
+    pub(crate) fn is_for(self, mode: Mode, checksums: TxChecksum) -> bool {
+        match self {
+            SegmentationOffload::Auto => mode != Mode::ZeroCopy && checksums == TxChecksum::Auto,
+            SegmentationOffload::On => true,
+            SegmentationOffload::Off => false,
+        }
+    }
+}
+
 /// Whether connections use explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(ValueEnum))]

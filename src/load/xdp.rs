@@ -9,7 +9,7 @@ use super::protocol::{PendingRequest, Protocol};
 use super::route::TargetRoute;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
-use crate::config::XdpMode;
+use crate::config::{TxChecksum, XdpMode};
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Snapshot};
@@ -59,6 +59,8 @@ pub(crate) struct XdpOptions<'a> {
     pub(crate) gateway: Option<IpAddr>,
     /// The mode of the AF_XDP sockets.
     pub(crate) mode: XdpMode,
+    /// Who completes the checksums of segments.
+    pub(crate) tx_checksum: TxChecksum,
 }
 
 /// The result of a run.
@@ -113,6 +115,7 @@ pub(super) fn run<P: Protocol>(
         snapshot: snapshot.clone(),
         busy_poll: true,
         drained: None,
+        gso: None,
         queues,
     };
     for address in &addresses {
@@ -142,6 +145,7 @@ fn open_options(from: &XdpOptions<'_>) -> OpenOptions {
     OpenOptions {
         mode: from.mode.forced(),
         busy_poll: true,
+        checksum_offload: from.tx_checksum.may_offload(),
         frames_per_queue: 16_384,
         rings: RingSizes { fill: 4096, rx: 4096, tx: 4096, completion: 4096 },
         ..OpenOptions::new(from.interface)
@@ -216,7 +220,7 @@ fn stack_config(
         secret()?,
         stack_limits(plan.connections, plan.slow, copied_bytes),
     );
-    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
+    suit_device(&mut stack, facts.mtu_bytes, device);
     stack.syn_retries = SYN_RETRIES;
     stack.neighbour_retry_ms = NEIGHBOUR_RETRY_MS;
     stack.announces = true;

@@ -4,7 +4,8 @@ use super::factories::{Factories, With, WorkerInfo};
 use super::{Hooks, Server, Socket, start};
 use crate::app::{Blob, Nobody};
 use crate::config::{
-    Ecn, Endpoint, InterfaceChange, Transport, XdpMode, chosen_cores, usable_cores,
+    Ecn, Endpoint, InterfaceChange, SegmentationOffload, Transport, TxChecksum, XdpMode,
+    chosen_cores, usable_cores,
 };
 use crate::control::CommandReceiver;
 use crate::error::{Error, Result};
@@ -221,6 +222,18 @@ impl<L: Factories> Builder<L> {
     /// How AF_XDP sockets are bound to the interface.
     pub fn xdp_mode(mut self, mode: XdpMode) -> Builder<L> {
         self.setup.xdp_mode = mode;
+        self
+    }
+
+    /// Who computes the checksums of segments transmitted over AF_XDP.
+    pub fn tx_checksum(mut self, by: TxChecksum) -> Builder<L> {
+        self.setup.tx_checksum = by;
+        self
+    }
+
+    /// Whether the kernel or the NIC cuts long answers over AF_XDP into segments.
+    pub fn segmentation_offload(mut self, when: SegmentationOffload) -> Builder<L> {
+        self.setup.segmentation_offload = when;
         self
     }
 

@@ -49,6 +49,11 @@ impl Device {
         self.device.interface()
     }
 
+    /// The interface's index.
+    pub fn ifindex(&self) -> u32 {
+        self.device.ifindex()
+    }
+
     /// The interface's driver, "unknown" if it does not tell.
     pub fn driver(&self) -> &str {
         self.device.driver()
@@ -57,6 +62,12 @@ impl Device {
     /// The mode of its sockets.
     pub fn mode(&self) -> Mode {
         self.device.mode()
+    }
+
+    /// Whether the kernel or the NIC completes checksums on request. The error is the reason why
+    /// not.
+    pub fn checksum_offload(&self) -> Result<(), &str> {
+        self.device.checksum_offload()
     }
 
     /// The memory of all its frames.
@@ -68,7 +79,7 @@ impl Device {
     /// received frame must fit into the chunk behind the headroom of the kernel.
     pub fn frame_bytes(&self) -> usize {
         let umem = self.device.umem();
-        if self.device.multi_buffer() { umem.chunk_bytes() } else { umem.receive_bytes() }
+        if self.device.multi_buffer() { umem.transmit_bytes() } else { umem.receive_bytes() }
     }
 
     /// Steers claimed traffic to the queues from now on.

@@ -6,7 +6,7 @@ use super::arena::{MayRead, Offset};
 use super::condition::{Verdict, verdict};
 use super::layout::{BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
 use super::number::{apply, parse};
-use super::shard::add;
+use super::shard::{ClassStats, add};
 use super::space::{Queue, Space};
 use super::table::{ChainGuard, Entry, Slot};
 use super::*;
@@ -56,10 +56,25 @@ impl Store {
                 return Some(reservation);
             }
         }
-        let at = self.append(&mut space, units, class, now)?;
+        let Some(at) = self.append(&mut space, units, class, now) else {
+            return self.out_of_memory(class);
+        };
         let reservation = self.occupy(at, layout, exptime, &*space);
         self.evict_ahead(&mut space, units, now);
         Some(reservation)
+    }
+
+    /// Counts an allocation that failed.
+    #[cold]
+    pub(super) fn out_of_memory<T>(&self, class: usize) -> Option<T> {
+        add(&self.shard().stats.classes[class].out_of_memory, 1);
+        None
+    }
+
+    /// This shard's counters of the class of an item.
+    #[inline]
+    pub(super) fn class_stats(&self, at: Offset) -> &ClassStats {
+        &self.shard().stats.classes[self.memory.class(at)]
     }
 
     /// The class of an item that expires at `exptime`.
@@ -104,14 +119,42 @@ impl Store {
         }
         if space.extensible(units, Queue::Young, class).is_some()
             && self.free_frames(space, 1, now)
-            && space.extend(units, Queue::Young, class)
+            && self.extend_segment(space, units, Queue::Young, class)
             && let Some(at) = space.append(units, Queue::Young, class)
         {
             return Some(at);
         }
         let head = self.make_space(space, units, now)?;
         // `make_space` may have used the open segment.
-        Some(space.begin(head, units, Queue::Young, class, now))
+        Some(self.begin_segment(space, head, units, (Queue::Young, class), now))
+    }
+
+    /// Creates a segment at the free frame `head`, with an item of `units`.
+    pub(super) fn begin_segment(
+        &self,
+        space: &mut Space,
+        head: u32,
+        units: u32,
+        (queue, class): (Queue, usize),
+        now: u32,
+    ) -> Offset {
+        let at = space.begin(head, units, queue, class, now);
+        self.memory.set_class(space.frames_of(head), class);
+        at
+    }
+
+    /// Extends the open segment of large items by a frame, if that helps to allocate `units`.
+    pub(super) fn extend_segment(
+        &self,
+        space: &mut Space,
+        units: u32,
+        queue: Queue,
+        class: usize,
+    ) -> bool {
+        let extended = space.extend(units, queue, class);
+        let is_some = extended.is_some();
+        extended.into_iter().for_each(|frame| self.memory.set_class(frame..frame + 1, class));
+        is_some
     }
 
     /// Stores a complete value in any case, as [`Store::reserve`] and a plain [`Store::commit`] do.
@@ -154,11 +197,12 @@ impl Store {
             let cas = old.map(|(_, at)| self.memory.arena.header(at, &held).cas.load(Relaxed));
             match (verdict(how, cas), old) {
                 (Verdict::Refuse(outcome), old) => {
+                    let exptime = reservation.header().exptime.load(Relaxed);
+                    add(&self.shard().stats.classes[self.class(exptime, now)].refused, 1);
                     if let (Outcome::Exists, true, Some((_, at))) =
                         (outcome, how.compare.is_some(), old)
                     {
-                        let exptime = self.memory.arena.header(at, &held).exptime.load(Relaxed);
-                        add(&self.shard().stats.classes[self.class(exptime, now)].cas_badval, 1);
+                        add(&self.class_stats(at).cas_badval, 1);
                     }
                     return outcome;
                 }
@@ -246,7 +290,10 @@ impl Store {
             (reservation.offset(), reservation.layout(), reservation.header());
         let slot = match old {
             Some((slot, _)) => slot,
-            None => self.free_slot(held, hash, now)?,
+            None => match self.free_slot(held, hash, now) {
+                Some(slot) => slot,
+                None => return self.out_of_memory(self.memory.class(at)),
+            },
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);

@@ -342,7 +342,7 @@ impl Store {
         } else if !(cutoff.keeps(self.uses(at, &held), layout)
             && self.relocate(space, &held, slot, (hash, at, layout), now))
         {
-            self.evict_item(&held, slot, at);
+            self.evict_item(&held, slot, at, now);
             if was_young {
                 self.ghost.remember(hash, items);
             }
@@ -400,12 +400,12 @@ impl Store {
         }
         let queue = if self.uses(at, held) > 0 { Queue::Main } else { Queue::Young };
         let mut to = space.append(units, queue, class);
-        if to.is_none() && space.extend(units, queue, class) {
+        if to.is_none() && self.extend_segment(space, units, queue, class) {
             to = space.append(units, queue, class);
         }
         if to.is_none() {
             let head = space.free_frame();
-            to = head.map(|head| space.begin(head, units, queue, class, now));
+            to = head.map(|head| self.begin_segment(space, head, units, (queue, class), now));
         }
         let Some(to) = to else { return false };
         layout::copy(arena, (at, held), (to, space));
@@ -425,12 +425,17 @@ impl Store {
     }
 
     /// Evicts the item of a slot.
-    fn evict_item(&self, held: &ChainGuard<'_>, slot: &Slot, at: Offset) {
-        let stats = &self.shard().stats;
-        add(&stats.evictions, 1);
-        if self.memory.arena.header(at, held).item_flags.load(Relaxed) & FETCHED == 0 {
+    fn evict_item(&self, held: &ChainGuard<'_>, slot: &Slot, at: Offset, now: u32) {
+        let (header, stats) = (self.memory.arena.header(at, held), self.class_stats(at));
+        add(&stats.evicted, 1);
+        if header.item_flags.load(Relaxed) & FETCHED == 0 {
             add(&stats.evicted_unfetched, 1);
         }
+        if header.exptime.load(Relaxed) != 0 {
+            add(&stats.evicted_nonzero, 1);
+        }
+        let idle = now.saturating_sub(header.last_access.load(Relaxed));
+        stats.last_evicted.store(u64::from(now) << 32 | u64::from(idle), Relaxed);
         slot.store(Entry::NONE);
         self.forget(held, at);
     }
@@ -464,7 +469,7 @@ impl Store {
         })?;
         let at = slot.load().offset();
         match self.is_alive(header(slot), now) {
-            true => self.evict_item(held, slot, at),
+            true => self.evict_item(held, slot, at, now),
             false => self.expire(held, slot, at),
         }
         Some(slot)

@@ -40,7 +40,7 @@ impl Store {
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
         let guard = self.find_alive(key, hash, now)?;
-        self.note_use(guard.header(), now);
+        note_use(guard.shard(), guard.header(), now);
         Some(guard)
     }
 
@@ -59,7 +59,7 @@ impl Store {
         if guard.line().len() > max_bytes || meta.stale || meta.token_sent {
             return None;
         }
-        self.note_use(guard.header(), now);
+        note_use(guard.shard(), guard.header(), now);
         Some((guard, meta))
     }
 
@@ -136,7 +136,7 @@ impl Store {
             if let Outcome::Stored { .. } = self.commit(reservation, &commit, now) {
                 let meta = item.meta();
                 if !how.peek {
-                    self.note_use(item.header(), now);
+                    note_use(self.shard(), item.header(), now);
                 }
                 return Some(Fetched { item, meta, created: true, won: true, token_sent: false });
             }
@@ -157,7 +157,7 @@ impl Store {
             return None;
         }
         if !peek {
-            self.note_use(item.header(), now);
+            note_use(self.shard(), item.header(), now);
         }
         let item = if first { self.copied_near_pin_limit(item, now) } else { item };
         let token_sent = meta.token_sent;
@@ -183,7 +183,7 @@ impl Store {
             header.item_flags.fetch_or(TOKEN_SENT, Release);
         }
         if !how.peek {
-            self.note_use(header, now);
+            note_use(self.shard(), header, now);
         }
         // Copying takes the lock of the space, which comes before the lock of a chain.
         drop(held);
@@ -200,7 +200,7 @@ impl Store {
         let header = self.memory.arena.header(at, &held);
         header.exptime.store(exptime, Relaxed);
         self.memory.extend(at, exptime);
-        self.note_use(header, now);
+        note_use(self.shard(), header, now);
         true
     }
 
@@ -217,17 +217,15 @@ impl Store {
     /// its removal, and the thread that reuses the frame sees the pin.
     #[inline(always)]
     fn find(&self, key: &[u8], Hash { hash, chain }: Hash) -> Option<ItemGuard<'_>> {
-        let shard = self.shard();
+        let (shard, memory) = (self.shard(), &*self.memory);
         let mut first = self.table.first_of(chain);
         let mut bucket = first;
         'buckets: loop {
-            for slot in bucket.slots() {
-                let entry = slot.load();
-                if !entry.may_be(hash) {
-                    continue;
-                }
-                self.memory.arena.prefetch(entry.offset());
-                let Some(guard) = ItemGuard::of(shard, slot, entry) else {
+            let mut candidate = bucket.candidate(0, hash);
+            while let Some((at, entry)) = candidate {
+                memory.arena.prefetch(entry.offset());
+                let slot = &bucket.slots()[at];
+                let Some(guard) = ItemGuard::of(shard, memory, slot, entry) else {
                     first = self.table.first(hash);
                     bucket = first;
                     continue 'buckets;
@@ -235,6 +233,7 @@ impl Store {
                 if guard.is_key(key) {
                     return Some(guard);
                 }
+                candidate = bucket.candidate(at + 1, hash);
             }
             bucket = match self.table.next(bucket) {
                 Some(next) => next,
@@ -259,18 +258,20 @@ impl Store {
         now: u32,
     ) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
-        let is_it = |slot: &&Slot| {
-            let entry = slot.load();
-            entry.may_be(hash) && layout::is_key(arena, entry.offset(), key, held)
-        };
         let mut bucket = self.table.first(hash);
-        let slot = loop {
-            match bucket.slots().iter().find(is_it) {
-                Some(slot) => break slot,
-                None => bucket = self.table.next(bucket)?,
+        let mut candidate = bucket.candidate(0, hash);
+        let (slot, at) = loop {
+            match candidate {
+                Some((at, entry)) if layout::is_key(arena.place(entry.offset()), key, held) => {
+                    break (&bucket.slots()[at], entry.offset());
+                }
+                Some((at, _)) => candidate = bucket.candidate(at + 1, hash),
+                None => {
+                    bucket = self.table.next(bucket)?;
+                    candidate = bucket.candidate(0, hash);
+                }
             }
         };
-        let at = slot.load().offset();
         if self.is_alive(arena.header(at, held), now) {
             return Some((slot, at));
         }
@@ -289,7 +290,7 @@ impl Store {
 
     /// Removes a dead item from the table.
     pub(super) fn expire(&self, held: &ChainGuard<'_>, slot: &Slot, at: Offset) {
-        let stats = &self.shard().stats;
+        let stats = self.class_stats(at);
         add(&stats.reclaimed, 1);
         if self.memory.arena.header(at, held).item_flags.load(Relaxed) & FETCHED == 0 {
             add(&stats.expired_unfetched, 1);
@@ -348,23 +349,23 @@ impl Store {
         add(&self.shard().stats.pin_copied, 1);
         Some(Item::pin(self.shard(), copy.offset(), &copy).0)
     }
+}
 
-    /// Marks an item as fetched and increments its use count: always up to 2, then with falling
-    /// probability.
-    #[inline]
-    fn note_use(&self, header: &Header, now: u32) {
-        if header.last_access.load(Relaxed) != now {
-            header.last_access.store(now, Relaxed);
-        }
-        let item_flags = header.item_flags.load(Relaxed);
-        let uses = item_flags >> USES_SHIFT;
-        if chance(uses) || item_flags & FETCHED == 0 {
-            let more = item_flags | FETCHED;
-            let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
-            // If another thread changed the flags, its use counts for both.
-            let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
-            // One in 2^uses hits comes here.
-            add(&self.shard().stats.hits, 1 << uses);
-        }
+/// Marks an item as fetched and increments its use count: always up to 2, then with falling
+/// probability.
+#[inline(always)]
+fn note_use(shard: &Shard, header: &Header, now: u32) {
+    if header.last_access.load(Relaxed) != now {
+        header.last_access.store(now, Relaxed);
+    }
+    let item_flags = header.item_flags.load(Relaxed);
+    let uses = item_flags >> USES_SHIFT;
+    if chance(uses) || item_flags & FETCHED == 0 {
+        let more = item_flags | FETCHED;
+        let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
+        // If another thread changed the flags, its use counts for both.
+        let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
+        // One in 2^uses hits comes here.
+        add(&shard.stats.hits, 1 << uses);
     }
 }

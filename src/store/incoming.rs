@@ -57,6 +57,7 @@ impl Store {
             found = self.search_incoming(layout, new.exptime, limit, now);
         }
         let Search::Found(mut reservation) = found else {
+            self.out_of_memory::<()>(self.class(new.exptime, now));
             return Err(ReserveError::OutOfMemory);
         };
         reservation.render(layout, new);
@@ -162,8 +163,10 @@ impl Store {
         let layout = reservation.layout();
         let exptime = reservation.header().exptime.load(Relaxed);
         if (layout.units() - 1) >> self.memory.frame_shift > 0 {
-            let mut space = self.space();
-            space.admit(self.memory.frame(reservation.offset()) as u32, self.class(exptime, now));
+            let (mut space, class) = (self.space(), self.class(exptime, now));
+            let head = self.memory.frame(reservation.offset()) as u32;
+            space.admit(head, class);
+            self.memory.set_class(space.frames_of(head), class);
             return Some(reservation.admitted());
         }
         let mut admitted = self.take(layout, exptime, now)?;

@@ -66,29 +66,50 @@ fn a_loop_over_more_keys_than_fit_hits_a_part_of_them() {
     assert_nothing_leaks(&store, NOW);
 }
 
-/// A segment cannot be freed while a reader uses it. Then another run is cleared.
+/// A segment with an item that a writer has not completed cannot be freed, and no pin tells so.
+/// Wherever the run is that costs least, another one is cleared, and nothing is evicted in vain.
 #[test]
 #[cfg_attr(miri, ignore = "megabytes take an hour")]
-fn a_large_value_finds_another_run_when_a_frame_cannot_be_freed() {
-    let store = store(8 << 20);
-    let small = |n: usize| format!("small{n}");
-    (0..40_000).for_each(|n| _ = set(&store, small(n).as_bytes(), &[b's'; 150]));
-    // Reservations that are not complete: no pin tells that the frame cannot be freed.
-    let mut held = Vec::new();
-    for n in 0..40 {
+fn a_large_value_finds_another_run_than_those_with_reservations() {
+    let store = store(16 << 20);
+    let kept = |n: usize| format!("kept{n}");
+    (0..20_000).for_each(|n| _ = set(&store, kept(n).as_bytes(), &[b's'; 150]));
+    // A run of 56 frames is in no place without a reservation: there is one in each 24th.
+    let (mut held, mut dead) = (Vec::new(), Vec::new());
+    for n in 0..24 {
         held.push(store.reserve(&new(b"half", 100, 0), NOW).unwrap());
-        (0..100).for_each(|m| _ = set(&store, format!("more{n}-{m}").as_bytes(), &[b's'; 150]));
+        for m in 0..24 * 70 {
+            let key = format!("dead{n}-{m}");
+            set(&store, key.as_bytes(), &[b's'; 150]);
+            dead.push(key);
+        }
     }
-    (0..40 * 100).for_each(|n| {
-        let key = format!("more{}-{}", n / 100, n % 100);
-        store.delete(key.as_bytes(), &Delete::default(), NOW);
-    });
-    for n in 0..200 {
-        let key = format!("large{n}");
-        let reserved = store.reserve(&new(key.as_bytes(), 900_000, 0), NOW);
+    dead.iter().for_each(|key| _ = store.delete(key.as_bytes(), &Delete::default(), NOW));
+    let before = store.statistics();
+    assert_eq!(before.evictions, 0, "{before:?}");
+    for n in 0..8 {
+        let value_bytes = 900_000;
+        let reserved = store.reserve(&new(format!("large{n}").as_bytes(), value_bytes, 0), NOW);
         assert!(reserved.is_ok(), "{n}: {:?}", store.statistics());
     }
+    // No more than the items of one run at a time.
+    let evicted = store.statistics().evictions;
+    assert!(evicted < 8 * 900_000 / 200, "{evicted} evicted, {:?}", store.statistics());
     drop(held);
+    assert_nothing_leaks(&store, NOW);
+}
+
+/// Segments that were emptied while a writer used them are used again once it is done, before
+/// maintenance runs.
+#[test]
+fn a_large_value_takes_the_place_of_reservations_that_were_dropped() {
+    let store = store(2 << 20);
+    let reserve = || store.reserve(&new(b"large", 100_000, 0), NOW);
+    for _ in 0..3 {
+        let held: Vec<_> = std::iter::from_fn(|| reserve().ok()).collect();
+        assert!(held.len() > 10, "{} fit, {:?}", held.len(), store.statistics());
+        (0..5).for_each(|_| assert!(reserve().is_err()));
+    }
     assert_nothing_leaks(&store, NOW);
 }
 

@@ -3,7 +3,7 @@
 use super::arena::Offset;
 use super::evict::DEFERRED_SCAN_MAX;
 use super::layout;
-use super::shard::ShardStats;
+use super::shard::{ClassStats, ShardStats};
 use super::space::{CLASSES_MAX, Queue, Segment, State};
 use super::table::Entry;
 use super::*;
@@ -140,14 +140,13 @@ impl Store {
         let space = self.space();
         Statistics {
             curr_items: self.sum(|stats| &stats.items),
-            total_items: self.sum(|stats| &stats.stored)
-                + self.class_counts().map(|counts| counts[0]).iter().sum::<u64>(),
+            total_items: self.sum(|stats| &stats.stored) + self.sum_classes(|class| &class.sets),
             bytes: self.sum(|stats| &stats.bytes),
             limit_maxbytes: self.memory_bytes as u64,
-            evictions: self.sum(|stats| &stats.evictions),
-            reclaimed: self.sum(|stats| &stats.reclaimed),
-            expired_unfetched: self.sum(|stats| &stats.expired_unfetched),
-            evicted_unfetched: self.sum(|stats| &stats.evicted_unfetched),
+            evictions: self.sum_classes(|class| &class.evicted),
+            reclaimed: self.sum_classes(|class| &class.reclaimed),
+            expired_unfetched: self.sum_classes(|class| &class.expired_unfetched),
+            evicted_unfetched: self.sum_classes(|class| &class.evicted_unfetched),
             pin_copied: self.sum(|stats| &stats.pin_copied),
             frames_pinned: self.shards.iter().map(|shard| u64::from(shard.pinned())).sum(),
             frames: space.segments.len() as u64,
@@ -163,24 +162,42 @@ impl Store {
         }
     }
 
-    /// For each class: sets, cas hits, cas mismatches.
-    fn class_counts(&self) -> [[u64; 3]; CLASSES_MAX] {
-        let mut counts = [[0; 3]; CLASSES_MAX];
-        for shard in &self.shards {
-            for ([sets, hits, badval], stats) in counts.iter_mut().zip(&shard.stats.classes) {
-                *sets += stats.sets.load(Relaxed);
-                *hits += stats.cas_hits.load(Relaxed);
-                *badval += stats.cas_badval.load(Relaxed);
-            }
-        }
-        counts
+    /// The sum of a counter over all shards and classes.
+    fn sum_classes(&self, of: fn(&ClassStats) -> &AtomicU64) -> u64 {
+        (0..CLASSES_MAX).map(|class| self.sum_class(class, of)).sum()
     }
 
-    /// Statistics of the classes that had an item or a set.
+    /// The sum of a counter of a class over all shards.
+    fn sum_class(&self, class: usize, of: fn(&ClassStats) -> &AtomicU64) -> u64 {
+        self.shards.iter().map(|shard| of(&shard.stats.classes[class]).load(Relaxed)).sum()
+    }
+
+    /// The counters of a class; its gauges are 0.
+    fn count_class(&self, class: usize) -> ClassStatistics {
+        let sum = |of| self.sum_class(class, of);
+        let last_evicted =
+            |shard: &Arc<Shard>| shard.stats.classes[class].last_evicted.load(Relaxed);
+        ClassStatistics {
+            class: class as u32 + 1,
+            sets: sum(|stats| &stats.sets) + sum(|stats| &stats.refused),
+            cas_hits: sum(|stats| &stats.cas_hits),
+            cas_badval: sum(|stats| &stats.cas_badval),
+            evicted: sum(|stats| &stats.evicted),
+            evicted_unfetched: sum(|stats| &stats.evicted_unfetched),
+            evicted_nonzero: sum(|stats| &stats.evicted_nonzero),
+            evicted_idle: self.shards.iter().map(last_evicted).max().unwrap_or(0) as u32,
+            reclaimed: sum(|stats| &stats.reclaimed),
+            expired_unfetched: sum(|stats| &stats.expired_unfetched),
+            out_of_memory: sum(|stats| &stats.out_of_memory),
+            ..ClassStatistics::default()
+        }
+    }
+
+    /// Statistics of the classes that had an item, a set, or an allocation that failed.
     pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
         let space = self.space();
         work::add(space.segments.len() * size_of::<Segment>());
-        let mut classes = [ClassStatistics::default(); CLASSES_MAX];
+        let mut classes: [_; CLASSES_MAX] = std::array::from_fn(|class| self.count_class(class));
         let heads = space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head);
         for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
             let class = &mut classes[usize::from(segment.class)];
@@ -192,11 +209,11 @@ impl Store {
                 u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
             class.age = class.age.max(now.saturating_sub(segment.begun));
         }
-        for (number, (class, counts)) in classes.iter_mut().zip(self.class_counts()).enumerate() {
-            [class.sets, class.cas_hits, class.cas_badval] = counts;
-            (class.class, class.ttl_below) = (number as u32 + 1, space.ttl_below(number));
+        for (number, class) in classes.iter_mut().enumerate() {
+            class.ttl_below = space.ttl_below(number);
         }
-        classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
+        let was_used = |class: &ClassStatistics| class.items + class.sets + class.out_of_memory > 0;
+        classes.into_iter().filter(was_used).collect()
     }
 
     /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first), of at most

@@ -4,7 +4,7 @@
 use super::arena::{Arena, Offset, UNIT_BYTES};
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// Gives a value cache lines of its own, because all threads write it often.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Memory {
     live: Box<[AtomicU64]>,
     /// The latest exptime of the items in a frame; `u32::MAX` if one never expires.
     expiry: Box<[AtomicU32]>,
+    /// The class of the segment of each frame, for counters: readable without a lock.
+    class: Box<[AtomicU8]>,
 }
 
 impl Memory {
@@ -41,11 +43,13 @@ impl Memory {
             frame_shift,
             live: (0..frames).map(|_| AtomicU64::new(0)).collect(),
             expiry: (0..frames).map(|_| AtomicU32::new(0)).collect(),
+            class: (0..frames).map(|_| AtomicU8::new(0)).collect(),
         }
     }
 
     /// Bytes that [`Memory::new`] allocates for each frame, without the frame.
-    pub(super) const FRAME_BYTES: usize = size_of::<AtomicU64>() + size_of::<AtomicU32>();
+    pub(super) const FRAME_BYTES: usize =
+        size_of::<AtomicU64>() + size_of::<AtomicU32>() + size_of::<AtomicU8>();
 
     pub(super) fn frames(&self) -> usize {
         self.live.len()
@@ -94,6 +98,16 @@ impl Memory {
     /// The latest exptime of the items in these frames; `u32::MAX` if one never expires.
     pub(super) fn expiry(&self, frames: Range<u32>) -> u32 {
         frames.map(|frame| self.expiry[frame as usize].load(Relaxed)).max().unwrap_or(0)
+    }
+
+    /// Notes the class of a segment that begins in these frames, or extends into them.
+    pub(super) fn set_class(&self, frames: Range<u32>, class: usize) {
+        frames.for_each(|frame| self.class[frame as usize].store(class as u8, Relaxed));
+    }
+
+    /// The class of the segment of the item at `at`.
+    pub(super) fn class(&self, at: Offset) -> usize {
+        self.class[self.frame(at)].load(Relaxed).into()
     }
 
     /// Resets the expiry of empty frames. The caller holds the lock of the space.

@@ -225,6 +225,9 @@ impl Store {
 }
 
 #[cfg(test)]
+#[path = "class_tests.rs"]
+mod class_tests;
+#[cfg(test)]
 #[path = "interleaving_tests.rs"]
 mod interleaving_tests;
 #[cfg(test)]

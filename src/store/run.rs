@@ -2,9 +2,10 @@
 //!
 //! The cost of a run is the value of its items: how much is live, how old it is, and how often it
 //! was used. Recent segments are excluded as long as others suffice, so the newest item is never
-//! evicted for the next one. A segment may turn out to be in use by a reader or a writer; then
-//! another run is cleared.
+//! evicted for the next one. A segment with a reservation, that is, an item that a writer has not
+//! completed, cannot be freed: another run is cleared then.
 
+use super::evict::DEFERRED_SCAN_MAX;
 use super::space::{Queue, Space, State};
 use super::*;
 use std::ops::Range;
@@ -17,27 +18,63 @@ const NEWEST_PART: u32 = 16;
 const RECENT_LESS: u32 = 4;
 /// Limit of the runs that are cleared before the allocation fails.
 const ATTEMPTS: usize = 8;
+/// Limit of the segments with reservations that one allocation avoids. A thread has one or two.
+const RESERVED_MAX: usize = 64;
 /// Frames of one search, in addition to the length of the run.
 const RUN_SEARCH_FRAMES: u32 = 8192;
 /// Segments of this age, in quarters of the memory, cost least.
 const AGE_QUARTERS: u32 = 3;
 
+/// Segments that were found to hold reservations.
+struct Reserved {
+    heads: [u32; RESERVED_MAX],
+    len: usize,
+}
+
+impl Reserved {
+    const NONE: Reserved = Reserved { heads: [0; RESERVED_MAX], len: 0 };
+
+    fn contains(&self, head: u32) -> bool {
+        self.heads[..self.len].contains(&head)
+    }
+
+    /// Adds a segment, unless there are too many.
+    fn add(&mut self, head: u32) {
+        if let Some(next) = self.heads.get_mut(self.len) {
+            *next = head;
+            self.len += 1;
+        }
+    }
+}
+
 impl Store {
     /// Allocates a run of `frames` frames, emptying segments if need be. Returns the first frame.
     pub(super) fn allocate_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
-        for _ in 0..ATTEMPTS {
+        let (mut reserved, mut attempts) = (Reserved::NONE, 0);
+        while attempts < ATTEMPTS {
+            let avoided = reserved.len;
             let among = Store::search_range(space, frames);
-            let free = space.free_run(frames, among.clone());
-            if let Some(first) = free.or_else(|| self.clear_run(space, frames, among, now)) {
+            if let Some(first) = space.free_run(frames, among.clone()) {
                 return Some(first);
             }
+            // Readers and writers may be done with segments that were emptied before.
+            self.free_deferred(space, DEFERRED_SCAN_MAX);
+            let first = space
+                .free_run(frames, among.clone())
+                .or_else(|| self.clear_run(space, frames, among, &mut reserved, now));
+            if first.is_some() {
+                return first;
+            }
+            attempts += usize::from(reserved.len == avoided);
         }
         None
     }
 
     /// Empties one frame. Returns whether it is free.
     pub(super) fn free_frame_at(&self, space: &mut Space, frame: u32, now: u32) -> bool {
-        space.is_free(frame) || self.clear_run(space, 1, frame..frame + 1, now).is_some()
+        let mut reserved = Reserved::NONE;
+        let among = frame..frame + 1;
+        space.is_free(frame) || self.clear_run(space, 1, among, &mut reserved, now).is_some()
     }
 
     /// Whether a frame may hold items among the newest: those of the last `recent` frames written.
@@ -69,17 +106,22 @@ impl Store {
     }
 
     /// Empties the segments of the run in this range that costs least. Returns its first frame if
-    /// all its frames became free.
+    /// all its frames became free. Empties nothing if the run has segments with reservations, and
+    /// adds these to `reserved`.
     fn clear_run(
         &self,
         space: &mut Space,
         frames: u32,
         among: Range<u32>,
+        reserved: &mut Reserved,
         now: u32,
     ) -> Option<u32> {
         let mut recent = Store::recent_frames(space);
         let first = loop {
-            let cost = |space: &Space, head| self.cost(space, head, recent);
+            let cost = |space: &Space, head| match reserved.contains(head) {
+                true => None,
+                false => self.cost(space, head, recent),
+            };
             match space.window(frames, among.clone(), cost) {
                 Some(first) => break first,
                 None if recent == 0 => return None,
@@ -87,6 +129,18 @@ impl Store {
             }
         };
         let run = first..first + frames;
+        let len = reserved.len;
+        for frame in run.clone() {
+            if let Some(head) = space.head(frame)
+                && frame == head.max(run.start)
+                && self.has_reservation(space, head)
+            {
+                reserved.add(head);
+            }
+        }
+        if reserved.len > len {
+            return None;
+        }
         self.clear(space, run.clone(), now);
         let mut segments = space.segments[run.start as usize..run.end as usize].iter();
         segments.all(|segment| segment.state == State::Free).then_some(first)
@@ -103,6 +157,13 @@ impl Store {
         let newer = AGE_QUARTERS.saturating_sub(quarters as u32);
         let uses = if space.is_run(head) { self.uses(space.start(head), space) } else { 0 };
         Some(self.memory.live_in(space.frames_of(head)).1 * (1 + newer + u32::from(uses)))
+    }
+
+    /// Whether a segment counts more items than entries refer to.
+    fn has_reservation(&self, space: &mut Space, head: u32) -> bool {
+        let mut walk = self.walk(space, head);
+        let linked = self.linked(space, &mut walk).count();
+        self.memory.live_in(space.frames_of(head)).0 as usize > linked
     }
 
     /// Empties all segments that overlap a run.

@@ -24,10 +24,6 @@ pub(super) struct ShardStats {
     /// Items stored by other calls than [`super::Store::commit`].
     pub(super) stored: AtomicU64,
     pub(super) classes: [ClassStats; CLASSES_MAX],
-    pub(super) evictions: AtomicU64,
-    pub(super) reclaimed: AtomicU64,
-    pub(super) expired_unfetched: AtomicU64,
-    pub(super) evicted_unfetched: AtomicU64,
     pub(super) pin_copied: AtomicU64,
     pub(super) moved: AtomicU64,
     /// An estimate of the hits.
@@ -36,12 +32,24 @@ pub(super) struct ShardStats {
     pub(super) returns: AtomicU64,
 }
 
-/// Counters of [`super::Store::commit`] for one class, named as in [`super::ClassStatistics`].
+/// Counters of one class, named as in [`super::ClassStatistics`].
 #[derive(Debug, Default)]
 pub(super) struct ClassStats {
+    /// Values stored.
     pub(super) sets: AtomicU64,
+    /// Values not stored because of a condition.
+    pub(super) refused: AtomicU64,
     pub(super) cas_hits: AtomicU64,
     pub(super) cas_badval: AtomicU64,
+    pub(super) evicted: AtomicU64,
+    pub(super) evicted_unfetched: AtomicU64,
+    pub(super) evicted_nonzero: AtomicU64,
+    pub(super) reclaimed: AtomicU64,
+    pub(super) expired_unfetched: AtomicU64,
+    pub(super) out_of_memory: AtomicU64,
+    /// The last eviction: when, in the upper half, and in the lower half the seconds since the
+    /// item's last access.
+    pub(super) last_evicted: AtomicU64,
 }
 
 /// Adds `n` to a counter, modulo 2^64: `u64::MAX` subtracts 1.
@@ -111,10 +119,10 @@ impl Shard {
         }
     }
 
-    /// Pins the frame at `at` for an [`super::ItemGuard`]. Returns the pins of the frame.
-    #[inline]
-    pub(super) fn pin_guard(&self, at: Offset) -> &AtomicU64 {
-        let pins = &self.pins[self.memory.frame(at)];
+    /// Pins a frame for an [`super::ItemGuard`]. Returns the pins of the frame.
+    #[inline(always)]
+    pub(super) fn pin_guard(&self, frame: usize) -> &AtomicU64 {
+        let pins = &self.pins[frame];
         pins.fetch_add(GUARD, SeqCst);
         pins
     }

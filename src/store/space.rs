@@ -295,8 +295,9 @@ impl Space {
     }
 
     /// Extends the open segment of large items by a frame, if that helps to allocate `units`.
-    pub(super) fn extend(&mut self, units: u32, queue: Queue, class: usize) -> bool {
-        let Some(head) = self.extensible(units, queue, class) else { return false };
+    /// Returns the frame.
+    pub(super) fn extend(&mut self, units: u32, queue: Queue, class: usize) -> Option<u32> {
+        let head = self.extensible(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         let next = head + segment.frames;
         segment.frames += 1;
@@ -304,7 +305,7 @@ impl Space {
         self.queues[queue as usize].frames += 1;
         self.free_frames -= 1;
         self.written = self.written.wrapping_add(u32::from(queue != Queue::Main));
-        true
+        Some(next)
     }
 
     fn open_segment_with(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {

@@ -62,10 +62,37 @@ pub struct ClassStatistics {
     pub segment_bytes: u64,
     /// Age of the oldest segment, in seconds.
     pub age: u32,
-    /// Values stored since start, with or without a cas unique.
+    /// Commands with a whole value since the start, also those that a condition refused.
     pub sets: u64,
     /// Values stored because the cas unique matched.
     pub cas_hits: u64,
     /// Values not stored because the cas unique did not match.
     pub cas_badval: u64,
+    /// Items evicted before they expired.
+    pub evicted: u64,
+    /// Evicted items that no client had fetched.
+    pub evicted_unfetched: u64,
+    /// Evicted items that would have expired some time.
+    pub evicted_nonzero: u64,
+    /// Seconds since the last access to the item that was evicted last; 0 if none was.
+    pub evicted_idle: u32,
+    /// Expired or flushed items that were removed.
+    pub reclaimed: u64,
+    /// Removed items of these that no client had fetched.
+    pub expired_unfetched: u64,
+    /// Allocations that failed.
+    pub out_of_memory: u64,
+}
+
+impl ClassStatistics {
+    /// Bytes of the mean item; 0 without items.
+    pub fn mean_item_bytes(&self) -> u64 {
+        self.bytes.checked_div(self.items).unwrap_or(0)
+    }
+
+    /// Mean items for which the segments of the class have bytes left, gaps included.
+    pub fn items_that_fit(&self) -> u64 {
+        let free_bytes = self.segment_bytes.saturating_sub(self.bytes);
+        free_bytes.checked_div(self.mean_item_bytes()).unwrap_or(0)
+    }
 }

@@ -71,9 +71,11 @@ impl Entry {
         Entry(hash << OFFSET_BITS | (at + 1))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_be(self, hash: u64) -> bool {
-        (self.0 ^ hash << OFFSET_BITS) >> OFFSET_BITS == 0 && self != Entry::NONE
+        // Equal bits of the hash leave offset + 1, which is not 0. Anything else is too large, or
+        // wraps.
+        (self.0 ^ hash << OFFSET_BITS).wrapping_sub(1) < (1 << OFFSET_BITS) - 1
     }
 
     /// The low bits of the hash.
@@ -124,6 +126,12 @@ pub(super) struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == BUCKET_BYTES);
 
 impl Bucket {
+    /// The first slot from `from` on whose entry may be that of a hash, and the entry.
+    #[inline(always)]
+    pub(super) fn candidate(&self, from: usize, hash: u64) -> Option<(usize, Entry)> {
+        (from..SLOTS).map(|at| (at, self.slots[at].load())).find(|(_, entry)| entry.may_be(hash))
+    }
+
     #[inline]
     pub(super) fn slots(&self) -> &[Slot; SLOTS] {
         &self.slots
@@ -300,8 +308,7 @@ impl Table {
     /// second bucket.
     #[inline]
     pub(super) fn first_candidate(&self, chain: Chain, hash: u64) -> Option<Offset> {
-        let slots = self.first_of(chain).slots();
-        slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::offset)
+        self.first_of(chain).candidate(0, hash).map(|(_, entry)| entry.offset())
     }
 
     /// Takes the lock of the chain of a hash.

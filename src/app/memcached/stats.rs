@@ -21,9 +21,9 @@ use std::cell::OnceCell;
 pub(super) enum Topic {
     General,
     Settings,
-    /// The store's size classes, in the form of `stats items`.
+    /// The store's classes of times to live, in the form of `stats items`.
     Items,
-    /// The store's size classes, in the form of `stats slabs`.
+    /// The store's classes of times to live, in the form of `stats slabs`.
     Slabs,
     Sizes,
     /// An empty answer.
@@ -145,14 +145,21 @@ const ITEMS: &[Field<ClassStatistics>] = &[
     ("number", |class| class.items),
     ("age", |class| class.age.into()),
     ("mem_requested", |class| class.bytes),
+    ("evicted", |class| class.evicted),
+    ("evicted_nonzero", |class| class.evicted_nonzero),
+    ("evicted_time", |class| class.evicted_idle.into()),
+    ("outofmemory", |class| class.out_of_memory),
+    ("reclaimed", |class| class.reclaimed),
+    ("expired_unfetched", |class| class.expired_unfetched),
+    ("evicted_unfetched", |class| class.evicted_unfetched),
 ];
 
 const SLABS: &[Field<ClassStatistics>] = &[
-    ("chunk_size", |class| class.bytes.checked_div(class.items).unwrap_or(0)),
+    ("chunk_size", ClassStatistics::mean_item_bytes),
     ("total_pages", |class| class.segments),
-    ("total_chunks", |class| class.items),
+    ("total_chunks", |class| class.items + class.items_that_fit()),
     ("used_chunks", |class| class.items),
-    ("free_chunks", |_| 0),
+    ("free_chunks", ClassStatistics::items_that_fit),
     ("cmd_set", |class| class.sets),
     ("cas_hits", |class| class.cas_hits),
     ("cas_badval", |class| class.cas_badval),
@@ -224,14 +231,10 @@ impl Memcached {
         match stats.topic {
             Topic::General => self.known_line(GENERAL, line, snapshot, name, value),
             Topic::Settings => self.known_line(SETTINGS, line, snapshot, name, value),
-            Topic::Items => {
-                let classes = snapshot.classes(self);
-                let classes = classes.iter().filter(|class| class.items > 0);
-                class_line(classes, b"items:", ITEMS, line, name, value)
-            }
+            Topic::Items => class_line(snapshot.classes(self), b"items:", ITEMS, line, name, value),
             Topic::Slabs => {
                 let classes = snapshot.classes(self);
-                class_line(classes.iter(), b"", SLABS, line, name, value)
+                class_line(classes, b"", SLABS, line, name, value)
                     || slabs_end(classes, line, name, value)
             }
             Topic::Sizes => self.known_line(SIZES, line, snapshot, name, value),
@@ -265,15 +268,15 @@ impl Memcached {
     }
 }
 
-fn class_line<'a>(
-    mut classes: impl Iterator<Item = &'a ClassStatistics>,
+fn class_line(
+    classes: &[ClassStatistics],
     prefix: &[u8],
     fields: &[Field<ClassStatistics>],
     line: usize,
     name: &mut Out,
     value: &mut Out,
 ) -> bool {
-    let Some(class) = classes.nth(line / fields.len()) else { return false };
+    let Some(class) = classes.get(line / fields.len()) else { return false };
     let (field, number) = fields[line % fields.len()];
     name.push(prefix).number(class.class.into()).push(b":").push(field.as_bytes());
     value.number(number(class));

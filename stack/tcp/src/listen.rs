@@ -102,6 +102,10 @@ impl HalfOpenTable {
         &self.entries[index as usize]
     }
 
+    pub(crate) fn get_mut(&mut self, index: u32) -> &mut HalfOpen {
+        &mut self.entries[index as usize]
+    }
+
     /// Adds an entry; `None` if the table is full.
     pub(crate) fn insert(&mut self, entry: HalfOpen) -> Option<u32> {
         let index = self.free;

@@ -9,6 +9,8 @@ use crate::app::memcached::tokens::Tokens;
 pub(crate) const KEY_MAX_BYTES: usize = 250;
 /// A shorter line, with its end, is no command.
 const LINE_MIN_BYTES: usize = 4;
+/// The start of a `get`.
+pub(crate) const GET: &[u8; 4] = b"get ";
 /// The longest value that a storage command can announce.
 const VALUE_MAX_BYTES: i32 = i32::MAX - 2;
 
@@ -128,10 +130,10 @@ impl ProtocolError {
 
 /// The key of a plain `get` of one key at the start of `bytes`, and the length of its line with the
 /// line's end. `None` for any other request, and for a key with control characters.
-#[inline]
+#[inline(always)]
 pub(crate) fn single_get(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    const START: usize = b"get ".len();
-    if bytes.first_chunk() != Some(b"get ") {
+    const START: usize = GET.len();
+    if bytes.first_chunk() != Some(GET) {
         return None;
     }
     let end = scan::blank(bytes, START);

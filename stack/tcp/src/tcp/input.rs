@@ -46,27 +46,27 @@ fn synchronized<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Outcome, Stop> {
-    let last_received_at = std::mem::replace(&mut tcb.warm.last_received_at, cx.shared.tick);
     let opening;
-    let segment = if tcb.hot.state == State::SynReceived {
+    let (segment, is_syn_ack) = if tcb.hot.state == State::SynReceived {
         opening = without_retransmitted_syn(&tcb.hot, segment);
-        &opening
+        (&opening, opening.seq != segment.seq)
     } else {
-        segment
+        (segment, false)
     };
-    check_sequence(tcb, segment, last_received_at, cx.shared)?;
+    check_sequence(tcb, segment, cx.shared)?;
     check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
     if !segment.flags.has(Flags::ACK) {
         return Err(Stop::Dropped(DropReason::NoAck));
     }
     check_ack(tcb, segment, cx)?;
     tcb.cold.probes = 0;
+    tcb.warm.last_received_at = cx.shared.tick;
     // Reply along the path of the last segment, so that a new router is used from its first segment
     // on.
     tcb.hot.link = segment.link;
     update_ts_recent(&mut tcb.hot, segment);
     if tcb.hot.state == State::SynReceived {
-        established(tcb, segment, cx);
+        return Ok(established(tcb, segment, is_syn_ack, cx));
     }
     ecn::arrived(tcb, segment, cx.shared);
     if segment.ack.at_or_after(tcb.hot.snd.una) {
@@ -96,7 +96,6 @@ fn without_retransmitted_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a
 fn check_sequence<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
-    last_received_at: Tick,
     shared: &mut Shared<B>,
 ) -> Result<(), Stop> {
     let hot = &mut tcb.hot;
@@ -105,12 +104,9 @@ fn check_sequence<C, B: Blob>(
         && hot.flags.has(ConnFlags::TIMESTAMPS)
         && !is_reset
         && Seq(value).before(Seq(hot.rcv.ts_recent))
-        && !is_outdated(last_received_at, shared.tick)
+        && !is_outdated(tcb.warm.last_received_at, shared.tick)
     {
-        if !segment.is_empty() || shared.may_respond(Response::Challenge) {
-            hot.flags.set(ConnFlags::ACK_NOW);
-        }
-        return Err(Stop::Dropped(DropReason::Paws));
+        return Err(unacceptable(hot, segment, DropReason::Paws, shared));
     }
     if is_acceptable(hot, segment) {
         return Ok(());
@@ -121,21 +117,41 @@ fn check_sequence<C, B: Blob>(
         sack::note_duplicate(tcb, segment.seq, segment.seq + segment.payload.len() as u32);
     }
     let hot = &mut tcb.hot;
-    // Text is answered without a rate limit, once a flush: the peer learns from it that the text
-    // had arrived.
-    if !is_reset && (!segment.is_empty() || shared.may_respond(Response::Challenge)) {
-        hot.flags.set(ConnFlags::ACK_NOW);
-    }
+    let stop = unacceptable(hot, segment, DropReason::OutsideWindow, shared);
     // §3.10.7.4: a zero window still lets valid acknowledgements and resets through. The window is
     // also used up for a peer that has filled it, of whose bytes some are missing here.
-    if segment.seq == hot.rcv.edge {
+    if segment.seq == hot.rcv.edge && !segment.flags.has(Flags::SYN) {
         return Ok(());
     }
-    Err(Stop::Dropped(DropReason::OutsideWindow))
+    Err(stop)
 }
 
-/// RFC 7323 §5.5: after 24 days the peer's clock may have wrapped, and its last timestamp is
-/// invalid.
+/// Acknowledges an unacceptable segment, unless it is a reset. Returns why it is dropped.
+///
+/// Text is acknowledged without a rate limit, once a flush: the peer learns from it that the text
+/// had arrived. A SYN is challenged wherever its number lies (RFC 5961 §4.2).
+#[cold]
+fn unacceptable<B: Blob>(
+    hot: &mut Hot,
+    segment: &Segment<'_>,
+    reason: DropReason,
+    shared: &mut Shared<B>,
+) -> Stop {
+    if segment.flags.has(Flags::RST) {
+        return Stop::Dropped(reason);
+    }
+    if segment.flags.has(Flags::SYN) {
+        challenge(hot, shared);
+        return Stop::Dropped(DropReason::BlindSyn);
+    }
+    if !segment.is_empty() || shared.may_respond(Response::Challenge) {
+        hot.flags.set(ConnFlags::ACK_NOW);
+    }
+    Stop::Dropped(reason)
+}
+
+/// RFC 7323 §5.5: 24 days after the last accepted segment the peer's clock may have wrapped, and
+/// its last timestamp is invalid.
 fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
     const DAYS_24_MS: i32 = 24 * 24 * 3600 * 1000;
     !(0..DAYS_24_MS).contains(&last_received_at.until(now))
