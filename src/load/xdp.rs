@@ -88,7 +88,8 @@ pub(super) fn run<P: Protocol>(
             source.address
         )));
     }
-    let facts = netns::interface(interface).map_err(cannot)?;
+    let facts = netns::interface(interface)
+        .map_err(|error| Error::about_named(&error, format!("--interface {interface}: {error}")))?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
     let copied_bytes = protocol.copied_bytes();

@@ -390,6 +390,7 @@ fn stack_config<L>(
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
+    stack.zone = facts.index;
     let has_ipv6_end = host.own_addresses().any(|end| end.is_ipv6());
     stack.tunnel_bytes = Tunnel::max_bytes(&setup.tunnels, has_ipv6_end);
     stack.ecn = match setup.ecn {
