@@ -15,6 +15,7 @@ mod stack_bench;
 use simoom::app::contained::Contained;
 use simoom::app::testing::{Line, services};
 use simoom_io::Application;
+use simoom_tcp::TxChecksum;
 use stack_bench::Bench;
 use std::process::Command;
 
@@ -31,13 +32,17 @@ const KEYS: usize = 10_000;
 
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
 /// one small segment, with and without separate acknowledgements, and with many segments.
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 14] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("64 KiB", Scenario::Large),
+    ("request, checksum offload", Scenario::SmallOffloaded),
+    ("64 KiB, checksum offload", Scenario::LargeOffloaded),
+    ("64 KiB, segmentation offload", Scenario::LargeSegmented),
     ("get", Scenario::Get { keys: 1, lines: 1 }),
     ("get of 10 keys, each", Scenario::Get { keys: 10, lines: 1 }),
     ("get, 16 sent at once, each", Scenario::Get { keys: 1, lines: 16 }),
+    ("meta get of the value", Scenario::MetaGet),
     ("set", Scenario::Set),
     ("get, panics not contained", Scenario::BareGet),
     ("HTTP", Scenario::Http),
@@ -49,11 +54,18 @@ enum Scenario {
     Small,
     Acknowledged,
     Large,
+    /// With checksums that the NIC completes.
+    SmallOffloaded,
+    LargeOffloaded,
+    /// In packets that the kernel or the NIC cuts.
+    LargeSegmented,
     /// `lines` requests at once, with `keys` keys each.
     Get {
         keys: usize,
         lines: usize,
     },
+    /// `mg KEY v`.
+    MetaGet,
     Set,
     /// A get of one key, without contained panics.
     BareGet,
@@ -70,7 +82,9 @@ fn main() {
         let (_, scenario) =
             SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario's name");
         return match scenario {
-            Scenario::Get { .. } | Scenario::Set => run_keys(*scenario, Contained::new(services())),
+            Scenario::Get { .. } | Scenario::MetaGet | Scenario::Set => {
+                run_keys(*scenario, Contained::new(services()));
+            }
             Scenario::BareGet => run_keys(Scenario::Get { keys: 1, lines: 1 }, services()),
             Scenario::Http => run_http(Contained::new(services())),
             Scenario::BareHttp => run_http(services()),
@@ -116,19 +130,29 @@ fn count(name: &str) -> Option<f64> {
 
 /// The program that callgrind runs. Its last line is the number of counted requests.
 fn run(scenario: Scenario) {
-    let mut bench = Bench::new(CONNECTIONS);
-    if let Scenario::Large = scenario {
+    let is_large =
+        matches!(scenario, Scenario::Large | Scenario::LargeOffloaded | Scenario::LargeSegmented);
+    let tx_checksum = match scenario {
+        Scenario::SmallOffloaded | Scenario::LargeOffloaded => TxChecksum::Partial,
+        _ => TxChecksum::Full,
+    };
+    let mut bench = Bench::with_checksum(CONNECTIONS, tx_checksum);
+    if is_large {
         bench.answer_with(LARGE_BYTES);
+    }
+    if matches!(scenario, Scenario::LargeSegmented) {
+        bench.take_gso();
     }
     let mut requests = 0;
     for burst in 0..WARM_UP_BURSTS + BURSTS {
         bench.counts = burst >= WARM_UP_BURSTS;
-        bench.counts_acks = bench.counts && !matches!(scenario, Scenario::Small);
-        match scenario {
-            Scenario::Large => {
+        let is_small = matches!(scenario, Scenario::Small | Scenario::SmallOffloaded);
+        bench.counts_acks = bench.counts && !is_small;
+        match is_large {
+            true => {
                 requests += bench.large(LARGE_BYTES as u32) * usize::from(bench.counts);
             }
-            _ => {
+            false => {
                 bench.burst();
                 requests += bench.size() * usize::from(bench.counts);
             }
@@ -184,6 +208,7 @@ fn run_keys<A: Application>(scenario: Scenario, app: A) {
         };
         let input: String = match scenario {
             Scenario::Set => set(order.next().expect("endless")),
+            Scenario::MetaGet => format!("mg{} v\r\n", asked()),
             _ => (0..lines).map(|_| format!("get{}\r\n", asked())).collect(),
         };
         bench.deliver_counted(input.as_bytes());

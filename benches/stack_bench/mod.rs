@@ -8,7 +8,8 @@ use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::Random;
 use simoom_tcp::testing::wire::Peer;
 use simoom_tcp::{
-    Address, BURST, Config, Congestion, Limits, LocalAddress, Packet, Stack, Transmit,
+    Address, BURST, Config, Congestion, Gso, Limits, LocalAddress, Packet, Stack, Transmit,
+    TxChecksum,
 };
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -67,6 +68,8 @@ pub(crate) struct Sink {
     frames: Vec<[u8; 2048]>,
     /// Frames written.
     pub(crate) sent: usize,
+    /// Space for a GSO packet. Empty: none is taken.
+    gso: Vec<u8>,
 }
 
 impl Transmit for Sink {
@@ -74,6 +77,25 @@ impl Transmit for Sink {
         let slot = self.sent % self.frames.len();
         self.sent += 1;
         black_box(write(&mut self.frames[slot]));
+        true
+    }
+
+    /// A partial checksum is left to the NIC.
+    fn transmit_segment(
+        &mut self,
+        _: Option<usize>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        self.transmit(write)
+    }
+
+    fn gso_max_bytes(&self) -> usize {
+        self.gso.len()
+    }
+
+    fn transmit_gso(&mut self, _: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        self.sent += 1;
+        black_box(write(&mut self.gso));
         true
     }
 }
@@ -105,15 +127,21 @@ const STEP: u64 = 104_729;
 impl Bench {
     /// A stack with this number of open connections.
     pub(crate) fn new(connections: u32) -> Bench {
+        Bench::with_checksum(connections, TxChecksum::Full)
+    }
+
+    /// The same with transmitted segments whose checksums are `tx_checksum`.
+    pub(crate) fn with_checksum(connections: u32, tx_checksum: TxChecksum) -> Bench {
         let local = Address::from_v4([198, 18, 0, 1]);
         let limits =
             Limits { half_open: 64, time_wait: 64, ..Limits::for_connections(connections + 64) };
-        let config = Config::new(
+        let mut config = Config::new(
             [2, 0, 0, 0, 0, 1],
             vec![LocalAddress { address: local, dedicated: false }],
             [1, 2, 3, 4],
             limits,
         );
+        config.tx_checksum = tx_checksum;
         let bytes: u64 =
             limits.memory::<Responder>(&[Congestion::default()]).map(|(_, _, bytes)| bytes).sum();
         println!(
@@ -122,7 +150,7 @@ impl Bench {
         );
         let mut stack = Stack::new(config, Instant::ZERO);
         stack.listen(80);
-        let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0 };
+        let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0, gso: Vec::new() };
         let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
         let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
         let responder = Responder { answer_bytes: RESPONSE_BYTES };
@@ -213,6 +241,11 @@ impl Bench {
         );
         self.requests = requests;
         (took, acks)
+    }
+
+    /// Long answers leave in packets that are cut behind the stack.
+    pub(crate) fn take_gso(&mut self) {
+        self.sink.gso = vec![0; 65_553];
     }
 
     /// Sets the size of the following responses.

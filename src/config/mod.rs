@@ -9,9 +9,13 @@ pub(crate) mod argument_error;
 mod check;
 mod cores;
 #[cfg(feature = "cli")]
+mod effects;
+#[cfg(feature = "cli")]
 mod endpoints;
 #[cfg(feature = "cli")]
 mod file;
+#[cfg(feature = "cli")]
+pub(crate) mod hints;
 #[cfg(feature = "cli")]
 mod http_limits;
 #[cfg(feature = "cli")]
@@ -27,7 +31,8 @@ pub use options::{LogOptions, ServeOptions};
 pub use sites::Sites;
 pub use values::{
     AccessLogFormat, CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat,
-    LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
+    LogLevel, MEMORY_LIMIT_MIN_BYTES, SegmentationOffload, TIMEOUT_MAX, Transport, TxChecksum,
+    XdpMode,
 };
 
 #[cfg(feature = "cli")]
@@ -145,6 +150,10 @@ pub struct Serve {
     pub transport: Transport,
     /// The mode of the AF_XDP sockets.
     pub xdp_mode: XdpMode,
+    /// Who computes the checksums of transmitted segments.
+    pub tx_checksum: TxChecksum,
+    /// Who cuts long answers into segments.
+    pub segmentation_offload: SegmentationOffload,
     /// Whether connections use explicit congestion notification.
     pub ecn: Ecn,
     /// The congestion control of services without one of their own.
@@ -239,6 +248,7 @@ impl Serve {
     /// Fills in the defaults and checks that everything goes together.
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
+        options.check_effects(&endpoints)?;
         let store = store::Settings::default();
         let memory_bytes = options.memory.unwrap_or(store.memory_bytes);
         let item_max_bytes = store.item_max_bytes.min(memory_bytes / store::ITEM_MAX_PART);
@@ -297,6 +307,8 @@ impl Serve {
             },
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
+            tx_checksum: options.tx_checksum.unwrap_or_default(),
+            segmentation_offload: options.segmentation_offload.unwrap_or_default(),
             ecn: options.ecn.unwrap_or_default(),
             congestion: options.congestion.unwrap_or_default(),
             http_congestion: options.http_congestion,
@@ -354,6 +366,8 @@ impl Serve {
             prefix_lengths: self.prefix_lengths,
             transport: self.transport,
             xdp_mode: self.xdp_mode,
+            tx_checksum: self.tx_checksum,
+            segmentation_offload: self.segmentation_offload,
             ecn: self.ecn,
             congestion: self.congestion,
             on_interface_change: self.on_interface_change,

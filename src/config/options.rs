@@ -7,8 +7,8 @@
 use super::http_limits::HttpLimitOptions;
 use super::sites::Sites;
 use super::values::{
-    self, AccessLogFormat, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport,
-    XdpMode,
+    self, AccessLogFormat, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
+    SegmentationOffload, Transport, TxChecksum, XdpMode,
 };
 use crate::app::content::Template;
 use crate::app::http::Network;
@@ -118,9 +118,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub memcached_udp: Option<Endpoint>,
 
-    /// Memory for items of memcached [default: 64M]
+    /// Memory for items of memcached, which this flag selects [default: 64M]
     ///
-    /// All of it is allocated at start-up and shared by all workers.
+    /// All of it is allocated at start-up and shared by all workers. --item-size-max selects
+    /// memcached too.
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "What to serve")]
     pub memory: Option<u64>,
 
@@ -169,6 +170,22 @@ pub struct ServeOptions {
     /// How AF_XDP sockets are bound to the queues of the interface [default: auto]
     #[arg(long, value_name = "MODE", value_enum, help_heading = "Interface and transport")]
     pub xdp_mode: Option<XdpMode>,
+
+    /// Who computes the checksums of transmitted segments over AF_XDP [default: auto]
+    ///
+    /// On veth the kernel leaves them to the peer, which sees the sum of the pseudo-header alone,
+    /// as from the kernel itself. Some NICs compute them in zero-copy mode. The log says which was
+    /// chosen.
+    #[arg(long, value_name = "WHO", value_enum, help_heading = "Interface and transport")]
+    pub tx_checksum: Option<TxChecksum>,
+
+    /// Whether the kernel or the NIC cuts long answers into segments, over AF_XDP [default: auto]
+    ///
+    /// Such answers leave by a packet socket, in packets of up to 64 KiB. They pass the queueing
+    /// discipline and the egress filters of the interface, which other segments do not. auto: not
+    /// in zero-copy mode, nor with --tx-checksum software.
+    #[arg(long, value_name = "WHEN", value_enum, help_heading = "Interface and transport")]
+    pub segmentation_offload: Option<SegmentationOffload>,
 
     /// What to do when the XDP program is detached from outside, or the interface has more queues
     /// [default: repair]

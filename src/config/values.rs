@@ -94,6 +94,57 @@ impl XdpMode {
     }
 }
 
+/// Who computes the checksums of transmitted segments over AF_XDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum TxChecksum {
+    /// The kernel or the NIC where one of them does it right, else Simoom
+    #[default]
+    Auto,
+    /// Simoom
+    Software,
+}
+
+impl TxChecksum {
+    /// Whether the kernel or the NIC may do it.
+    pub(crate) fn may_offload(self) -> bool {
+        self == TxChecksum::Auto
+    }
+}
+
+/// Whether the kernel or the NIC cuts long answers into segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
+pub enum SegmentationOffload {
+    /// In copy and generic mode, where it costs less than a frame for each segment
+    #[default]
+    Auto,
+    /// In zero-copy mode too
+    On,
+    /// Simoom writes each segment into a frame
+    Off,
+}
+
+impl SegmentationOffload {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            SegmentationOffload::Auto => "auto",
+            SegmentationOffload::On => "on",
+            SegmentationOffload::Off => "off",
+        }
+    }
+
+    /// Whether it is used with sockets in this mode, if checksums are computed so.
+    pub(crate) fn is_for(self, mode: Mode, checksums: TxChecksum) -> bool {
+        match self {
+            SegmentationOffload::Auto => mode != Mode::ZeroCopy && checksums == TxChecksum::Auto,
+            SegmentationOffload::On => true,
+            SegmentationOffload::Off => false,
+        }
+    }
+}
+
 /// Whether connections use explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(ValueEnum))]
@@ -187,14 +238,25 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(pub Vec<usize>);
 
+/// The error of a number that is no port.
+const PORT_RANGE: &str = "a port is from 0 to 65535";
+
 /// Parses `8080`, `127.0.0.1:8080` or `[::1]:8080`.
 pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(at) = text.parse::<SocketAddr>() {
         return Ok(Endpoint { address: Some(at.ip()), port: at.port() });
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let port = text.parse().map_err(|_| "a port is at most 65535".to_owned())?;
+        let port = text.parse().map_err(|_| PORT_RANGE.to_owned())?;
         return Ok(Endpoint { address: None, port });
+    }
+    // `0.0.0.0:80000`
+    if let Some((address, port)) = text.rsplit_once(':')
+        && format!("{address}:0").parse::<SocketAddr>().is_ok()
+        && !port.is_empty()
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(PORT_RANGE.to_owned());
     }
     Err("neither a port nor ADDR:PORT; write 8080, 192.0.2.1:8080 or [2001:db8::1]:8080".to_owned())
 }

@@ -9,12 +9,12 @@ use super::protocol::{PendingRequest, Protocol};
 use super::route::TargetRoute;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
-use crate::config::XdpMode;
+use crate::config::{TxChecksum, XdpMode};
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Snapshot};
 use crate::steer::{Claim, Device};
-use crate::worker::stack_config::suit_device;
+use crate::worker::stack_config::{DeviceFacts, suit_device};
 use crate::worker::{Parts, Worker, WorkerContext, handover};
 use crate::{address_check, control, netns};
 use af_xdp::{OpenOptions, RingSizes};
@@ -59,6 +59,8 @@ pub(crate) struct XdpOptions<'a> {
     pub(crate) gateway: Option<IpAddr>,
     /// The mode of the AF_XDP sockets.
     pub(crate) mode: XdpMode,
+    /// Who completes the checksums of segments.
+    pub(crate) tx_checksum: TxChecksum,
 }
 
 /// The result of a run.
@@ -86,7 +88,8 @@ pub(super) fn run<P: Protocol>(
             source.address
         )));
     }
-    let facts = netns::interface(interface).map_err(cannot)?;
+    let facts = netns::interface(interface)
+        .map_err(|error| Error::about_named(&error, format!("--interface {interface}: {error}")))?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
     let copied_bytes = protocol.copied_bytes();
@@ -112,6 +115,7 @@ pub(super) fn run<P: Protocol>(
         snapshot: snapshot.clone(),
         busy_poll: true,
         drained: None,
+        gso: None,
         queues,
     };
     for address in &addresses {
@@ -141,6 +145,7 @@ fn open_options(from: &XdpOptions<'_>) -> OpenOptions {
     OpenOptions {
         mode: from.mode.forced(),
         busy_poll: true,
+        checksum_offload: from.tx_checksum.may_offload(),
         frames_per_queue: 16_384,
         rings: RingSizes { fill: 4096, rx: 4096, tx: 4096, completion: 4096 },
         ..OpenOptions::new(from.interface)
@@ -215,7 +220,13 @@ fn stack_config(
         secret()?,
         stack_limits(plan.connections, plan.slow, copied_bytes),
     );
-    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
+    let facts = DeviceFacts {
+        driver: device.driver(),
+        mtu_bytes: facts.mtu_bytes,
+        frame_bytes: device.frame_bytes(),
+        completes_checksums: device.checksum_offload().is_ok(),
+    };
+    suit_device(&mut stack, &facts);
     stack.syn_retries = SYN_RETRIES;
     stack.neighbour_retry_ms = NEIGHBOUR_RETRY_MS;
     stack.announces = true;

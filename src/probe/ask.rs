@@ -14,6 +14,7 @@ pub(super) fn machine() -> Result<Machine> {
     machine::machine(
         ability(features::can_open_sockets()),
         ability(steer::can_load()),
+        ability(features::can_register_metadata()),
         ability(kernel::io_uring()),
     )
 }

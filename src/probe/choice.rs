@@ -20,6 +20,9 @@ pub struct Choice {
     pub mode: XdpMode,
     /// The reason, and why a better one was not chosen, in one line.
     pub reason: String,
+    /// Whether the kernel or the NIC completes the checksums of transmitted segments. With kernel
+    /// sockets the kernel decides.
+    pub checksum_offload: Ability,
 }
 
 /// The choice for `link`.
@@ -28,7 +31,8 @@ pub fn choose(machine: &Machine, link: &Link) -> Choice {
         Some(reason) => over_kernel_sockets(machine, reason),
         None => {
             let (mode, reason) = mode(link, machine.kernel_version().unwrap_or_default());
-            Choice { transport: Transport::Xdp, mode, reason }
+            let checksum_offload = checksum_offload(machine, link, mode);
+            Choice { transport: Transport::Xdp, mode, reason, checksum_offload }
         }
     }
 }
@@ -39,7 +43,8 @@ fn over_kernel_sockets(machine: &Machine, obstacle: String) -> Choice {
         Ability::Yes => (Transport::IoUring, obstacle),
         Ability::No { reason } => (Transport::Epoll, format!("{obstacle}; {reason}")),
     };
-    Choice { transport, mode: XdpMode::Auto, reason }
+    let checksum_offload = Ability::No { reason: "kernel sockets: the kernel decides".into() };
+    Choice { transport, mode: XdpMode::Auto, reason, checksum_offload }
 }
 
 /// The reason why AF_XDP cannot be used, if there is one.
@@ -72,6 +77,20 @@ fn mode(link: &Link, kernel: (u32, u32)) -> (XdpMode, String) {
     match (reported(driver, xdp, &link.zero_copy_trust), &link.zero_copy_obstacle) {
         ((XdpMode::ZeroCopy, _), Some(obstacle)) => (XdpMode::Copy, obstacle.clone()),
         (choice, _) => choice,
+    }
+}
+
+/// Whether the kernel or the NIC completes checksums, by the rules of [`af_xdp::Device::open`].
+fn checksum_offload(machine: &Machine, link: &Link, mode: XdpMode) -> Ability {
+    if let no @ Ability::No { .. } = &machine.tx_metadata {
+        return no.clone();
+    }
+    let driver = link.driver.as_deref().unwrap_or("unknown");
+    let is_offered = link.xdp.is_some_and(|xdp| xdp.tx_checksum);
+    let mode = mode.forced().unwrap_or(Mode::Generic);
+    match drivers::checksum_obstacle(mode, driver, is_offered) {
+        None => Ability::Yes,
+        Some(reason) => Ability::No { reason },
     }
 }
 

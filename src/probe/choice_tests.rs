@@ -9,6 +9,7 @@ fn machine() -> Machine {
         memlock_limit_bytes: None,
         xdp_sockets: Ability::Yes,
         bpf_programs: Ability::Yes,
+        tx_metadata: Ability::Yes,
         io_uring: Ability::Yes,
     }
 }
@@ -182,4 +183,35 @@ fn a_choice_as_json_uses_the_names_of_the_flags() {
     let json = serde_json::to_value(choose(&machine(), &link())).unwrap();
     assert_eq!(json["transport"], "xdp");
     assert_eq!(json["mode"], "zero-copy");
+}
+
+#[test]
+fn checksums_are_offloaded_only_where_they_will_be_right() {
+    type Change = fn(&mut Machine, &mut Link);
+    let cases: &[(Change, Option<&str>)] = &[
+        (|_, _| {}, None),
+        (
+            |_, link| link.xdp.as_mut().unwrap().tx_checksum = false,
+            Some("driver mlx5_core offers no TX checksum in zero-copy mode"),
+        ),
+        (
+            |_, link| link.zero_copy_trust = Trust::Bad { note: "it corrupts memory".into() },
+            Some("in copy mode Linux does not tell driver mlx5_core where headers begin"),
+        ),
+        (|_, link| link.driver = Some("veth".into()), None),
+        (
+            |machine, link| {
+                link.driver = Some("veth".into());
+                machine.tx_metadata = no("Linux 6.11");
+            },
+            Some("Linux 6.11"),
+        ),
+        (|_, link| link.up = false, Some("kernel sockets: the kernel decides")),
+    ];
+    for (change, reason) in cases {
+        let (mut machine, mut link) = (machine(), link());
+        change(&mut machine, &mut link);
+        let expected = reason.map_or(Ability::Yes, no);
+        assert_eq!(choose(&machine, &link).checksum_offload, expected);
+    }
 }

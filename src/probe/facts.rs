@@ -61,6 +61,8 @@ pub struct Machine {
     pub xdp_sockets: Ability,
     /// Whether the steering program can be loaded.
     pub bpf_programs: Ability,
+    /// Whether the kernel accepts TX metadata, which asks for a checksum.
+    pub tx_metadata: Ability,
     /// Whether io_uring works.
     pub io_uring: Ability,
 }

@@ -21,6 +21,7 @@ const CAPABILITIES: [(&str, u32, &str); 7] = [
 pub(super) fn machine(
     xdp_sockets: Ability,
     bpf_programs: Ability,
+    tx_metadata: Ability,
     io_uring: Ability,
 ) -> Result<Machine> {
     let status = fs::read_to_string("/proc/self/status")
@@ -35,6 +36,7 @@ pub(super) fn machine(
         memlock_limit_bytes: getrlimit(Resource::Memlock).current,
         xdp_sockets,
         bpf_programs,
+        tx_metadata,
         io_uring,
     })
 }

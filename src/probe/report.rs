@@ -32,6 +32,7 @@ impl Display for Machine {
         line(f, "cores", list(&self.cores))?;
         line(f, "AF_XDP sockets", &self.xdp_sockets)?;
         line(f, "BPF programs", &self.bpf_programs)?;
+        line(f, "TX metadata", &self.tx_metadata)?;
         line(f, "io_uring", &self.io_uring)?;
         let names = |held| -> Vec<&str> {
             self.capabilities.iter().filter(|one| one.held == held).map(|one| one.name).collect()
@@ -117,6 +118,9 @@ impl Display for Probed {
             (_, mode) => format!("AF_XDP, {}", mode.name()),
         };
         line(f, "  serve would use", format_args!("{how}: {}", choice.reason))?;
+        if choice.transport == Transport::Xdp {
+            line(f, "  checksum offload", &choice.checksum_offload)?;
+        }
         match listens {
             Ok(listens) => listening(f, listens),
             Err(reason) => line(f, "  listening on", format_args!("nothing: {reason}")),

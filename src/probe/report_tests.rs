@@ -10,6 +10,7 @@ fn machine() -> Machine {
         memlock_limit_bytes: Some(8 << 20),
         xdp_sockets: Ability::Yes,
         bpf_programs: Ability::No { reason: "Operation not permitted".into() },
+        tx_metadata: Ability::Yes,
         io_uring: Ability::No { reason: "io_uring is forbidden".into() },
     }
 }
@@ -58,6 +59,7 @@ kernel              5.10.0-1
 cores               0, 1
 AF_XDP sockets      yes
 BPF programs        no: Operation not permitted
+TX metadata         yes
 io_uring            no: io_uring is forbidden
 capabilities held   CAP_NET_RAW
 missing             CAP_IPC_LOCK
@@ -76,6 +78,7 @@ eth1: up, no carrier, MTU 1500, 192.0.2.1, 2001:db8::1
   multi-buffer      yes, but not with zero-copy
   TX checksum       no
   serve would use   AF_XDP, copy: zero-copy is known to be faulty with ice: it corrupts memory
+  checksum offload  no: in copy mode Linux does not tell driver ice where headers begin
   claiming          HTTP 192.0.2.1:8080
   listening on      HTTP 192.0.2.1:8080, HTTP [::1]:8080
 ";

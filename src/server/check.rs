@@ -1,6 +1,8 @@
 //! Checks the combination of options in a [`Setup`]. The error names the option that conflicts.
 
-use crate::config::{Ecn, Endpoint, InterfaceChange, Transport, XdpMode};
+use crate::config::{
+    Ecn, Endpoint, InterfaceChange, SegmentationOffload, Transport, TxChecksum, XdpMode,
+};
 use crate::error::{Error, Result};
 use crate::setup::{Service, Setup};
 use crate::steer::{Tunnel, is_host_address};
@@ -91,6 +93,13 @@ impl Setup {
         }
         if self.xdp_mode != XdpMode::Auto {
             return refuse(&format!("--xdp-mode {}", self.xdp_mode.name()));
+        }
+        if self.tx_checksum == TxChecksum::Software {
+            return refuse("--tx-checksum software");
+        }
+        if self.segmentation_offload != SegmentationOffload::Auto {
+            let when = self.segmentation_offload.name();
+            return refuse(&format!("--segmentation-offload {when}"));
         }
         if let Some(tunnel) = self.tunnels.first() {
             return refuse(&format!("--tunnel {tunnel}"));

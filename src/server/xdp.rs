@@ -9,13 +9,14 @@ use crate::control::{self, Command, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
+use crate::setup::Setup;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
 use crate::steer::{Device, Tunnel, is_host_address};
-use crate::worker::stack_config::{secret, stack_mtu, suit_device};
+use crate::worker::stack_config::{DeviceFacts, secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
 use crate::{address_check, netns, probe, thread};
-use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
+use af_xdp::{FramePool, GsoSender, Link, Mode, OpenOptions, Queue, rx_queues};
 use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
 use std::io;
@@ -166,6 +167,7 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
     let mut options = OpenOptions {
         mode: setup.xdp_mode.forced(),
         busy_poll: setup.busy_poll,
+        checksum_offload: setup.tx_checksum.may_offload(),
         ..OpenOptions::new(interface)
     };
     let queues = options.queue_count().map_err(|error| Error::failed(error.to_string()))?;
@@ -225,7 +227,8 @@ impl Server {
             count(workers, "core")
         );
         let bound_queues = queues.len() as u32;
-        self.start_stack_workers(common, queues, workers, &stack, &ports)?;
+        let gso = open_gso(common.setup, &device, workers)?;
+        self.start_stack_workers(common, (queues, gso), workers, &stack, &ports)?;
         self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
         self.start_kernel_workers(common, bound, beside, &[None])?;
@@ -280,7 +283,7 @@ impl Server {
     fn start_stack_workers<L: Factories>(
         &mut self,
         common: &Common<'_, L>,
-        queues: Vec<(Queue, FramePool)>,
+        (queues, mut gso): (Vec<(Queue, FramePool)>, Vec<GsoSender>),
         workers: usize,
         stack: &Config,
         ports: &Ports,
@@ -317,6 +320,7 @@ impl Server {
                 snapshot: snapshot.clone(),
                 busy_poll: common.setup.busy_poll,
                 drained: Some(drained.clone()),
+                gso: gso.pop(),
             };
             let thread = thread::spawn(name, core, common.failures.clone(), move || {
                 Worker::new(parts).run()
@@ -330,6 +334,22 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// A sender of long packets for each worker, if they are to be used with the device.
+fn open_gso(setup: &Setup, device: &Device, workers: usize) -> Result<Vec<GsoSender>> {
+    let (interface, mode, offload) =
+        (device.interface(), device.mode(), setup.segmentation_offload);
+    if !offload.is_for(mode, setup.tx_checksum) {
+        return Ok(Vec::new());
+    }
+    let cannot =
+        |error| Error::failed(format!("--segmentation-offload {}: {error}", offload.name()));
+    let opened: std::result::Result<Vec<_>, _> =
+        (0..workers).map(|_| GsoSender::open(device.ifindex())).collect();
+    let senders = opened.map_err(cannot)?;
+    tracing::info!(interface, %mode, "the kernel or the NIC cuts long answers into segments");
+    Ok(senders)
 }
 
 /// Checks that no worker has more queues than it can sleep on.
@@ -370,6 +390,7 @@ fn stack_config<L>(
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
+    stack.zone = facts.index;
     let has_ipv6_end = host.own_addresses().any(|end| end.is_ipv6());
     stack.tunnel_bytes = Tunnel::max_bytes(&setup.tunnels, has_ipv6_end);
     stack.ecn = match setup.ecn {
@@ -389,6 +410,12 @@ fn stack_config<L>(
             keep_alive_ms: millis(keep_alive),
         })
         .collect();
-    suit_device(&mut stack, facts.mtu_bytes, device.driver(), device.frame_bytes());
+    let facts = DeviceFacts {
+        driver: device.driver(),
+        mtu_bytes: facts.mtu_bytes,
+        frame_bytes: device.frame_bytes(),
+        completes_checksums: device.checksum_offload().is_ok(),
+    };
+    suit_device(&mut stack, &facts);
     Ok(stack)
 }

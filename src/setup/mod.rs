@@ -7,8 +7,8 @@ pub(crate) mod endpoints;
 pub(crate) mod host;
 
 use crate::config::{
-    ADDRESS_PROBE_DEFAULT, CONNECTIONS_DEFAULT, Ecn, Endpoint, InterfaceChange, TIMEOUTS_DEFAULT,
-    Transport, XdpMode,
+    ADDRESS_PROBE_DEFAULT, CONNECTIONS_DEFAULT, Ecn, Endpoint, InterfaceChange,
+    SegmentationOffload, TIMEOUTS_DEFAULT, Transport, TxChecksum, XdpMode,
 };
 use crate::handler::PortNames;
 use crate::steer::Tunnel;
@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) prefix_lengths: PrefixLengths,
     pub(crate) transport: Transport,
     pub(crate) xdp_mode: XdpMode,
+    pub(crate) tx_checksum: TxChecksum,
+    pub(crate) segmentation_offload: SegmentationOffload,
     pub(crate) ecn: Ecn,
     /// The congestion control of services without one of their own.
     pub(crate) congestion: Congestion,
@@ -121,6 +123,8 @@ impl Default for Setup {
             prefix_lengths: PrefixLengths::default(),
             transport: Transport::default(),
             xdp_mode: XdpMode::default(),
+            tx_checksum: TxChecksum::default(),
+            segmentation_offload: SegmentationOffload::default(),
             ecn: Ecn::default(),
             congestion: Congestion::default(),
             on_interface_change: InterfaceChange::default(),

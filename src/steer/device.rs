@@ -38,6 +38,16 @@ impl Device {
             );
         }
         let (device, queues) = af_xdp::Device::open(options, program)?;
+        let interface = device.interface();
+        match device.checksum_offload() {
+            Ok(()) => {
+                tracing::info!(interface, by = "offload", "checksums of transmitted segments")
+            }
+            Err(reason) => {
+                let by = "software";
+                tracing::info!(interface, by, reason, "checksums of transmitted segments");
+            }
+        }
         if is_guarded && device.mode() == Mode::Generic {
             steering.learn_sources();
         }
@@ -47,6 +57,11 @@ impl Device {
     /// The interface's name.
     pub fn interface(&self) -> &str {
         self.device.interface()
+    }
+
+    /// The interface's index.
+    pub fn ifindex(&self) -> u32 {
+        self.device.ifindex()
     }
 
     /// The interface's driver, "unknown" if it does not tell.
@@ -59,6 +74,12 @@ impl Device {
         self.device.mode()
     }
 
+    /// Whether the kernel or the NIC completes checksums on request. The error is the reason why
+    /// not.
+    pub fn checksum_offload(&self) -> Result<(), &str> {
+        self.device.checksum_offload()
+    }
+
     /// The memory of all its frames.
     pub fn umem(&self) -> &Arc<Umem> {
         self.device.umem()
@@ -68,7 +89,7 @@ impl Device {
     /// received frame must fit into the chunk behind the headroom of the kernel.
     pub fn frame_bytes(&self) -> usize {
         let umem = self.device.umem();
-        if self.device.multi_buffer() { umem.chunk_bytes() } else { umem.receive_bytes() }
+        if self.device.multi_buffer() { umem.transmit_bytes() } else { umem.receive_bytes() }
     }
 
     /// Steers claimed traffic to the queues from now on.

@@ -25,7 +25,9 @@ use super::table::{BUCKET_BYTES, Bucket, BucketOffset, ChainGuard};
 use super::tlab::Tlabs;
 use af_xdp::memory::Mapping;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// Start of an item, in units of [`UNIT_BYTES`] from the start of the arena; less than
@@ -132,27 +134,20 @@ impl Arena {
         Arena { mapping, bytes, last: ((bytes - HEADER_BYTES) / UNIT_BYTES) as Offset }
     }
 
-    /// The address of a byte range relative to `at`. Panics if the range leaves the arena.
+    /// The place of an item. Panics if there is no space for a header at `at`.
     #[inline]
-    fn address(&self, at: Offset, range: &Range<usize>) -> *mut u8 {
-        let is_within = at <= self.last && range.end <= self.bytes - at as usize * UNIT_BYTES;
-        assert!(range.start <= range.end && is_within, "beyond the arena");
-        let base = at as usize * UNIT_BYTES;
-        // SAFETY: the assertion keeps the address within the mapping, which lives as long as
-        // `self`.
-        unsafe { self.mapping.base().as_ptr().add(base + range.start) }
+    pub(super) fn place(&self, at: Offset) -> Place<'_> {
+        assert!(at <= self.last, "beyond the arena");
+        let offset = at as usize * UNIT_BYTES;
+        // SAFETY: the assertion keeps the address within the mapping.
+        let start = unsafe { self.mapping.base().add(offset) };
+        Place { start, bytes: self.bytes - offset, arena: PhantomData }
     }
 
     /// The header of the item at `at`.
     #[inline]
-    pub(super) fn header<'a>(&'a self, at: Offset, _held: &'a impl MayRead) -> &'a Header {
-        assert!(at <= self.last, "beyond the arena");
-        // SAFETY: the assertion keeps the header within the mapping.
-        let address = unsafe { self.mapping.base().as_ptr().add(at as usize * UNIT_BYTES) };
-        // SAFETY: the address is in bounds. It is aligned: the mapping is page-aligned, and offsets
-        // count units of 8 bytes. Any bytes are valid for atomics. A reused frame may turn a line
-        // into a header; `_held` excludes references to either at that time.
-        unsafe { &*address.cast::<Header>() }
+    pub(super) fn header<'a>(&'a self, at: Offset, held: &'a impl MayRead) -> &'a Header {
+        self.place(at).header(held)
     }
 
     /// A bucket in a frame of the table.
@@ -169,19 +164,22 @@ impl Arena {
         unsafe { &*address.cast::<Bucket>() }
     }
 
+    /// Prefetches a bucket.
+    #[inline]
+    pub(super) fn prefetch_bucket(&self, at: BucketOffset) {
+        let base = self.mapping.base().as_ptr();
+        prefetch(base.wrapping_add(at.offset() as usize * UNIT_BYTES));
+    }
+
     /// A byte range of the line of the item at `at`.
     #[inline]
     pub(super) fn line<'a>(
         &'a self,
         at: Offset,
         range: Range<usize>,
-        _held: &'a impl MayRead,
+        held: &'a impl MayRead,
     ) -> &'a [u8] {
-        let range = HEADER_BYTES + range.start..HEADER_BYTES + range.end;
-        let address = self.address(at, &range);
-        // SAFETY: the address is in bounds. `_held` excludes writers of the line as long as the
-        // reference lives.
-        unsafe { std::slice::from_raw_parts(address, range.len()) }
+        self.place(at).line(range, held)
     }
 
     /// Writes to the line of the item at `at`.
@@ -204,7 +202,7 @@ impl Arena {
     /// Nobody else uses the memory now.
     #[inline]
     unsafe fn write(&self, at: Offset, offset: usize, bytes: &[u8]) {
-        let address = self.address(at, &(offset..offset + bytes.len()));
+        let address = self.place(at).address(&(offset..offset + bytes.len()));
         // SAFETY: the address is in bounds, and only the caller uses the memory. `bytes` is another
         // line or memory outside of the arena, so the two do not overlap.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
@@ -217,6 +215,54 @@ impl Arena {
         for line in 0..PREFETCHED_LINES {
             prefetch(first.wrapping_add(line * CACHE_LINE_BYTES));
         }
+    }
+}
+
+/// Where an item begins: an offset that was checked once. References to the item still need a
+/// proof.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The address of the offset, with space for a header.
+    start: NonNull<u8>,
+    /// Bytes from there to the end of the arena.
+    bytes: usize,
+    arena: PhantomData<&'a Arena>,
+}
+
+impl Place<'_> {
+    /// The address of a byte range. Panics if the range leaves the arena.
+    #[inline]
+    fn address(self, range: &Range<usize>) -> *mut u8 {
+        assert!(range.start <= range.end && range.end <= self.bytes, "beyond the arena");
+        // SAFETY: the assertion keeps the address within the mapping, which lives as long as
+        // the arena.
+        unsafe { self.start.as_ptr().add(range.start) }
+    }
+
+    /// The header of the item.
+    #[inline]
+    pub(super) fn header<'h>(self, _held: &'h impl MayRead) -> &'h Header
+    where
+        Self: 'h,
+    {
+        // SAFETY: `start` has space for a header in the mapping. It is aligned: the mapping is
+        // page-aligned, and offsets count units of 8 bytes. Any bytes are valid for atomics. A
+        // reused frame may turn a line into a header; `_held` excludes references to either at
+        // that time.
+        unsafe { self.start.cast::<Header>().as_ref() }
+    }
+
+    /// A byte range of the line of the item.
+    #[inline]
+    pub(super) fn line<'h>(self, range: Range<usize>, _held: &'h impl MayRead) -> &'h [u8]
+    where
+        Self: 'h,
+    {
+        let range = HEADER_BYTES + range.start..HEADER_BYTES + range.end;
+        let address = self.address(&range);
+        // SAFETY: the address is in bounds. `_held` excludes writers of the line as long as the
+        // reference lives.
+        unsafe { std::slice::from_raw_parts(address, range.len()) }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
 use super::shard::{add, chance};
-use super::table::{Chain, ChainGuard, Entry, Slot};
+use super::table::{Chain, ChainGuard, Entry, SLOTS, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -17,6 +17,9 @@ pub const PREFETCH_MAX: usize = 16;
 pub struct Hash {
     hash: u64,
     chain: Chain,
+    /// The slot of the first bucket where the prefetch of the item found a candidate; [`SLOTS`] if
+    /// it found none, or if there was no prefetch.
+    slot: u8,
 }
 
 impl Store {
@@ -40,7 +43,7 @@ impl Store {
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
         let guard = self.find_alive(key, hash, now)?;
-        self.note_use(guard.header(), now);
+        note_use(guard.shard(), guard.header(), now);
         Some(guard)
     }
 
@@ -59,7 +62,7 @@ impl Store {
         if guard.line().len() > max_bytes || meta.stale || meta.token_sent {
             return None;
         }
-        self.note_use(guard.header(), now);
+        note_use(guard.shard(), guard.header(), now);
         Some((guard, meta))
     }
 
@@ -79,7 +82,7 @@ impl Store {
             *hash = self.hash(key);
             count += 1;
         }
-        self.prefetch_hashed(hashes[..count].iter().copied());
+        self.prefetch_hashed(hashes[..count].iter_mut());
         count
     }
 
@@ -94,15 +97,17 @@ impl Store {
     #[inline]
     fn hash_of(&self, key: &[u8]) -> Hash {
         let hash = self.hash_key.hash(key);
-        Hash { hash, chain: self.table.chain_of(hash) }
+        Hash { hash, chain: self.table.chain_of(hash), slot: SLOTS as u8 }
     }
 
-    /// Prefetches items by the hashes of their keys.
+    /// Prefetches items by the hashes of their keys. A fetch with the same hash then begins with
+    /// the entry found here.
     #[inline]
-    pub fn prefetch_hashed(&self, hashes: impl Iterator<Item = Hash>) {
-        for Hash { hash, chain } in hashes {
-            if let Some(at) = self.table.first_candidate(chain, hash) {
-                self.memory.arena.prefetch(at);
+    pub fn prefetch_hashed<'h>(&self, hashes: impl Iterator<Item = &'h mut Hash>) {
+        for Hash { hash, chain, slot } in hashes {
+            if let Some((at, entry)) = self.table.first_candidate(*chain, *hash) {
+                *slot = at as u8;
+                self.memory.arena.prefetch(entry.offset());
             }
         }
     }
@@ -136,7 +141,7 @@ impl Store {
             if let Outcome::Stored { .. } = self.commit(reservation, &commit, now) {
                 let meta = item.meta();
                 if !how.peek {
-                    self.note_use(item.header(), now);
+                    note_use(self.shard(), item.header(), now);
                 }
                 return Some(Fetched { item, meta, created: true, won: true, token_sent: false });
             }
@@ -157,7 +162,7 @@ impl Store {
             return None;
         }
         if !peek {
-            self.note_use(item.header(), now);
+            note_use(self.shard(), item.header(), now);
         }
         let item = if first { self.copied_near_pin_limit(item, now) } else { item };
         let token_sent = meta.token_sent;
@@ -183,7 +188,7 @@ impl Store {
             header.item_flags.fetch_or(TOKEN_SENT, Release);
         }
         if !how.peek {
-            self.note_use(header, now);
+            note_use(self.shard(), header, now);
         }
         // Copying takes the lock of the space, which comes before the lock of a chain.
         drop(held);
@@ -200,7 +205,7 @@ impl Store {
         let header = self.memory.arena.header(at, &held);
         header.exptime.store(exptime, Relaxed);
         self.memory.extend(at, exptime);
-        self.note_use(header, now);
+        note_use(self.shard(), header, now);
         true
     }
 
@@ -216,18 +221,35 @@ impl Store {
     /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
     /// its removal, and the thread that reuses the frame sees the pin.
     #[inline(always)]
-    fn find(&self, key: &[u8], Hash { hash, chain }: Hash) -> Option<ItemGuard<'_>> {
-        let shard = self.shard();
+    fn find(&self, key: &[u8], hash: Hash) -> Option<ItemGuard<'_>> {
+        let (shard, memory) = (self.shard(), &*self.memory);
+        let first = self.table.first_of(hash.chain);
+        // The entry that a prefetch found, if it is still there.
+        if let Some((slot, entry)) = first.candidate_at(hash.slot.into(), hash.hash)
+            && let Some(guard) = ItemGuard::of(shard, memory, slot, entry)
+            && guard.is_key(key)
+        {
+            return Some(guard);
+        }
+        self.find_in_chain(shard, key, hash)
+    }
+
+    #[inline(always)]
+    fn find_in_chain<'a>(
+        &'a self,
+        shard: &'a Arc<Shard>,
+        key: &[u8],
+        Hash { hash, chain, .. }: Hash,
+    ) -> Option<ItemGuard<'a>> {
+        let memory = &*self.memory;
         let mut first = self.table.first_of(chain);
         let mut bucket = first;
         'buckets: loop {
-            for slot in bucket.slots() {
-                let entry = slot.load();
-                if !entry.may_be(hash) {
-                    continue;
-                }
-                self.memory.arena.prefetch(entry.offset());
-                let Some(guard) = ItemGuard::of(shard, slot, entry) else {
+            let mut candidate = bucket.candidate(0, hash);
+            while let Some((at, entry)) = candidate {
+                memory.arena.prefetch(entry.offset());
+                let slot = &bucket.slots()[at];
+                let Some(guard) = ItemGuard::of(shard, memory, slot, entry) else {
                     first = self.table.first(hash);
                     bucket = first;
                     continue 'buckets;
@@ -235,6 +257,7 @@ impl Store {
                 if guard.is_key(key) {
                     return Some(guard);
                 }
+                candidate = bucket.candidate(at + 1, hash);
             }
             bucket = match self.table.next(bucket) {
                 Some(next) => next,
@@ -259,18 +282,20 @@ impl Store {
         now: u32,
     ) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
-        let is_it = |slot: &&Slot| {
-            let entry = slot.load();
-            entry.may_be(hash) && layout::is_key(arena, entry.offset(), key, held)
-        };
         let mut bucket = self.table.first(hash);
-        let slot = loop {
-            match bucket.slots().iter().find(is_it) {
-                Some(slot) => break slot,
-                None => bucket = self.table.next(bucket)?,
+        let mut candidate = bucket.candidate(0, hash);
+        let (slot, at) = loop {
+            match candidate {
+                Some((at, entry)) if layout::is_key(arena.place(entry.offset()), key, held) => {
+                    break (&bucket.slots()[at], entry.offset());
+                }
+                Some((at, _)) => candidate = bucket.candidate(at + 1, hash),
+                None => {
+                    bucket = self.table.next(bucket)?;
+                    candidate = bucket.candidate(0, hash);
+                }
             }
         };
-        let at = slot.load().offset();
         if self.is_alive(arena.header(at, held), now) {
             return Some((slot, at));
         }
@@ -348,23 +373,23 @@ impl Store {
         add(&self.shard().stats.pin_copied, 1);
         Some(Item::pin(self.shard(), copy.offset(), &copy).0)
     }
+}
 
-    /// Marks an item as fetched and increments its use count: always up to 2, then with falling
-    /// probability.
-    #[inline]
-    fn note_use(&self, header: &Header, now: u32) {
-        if header.last_access.load(Relaxed) != now {
-            header.last_access.store(now, Relaxed);
-        }
-        let item_flags = header.item_flags.load(Relaxed);
-        let uses = item_flags >> USES_SHIFT;
-        if chance(uses) || item_flags & FETCHED == 0 {
-            let more = item_flags | FETCHED;
-            let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
-            // If another thread changed the flags, its use counts for both.
-            let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
-            // One in 2^uses hits comes here.
-            add(&self.shard().stats.hits, 1 << uses);
-        }
+/// Marks an item as fetched and increments its use count: always up to 2, then with falling
+/// probability.
+#[inline(always)]
+fn note_use(shard: &Shard, header: &Header, now: u32) {
+    if header.last_access.load(Relaxed) != now {
+        header.last_access.store(now, Relaxed);
+    }
+    let item_flags = header.item_flags.load(Relaxed);
+    let uses = item_flags >> USES_SHIFT;
+    if chance(uses) || item_flags & FETCHED == 0 {
+        let more = item_flags | FETCHED;
+        let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
+        // If another thread changed the flags, its use counts for both.
+        let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
+        // One in 2^uses hits comes here.
+        add(&shard.stats.hits, 1 << uses);
     }
 }

@@ -3,8 +3,9 @@
 //! the store.
 
 use super::NewItem;
-use super::arena::{Header, MayRead, Offset, UNIT_BYTES};
+use super::arena::{Header, MayRead, Offset, Place, UNIT_BYTES};
 use super::layout::{self, BINARY_KEY, Layout};
+use super::memory::Memory;
 use super::shard::Shard;
 use super::table::{Entry, Slot};
 use std::fmt;
@@ -28,6 +29,7 @@ pub struct Item {
 pub struct ItemGuard<'a> {
     shard: &'a Arc<Shard>,
     at: Offset,
+    place: Place<'a>,
     /// The pins of the item's frame.
     pins: &'a AtomicU64,
 }
@@ -37,27 +39,39 @@ impl<'a> ItemGuard<'a> {
     /// the slot makes the pin valid: if it finds the entry again, the pin precedes the removal of
     /// the entry, and the thread that reuses the frame sees the pin.
     #[inline(always)]
-    pub(super) fn of(shard: &'a Arc<Shard>, slot: &Slot, entry: Entry) -> Option<ItemGuard<'a>> {
+    pub(super) fn of(
+        shard: &'a Arc<Shard>,
+        memory: &'a Memory,
+        slot: &Slot,
+        entry: Entry,
+    ) -> Option<ItemGuard<'a>> {
         let at = entry.offset();
-        let guard = ItemGuard { shard, at, pins: shard.pin_guard(at) };
+        let place = memory.arena.place(at);
+        let guard = ItemGuard { shard, at, place, pins: shard.pin_guard(memory.frame(at)) };
         slot.confirm(entry).then_some(guard)
     }
 
     /// Whether `key` is the key of the item.
     #[inline(always)]
     pub(super) fn is_key(&self, key: &[u8]) -> bool {
-        layout::is_key(&self.shard.memory.arena, self.at, key, self)
+        layout::is_key(self.place, key, self)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn header(&self) -> &Header {
-        self.shard.memory.arena.header(self.at, self)
+        self.place.header(self)
+    }
+
+    /// The shard that holds the guard.
+    #[inline(always)]
+    pub(super) fn shard(&self) -> &'a Shard {
+        self.shard
     }
 
     /// As [`Item::line`].
-    #[inline]
+    #[inline(always)]
     pub fn line(&self) -> &[u8] {
-        self.shard.memory.arena.line(self.at, 0..Layout::read(self.header()).line_bytes(), self)
+        self.place.line(0..Layout::read(self.header()).line_bytes(), self)
     }
 
     /// As [`Item::value_range`].

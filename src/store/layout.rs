@@ -2,7 +2,7 @@
 //!
 //! The line is the only place of the client's flags: they are parsed from its text.
 
-use super::arena::{Arena, HEADER_BYTES, Header, MayRead, MayWrite, Offset, UNIT_BYTES};
+use super::arena::{Arena, HEADER_BYTES, Header, MayRead, MayWrite, Offset, Place, UNIT_BYTES};
 use super::{Meta, NewItem};
 use crate::digits;
 use std::ops::Range;
@@ -148,16 +148,31 @@ pub(super) fn meta(arena: &Arena, at: Offset, held: &impl MayRead) -> Meta {
 }
 
 /// Whether `key` is the key of an item.
-#[inline]
-pub(super) fn is_key(arena: &Arena, at: Offset, key: &[u8], held: &impl MayRead) -> bool {
-    usize::from(arena.header(at, held).key_bytes.load(Relaxed)) == key.len()
-        && equal(arena.line(at, KEY_AT..KEY_AT + key.len(), held), key)
+#[inline(always)]
+pub(super) fn is_key(place: Place<'_>, key: &[u8], held: &impl MayRead) -> bool {
+    usize::from(place.header(held).key_bytes.load(Relaxed)) == key.len()
+        && equal(place.line(KEY_AT..KEY_AT + key.len(), held), key)
 }
 
 /// Whether two keys of equal length are equal. Compares words: keys are short, so a call to compare
 /// memory would cost more than it saves.
-#[inline]
+#[inline(always)]
 fn equal(a: &[u8], b: &[u8]) -> bool {
+    const WORD: usize = size_of::<u64>();
+    let word = |bytes: &[u8], at: usize| {
+        bytes[at..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+    };
+    let len = b.len();
+    if !(WORD..=2 * WORD).contains(&len) || a.len() != len {
+        return equal_of_other_length(a, b);
+    }
+    let end = len - WORD;
+    (word(a, 0) ^ word(b, 0)) | (word(a, end) ^ word(b, end)) == 0
+}
+
+/// As [`equal`], for keys of less than 8 or more than 16 bytes.
+#[inline]
+fn equal_of_other_length(a: &[u8], b: &[u8]) -> bool {
     let (mut a, mut b) = (a, b);
     if let (Some(last_a), Some(last_b)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
         while let (Some((word_a, rest_a)), Some((word_b, rest_b))) =

@@ -119,10 +119,10 @@ impl Shard {
         }
     }
 
-    /// Pins the frame at `at` for an [`super::ItemGuard`]. Returns the pins of the frame.
-    #[inline]
-    pub(super) fn pin_guard(&self, at: Offset) -> &AtomicU64 {
-        let pins = &self.pins[self.memory.frame(at)];
+    /// Pins a frame for an [`super::ItemGuard`]. Returns the pins of the frame.
+    #[inline(always)]
+    pub(super) fn pin_guard(&self, frame: usize) -> &AtomicU64 {
+        let pins = &self.pins[frame];
         pins.fetch_add(GUARD, SeqCst);
         pins
     }
@@ -239,11 +239,14 @@ fn assigned_number() -> usize {
 /// True with a probability of 2^-`power`. Decides whether a fetch increments the use count.
 #[inline]
 pub(super) fn chance(power: u8) -> bool {
+    if power == 0 {
+        return true;
+    }
     // Knuth's MMIX generator. Only its upper bits are random.
     let state = RANDOM
         .get()
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
     RANDOM.set(state);
-    power == 0 || state >> (64 - power) == 0
+    state >> (64 - power) == 0
 }

@@ -25,7 +25,7 @@ use crate::clock::{Clock, NEVER};
 use crate::control::{Command, CommandReceiver};
 use crate::handler::{Handler, count_port};
 use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
-use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue, Umem};
+use af_xdp::{BURST, Frame, FrameIo, FramePool, GsoSender, Queue, Umem};
 use conflicts::Conflicts;
 use handover::Handover;
 pub use idle::MAX_QUEUES;
@@ -75,6 +75,8 @@ pub struct Parts<A, Q = Queue> {
     /// [`Command::Leave`], so that its queues are served while they are claimed. `None`: the worker
     /// leaves as soon as it has drained.
     pub drained: Option<Arc<AtomicBool>>,
+    /// Sends packets of several segments in one, if that costs less than their frames.
+    pub gso: Option<GsoSender>,
 }
 
 /// A worker, ready to [`run`](Worker::run).
@@ -173,6 +175,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             snapshot,
             busy_poll,
             drained,
+            gso,
         } = parts;
         stack.reports_strays = handover.has_others();
         let clock = Clock::since_boot();
@@ -181,7 +184,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         for (port, limit) in ports {
             stack.listen_with_limit(port, limit);
         }
-        let outbound = Outbound::new(queues);
+        let outbound = Outbound::new(queues).with_gso(gso);
         let umem = outbound.umem().clone();
         Worker {
             stack,

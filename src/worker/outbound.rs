@@ -2,8 +2,9 @@
 //! frames.
 
 use crate::metrics::{self, Count, Metric};
-use af_xdp::{Counter, Frame, FrameIo, FramePool, Queue, Umem};
-use simoom_tcp::Transmit;
+use af_xdp::{Checksum, Counter, Frame, FrameIo, FramePool, GsoSender, Queue, Umem};
+use simoom_tcp::wire::tcp;
+use simoom_tcp::{Gso, Transmit};
 use std::sync::Arc;
 
 /// Frames written before the kernel is asked to send them. That is the number the kernel accepts at
@@ -17,10 +18,14 @@ pub struct Outbound<Q = Queue> {
     metrics: Box<[&'static Metric]>,
     pool: FramePool,
     umem: Arc<Umem>,
+    /// Whether the device completes checksums on request.
+    completes_checksums: bool,
     /// Whether a segment found no free frame since the last call of [`Outbound::is_behind`].
     refused: bool,
     /// Frames written since the last flush.
     written: u32,
+    /// Sends GSO packets of the first queue's interface.
+    gso: Option<GsoSender>,
 }
 
 impl<Q: FrameIo> Outbound<Q> {
@@ -36,7 +41,22 @@ impl<Q: FrameIo> Outbound<Q> {
         }
         let counters = Q::COUNTERS.iter().copied().flatten();
         let metrics = counters.map(|counter| metrics::declared(metric_of(counter))).collect();
-        Outbound { queues, metrics, pool, umem, refused: false, written: 0 }
+        let completes_checksums = queues[0].completes_checksums();
+        Outbound {
+            queues,
+            metrics,
+            pool,
+            umem,
+            completes_checksums,
+            refused: false,
+            written: 0,
+            gso: None,
+        }
+    }
+
+    /// The same, which sends GSO packets by `gso`.
+    pub(crate) fn with_gso(self, gso: Option<GsoSender>) -> Outbound<Q> {
+        Outbound { gso, ..self }
     }
 
     pub(super) fn queues(&self) -> &[Q] {
@@ -92,6 +112,17 @@ impl<Q: FrameIo> Outbound<Q> {
         }
     }
 
+    /// Requests the checksum of a segment that begins at byte `at` of `frame`, or computes it.
+    #[inline]
+    fn complete_checksum(&self, frame: &mut Frame, at: usize) {
+        if self.completes_checksums {
+            let checksum = Checksum { start: at as u16, offset: tcp::CHECKSUM_OFFSET };
+            self.umem.request_checksum(frame, checksum);
+        } else {
+            tcp::complete_checksum(&mut self.umem.bytes_mut(frame)[at..]);
+        }
+    }
+
     /// A free frame, if the TX ring has a slot for it. Flushes written frames to get one.
     #[inline]
     fn frame(&mut self) -> Option<Frame> {
@@ -115,12 +146,24 @@ pub(crate) const fn metric_of(counter: &Counter) -> Metric {
 impl<Q: FrameIo> Transmit for Outbound<Q> {
     #[inline]
     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        self.transmit_segment(None, write)
+    }
+
+    #[inline]
+    fn transmit_segment(
+        &mut self,
+        partial_from: Option<usize>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
         let Some(mut frame) = self.frame() else {
             self.refused = true;
             return false;
         };
         let len = write(self.umem.chunk_mut(&mut frame));
         frame.set_len(len);
+        if let Some(at) = partial_from {
+            self.complete_checksum(&mut frame, at);
+        }
         match self.queues[0].transmit(frame) {
             Ok(()) => {
                 self.written += 1;
@@ -135,5 +178,20 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
                 false
             }
         }
+    }
+
+    #[inline]
+    fn gso_max_bytes(&self) -> usize {
+        if self.gso.is_some() { GsoSender::MAX_BYTES } else { 0 }
+    }
+
+    fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        // Frames of an earlier iteration, still on the ring, must not be overtaken.
+        if self.queues[0].unsent() > self.written as usize {
+            return false;
+        }
+        let Some(sender) = &mut self.gso else { return false };
+        let Gso { is_ipv6, tcp_at, header_bytes, segment_bytes } = gso;
+        sender.send(af_xdp::Gso { is_ipv6, tcp_at, header_bytes, segment_bytes }, write).is_ok()
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use af_xdp::drivers;
 use simoom_tcp::wire::ipv6;
-use simoom_tcp::{ChecksumPolicy, Config};
+use simoom_tcp::{ChecksumPolicy, Config, TxChecksum};
 
 /// A fresh secret for a stack.
 pub(crate) fn secret() -> Result<[u64; 4]> {
@@ -15,11 +15,24 @@ pub(crate) fn secret() -> Result<[u64; 4]> {
     }))
 }
 
+/// What a stack must know of its device.
+pub(crate) struct DeviceFacts<'a> {
+    pub(crate) driver: &'a str,
+    pub(crate) mtu_bytes: u32,
+    /// The longest frame that the device carries.
+    pub(crate) frame_bytes: usize,
+    /// Whether the device completes the checksums of transmitted segments.
+    pub(crate) completes_checksums: bool,
+}
+
 /// Sets the options that depend on the device: the MTU and checksum offloads.
-pub(crate) fn suit_device(stack: &mut Config, mtu_bytes: u32, driver: &str, frame_bytes: usize) {
-    stack.mtu = stack_mtu(mtu_bytes, frame_bytes, stack);
-    if drivers::leaves_checksums_partial(driver) {
+pub(crate) fn suit_device(stack: &mut Config, device: &DeviceFacts<'_>) {
+    stack.mtu = stack_mtu(device.mtu_bytes, device.frame_bytes, stack);
+    if drivers::leaves_checksums_partial(device.driver) {
         stack.checksums = ChecksumPolicy::AcceptPartial;
+    }
+    if device.completes_checksums {
+        stack.tx_checksum = TxChecksum::Partial;
     }
 }
 

@@ -10,7 +10,7 @@ use simoom_io::Closed;
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::config;
 use simoom_tcp::wire::Link;
-use simoom_tcp::{Connect, Limits};
+use simoom_tcp::{Connect, Limits, TxChecksum};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
@@ -171,13 +171,18 @@ fn worker(
     let parts = Parts {
         queues: vec![queue],
         app: Echo { total: TOTAL, ..Echo::default() },
-        stack: config(host, Limits::for_connections(8)),
+        // The link completes no checksums, so the worker does.
+        stack: Config {
+            tx_checksum: TxChecksum::Partial,
+            ..config(host, Limits::for_connections(8))
+        },
         ports: vec![(PORT, u32::MAX)],
         handover: handover::ring(&[command_sender.waker()], FRAMES as usize).remove(0),
         commands,
         snapshot,
         busy_poll: false,
         drained: None,
+        gso: None,
     };
     (Worker::new(parts), command_sender)
 }

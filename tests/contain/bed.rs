@@ -155,6 +155,7 @@ impl Bed {
                 snapshot,
                 busy_poll: false,
                 drained: None,
+                gso: None,
             })
             .run()
         };

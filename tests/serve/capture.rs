@@ -2,8 +2,12 @@
 //! validated.
 
 use crate::common::capture::Capture;
-use crate::common::{Network, Path, need_program, need_root};
+use crate::common::{Network, Path, need_program, need_root, skip};
 use crate::site::{FILES, LARGE, PORT, Plan, Site, Transport};
+use pnet::datalink::{self, Channel, DataLinkReceiver};
+use simoom_tcp::wire::{self, Incoming};
+use simoom_tcp::{ChecksumPolicy, Packet};
+use std::process::Command;
 use std::time::Duration;
 
 const NGINX: u16 = 8081;
@@ -28,14 +32,20 @@ fn download(site: &Site, port: u16, path: &str) {
 /// Files of all sizes, errors, several requests on a connection, a client that resets it.
 #[test]
 fn tshark_finds_no_fault_in_ordinary_traffic() {
-    let path = Path { delay: Duration::from_millis(5), ..Path::default() };
-    let Some(network) = network(path) else { return };
-    let site = Plan::new(Transport::Xdp).start_in(network);
+    for by in ["auto", "software"] {
+        let path = Path { delay: Duration::from_millis(5), ..Path::default() };
+        let Some(network) = network(path) else { return };
+        let plan = Plan::new(Transport::Xdp).with(&format!("--tx-checksum {by}"));
+        finds_no_fault(&plan.start_in(network));
+    }
+}
+
+fn finds_no_fault(site: &Site) {
     let capture = Capture::start(&site.network);
     let mut client = site.connect();
     for (path, _) in FILES {
         client.expect(path, &site.content(path));
-        download(&site, PORT, path);
+        download(site, PORT, path);
     }
     client.request("/none");
     assert_eq!(client.answer().status, 404);
@@ -47,6 +57,77 @@ fn tshark_finds_no_fault_in_ordinary_traffic() {
     println!("{verdict:?}");
     assert!(verdict.faults.is_empty(), "{:?}", verdict.faults);
     assert!(verdict.texts > 2 * (10 << 20) / 1460, "the capture has what was sent");
+}
+
+/// The checksums of segments at the peer's end. On a veth with its offload they are left to the
+/// peer, as by a kernel, unless the server computes them. Without the offload the kernel computes
+/// what was left to it, as for a NIC that cannot.
+#[test]
+fn checksums_on_the_wire_are_full_or_left_to_a_peer_that_takes_them() {
+    for (by, offload, expected) in [
+        ("auto", "on", ChecksumPolicy::AcceptPartial),
+        ("auto", "off", ChecksumPolicy::Verify),
+        ("software", "on", ChecksumPolicy::Verify),
+    ] {
+        let plan = Plan::new(Transport::Xdp).with(&format!("--tx-checksum {by}"));
+        let Some(network) = plan.network() else { return };
+        if !need_program("ethtool") {
+            return;
+        }
+        let site = plan.start_in(network);
+        let offloads = site.log().contains("\"by\":\"offload\"");
+        if by == "auto" && !offloads {
+            return skip("needs TX metadata: Linux 6.11");
+        }
+        let switched = site
+            .network
+            .server
+            .run(|| Command::new("ethtool").args(["-K", "s0", "tx", offload]).status().unwrap());
+        assert!(switched.success());
+        let mut receiver = packets(&site);
+        for address in [site.network.address(1), site.network.address_v6(1)] {
+            let mut client = site.connect_to((address, PORT).into());
+            for path in ["/12", "/4k"] {
+                client.expect(path, &site.content(path));
+            }
+            let mut text = 0;
+            while text < 4096 + 12 {
+                let frame = receiver.next().unwrap();
+                let text_of = |policy| text_of(frame, policy);
+                let Some(len) = text_of(ChecksumPolicy::AcceptPartial) else { continue };
+                let is_full = text_of(ChecksumPolicy::Verify).is_some();
+                assert_eq!(is_full, expected == ChecksumPolicy::Verify, "{by}, tx {offload}");
+                text += len;
+            }
+        }
+        let offloads = ["tx_checksum_requests", "gso_packets_sent"];
+        match by {
+            "auto" => offloads.iter().for_each(|counter| site.wait_for(counter, 1)),
+            _ => assert_eq!(offloads.map(|counter| site.counter(counter)), [0, 0]),
+        }
+    }
+}
+
+/// What passes the client's interface from now on.
+fn packets(site: &Site) -> Box<dyn DataLinkReceiver> {
+    site.network.client.run(|| {
+        let interfaces = datalink::interfaces();
+        let interface = interfaces.iter().find(|interface| interface.name == "c0").unwrap();
+        // A packet that the server leaves to be segmented comes whole to a peer with that offload.
+        let config = datalink::Config { read_buffer_size: 1 << 17, ..Default::default() };
+        match datalink::channel(interface, config).unwrap() {
+            Channel::Ethernet(_, receiver) => receiver,
+            _ => panic!("c0 is an Ethernet interface"),
+        }
+    })
+}
+
+/// Bytes of text in a segment of the server, if its checksum is accepted.
+fn text_of(frame: &[u8], checksums: ChecksumPolicy) -> Option<usize> {
+    match wire::parse(Packet(&[frame]), checksums) {
+        Ok(Incoming::Tcp(segment)) if segment.remote_port == PORT => Some(segment.payload.len()),
+        _ => None,
+    }
 }
 
 /// The same path, the same losses: Linux's TCP is the measure of what is sent for nothing.

@@ -64,6 +64,7 @@ fn a_worker_serves_over_the_transport_of_the_example() {
         snapshot: Snapshot::new("client"),
         busy_poll: false,
         drained: None,
+        gso: None,
     };
     let link = Some(Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 });
     let to = Connect { local, local_port: 50_000, remote, remote_port: 80, link, token: 1 };

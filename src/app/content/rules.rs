@@ -116,7 +116,22 @@ impl Guard<'_> {
     }
 }
 
+impl Rules {
+    /// Whether a path without an entry may lead to an answer other than 404.
+    fn is_any(&self) -> bool {
+        !(self.auth.is_empty()
+            && self.redirects.is_empty()
+            && self.rewrites.is_empty()
+            && self.try_files.is_empty())
+    }
+}
+
 impl Content {
+    /// Whether [`Content::resolve`] has rules to apply.
+    pub(crate) fn has_rules(&self, site: u32) -> bool {
+        self.sites[site as usize].rules().is_any()
+    }
+
     /// Applies the rules of a site to a path without a plain entry. `authorization` is the value of
     /// that field. Writes a location to `location`.
     #[cold]

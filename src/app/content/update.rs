@@ -48,12 +48,6 @@ pub(crate) enum Update {
 /// The update is not possible.
 struct Unknown;
 
-impl From<io::Error> for Unknown {
-    fn from(_: io::Error) -> Unknown {
-        Unknown
-    }
-}
-
 impl Origin {
     /// `None` if an update is not possible: a path depends on more than its own file.
     pub(super) fn of<'a>(
@@ -194,26 +188,41 @@ impl Updater<'_> {
         if !is_plain {
             return Err(Unknown);
         }
-        self.load(root, &path, &stat).map(Some)
+        self.load(root, &path, &stat)
     }
 
-    fn load(&self, root: &Arc<Root>, path: &Path, stat: &Stat) -> Result<Loaded, Unknown> {
+    /// Loads the file with this `stat`; `None` if its name is gone meanwhile. A writer that renames
+    /// a finished file to its name does that: a load of all files would tell no more.
+    fn load(&self, root: &Arc<Root>, path: &Path, stat: &Stat) -> Result<Option<Loaded>, Unknown> {
         let identity = Identity::of(stat);
         if let Some(data) = self.builder.known(&identity) {
             let data: Arc<Data> = data.clone();
-            return Ok(Loaded { data, identity });
+            return Ok(Some(Loaded { data, identity }));
         }
+        match self.read(root, path, &identity)? {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(_) => Err(Unknown),
+        }
+    }
+
+    fn read(
+        &self,
+        root: &Arc<Root>,
+        path: &Path,
+        identity: &Identity,
+    ) -> Result<io::Result<Loaded>, Unknown> {
         let disk = self.settings.disk;
         let large_bytes = disk.map_or(u64::MAX, |disk| disk.large_bytes);
         if identity.bytes > large_bytes.min(FILE_MAX_BYTES) {
             disk.ok_or(Unknown)?;
-            return Ok(read::open_only(root, path)?);
+            return Ok(read::open_only(root, path));
         }
         let most_bytes =
             disk.map_or(u64::MAX, |d| d.memory_bytes.saturating_add(d.memory_bytes / 8));
         let limit_bytes = most_bytes.min(self.settings.limit_bytes as u64);
         let held_bytes = self.builder.memory_bytes() as u64;
-        Ok(read::read_file(root, path, |bytes| held_bytes + bytes <= limit_bytes)?)
+        Ok(read::read_file(root, path, |bytes| held_bytes + bytes <= limit_bytes))
     }
 }
 

@@ -165,6 +165,26 @@ fn what_an_update_does_not_know_needs_a_load() {
     assert!(matches!(content.update(&base, &hidden), Update::Unchanged));
 }
 
+/// A writer renames a finished file between the look at its first name and its load.
+#[test]
+fn a_name_that_is_gone_meanwhile_has_no_file() {
+    let (_root, path) = tree();
+    let settings = settings(&path);
+    let content = Content::load(&settings).unwrap();
+    let origin = content.origin.as_ref().unwrap();
+    let root = origin.roots[0].as_ref().unwrap();
+    let builder = Builder::of(content.clone(), 0);
+    let updater = Updater { origin, settings: &settings, builder };
+    for len in [10, 4000] {
+        let new = path.join("new");
+        fs::write(&new, vec![b'n'; len]).unwrap();
+        let stat = root.stat(&new).unwrap();
+        assert!(updater.load(root, &new, &stat).is_ok_and(|loaded| loaded.is_some()));
+        fs::rename(&new, path.join("a.txt")).unwrap();
+        assert!(updater.load(root, &new, &stat).is_ok_and(|loaded| loaded.is_none()), "{len}");
+    }
+}
+
 #[test]
 fn an_update_leaves_the_content_before_it_alone() {
     let (_directory, root) = tree();

@@ -112,7 +112,7 @@ impl Http {
 
     /// The answer for an error: the site's own page, or the common one.
     #[cold]
-    fn error(&self, site: u32, status: Status) -> Body {
+    pub(super) fn error(&self, site: u32, status: Status) -> Body {
         self.content.error_page(site, status).map_or(Body::Status(status), Body::Page)
     }
 

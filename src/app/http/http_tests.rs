@@ -2,6 +2,7 @@ use super::response::test_head;
 use super::*;
 use crate::app::testing::{Line, fuzz_http, http, http_answers};
 use proptest::prelude::*;
+use simoom_io::{Application, Reply};
 
 const GET: &[u8] = b"GET /12 HTTP/1.1\r\nHost: a\r\n\r\n";
 

@@ -1,5 +1,6 @@
 //! The state of a connection.
 
+use super::binary;
 use super::connection_table::TableSlot;
 use super::dump::Dump;
 use super::peers::Peer;
@@ -33,6 +34,18 @@ pub(super) enum Protocol {
     Unknown,
     Text,
     Binary,
+}
+
+impl Protocol {
+    /// The protocol of a connection whose first input is `bytes`.
+    #[cold]
+    pub(super) fn of(bytes: &[u8]) -> Protocol {
+        match bytes.first() {
+            None => Protocol::Unknown,
+            Some(&binary::REQUEST) => Protocol::Binary,
+            Some(_) => Protocol::Text,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -96,6 +96,7 @@ use connection::{Activity, Phase, Protocol, State, Wide};
 use connection_table::TableWriter;
 use counters::{Count, Numbers};
 use out::Out;
+use prefetch::Batch;
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
 use std::ops::Range;
@@ -134,6 +135,10 @@ pub struct Memcached {
     table_writer: TableWriter,
     /// Keys with prefetched items, from the current key on.
     prefetched: usize,
+    /// The next gets of one key, of the input at hand.
+    gets: Batch,
+    /// The next keys of the line at hand.
+    line_keys: Batch,
     /// Requests that wait until readers release items.
     waiters: Waiters,
     /// Other requests wait, and the handler must serve them before the current request may pin an
@@ -172,6 +177,8 @@ impl Memcached {
             long_lines: LongLines::default(),
             table_writer,
             prefetched: 0,
+            gets: Batch::default(),
+            line_keys: Batch::default(),
             waiters: Waiters::new(connections),
             must_queue: false,
             holds_back: false,
@@ -232,10 +239,11 @@ impl Memcached {
         self.prefetched = self.store.prefetch(prefetch::Keys::of(behind));
     }
 
+    /// A step that is no command line of the text protocol.
     #[inline(never)]
     fn step(&mut self, conn: &mut Connection, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match conn.phase {
-            Phase::Command => self.command(conn, bytes, reply),
+            Phase::Command => self.packet(conn, bytes, reply),
             Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
             Phase::LongLine(_) => Step::Wait,
             Phase::Upload(slot) => self.upload(conn, slot, bytes, reply),
@@ -245,23 +253,6 @@ impl Memcached {
             Phase::Conns(Wide(number)) => self.conns(conn, number, reply),
             Phase::Dump(dump) => self.dump(conn, dump, reply),
             Phase::Closing => Step::Took(bytes.len()),
-        }
-    }
-
-    #[inline]
-    fn command(
-        &mut self,
-        conn: &mut Connection,
-        bytes: &[u8],
-        reply: &mut Reply<'_, Blob>,
-    ) -> Step {
-        if conn.protocol == Protocol::Unknown {
-            conn.protocol =
-                if bytes[0] == binary::REQUEST { Protocol::Binary } else { Protocol::Text };
-        }
-        match conn.protocol {
-            Protocol::Binary => self.packet(conn, bytes, reply),
-            _ => self.line(conn, bytes, reply),
         }
     }
 
@@ -373,8 +364,12 @@ impl Application for Memcached {
     ) -> usize {
         let queued = reply.queued();
         self.prefetched = 0;
+        self.gets.clear();
         (self.holds_back, self.shares_items) = (false, false);
         self.must_queue = !self.waiters.may_pass(conn.slot.as_ref());
+        if conn.protocol == Protocol::Unknown {
+            conn.protocol = Protocol::of(bytes);
+        }
         let (mut at, mut is_partial) = (0, false);
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);

@@ -4,7 +4,7 @@
 
 use super::binary::{HEADER_BYTES, REQUEST};
 use super::scan;
-use super::text::KEY_MAX_BYTES;
+use super::text::{KEY_MAX_BYTES, single_get};
 use crate::store::{Hash, PREFETCH_MAX, Store};
 use memchr::memchr;
 
@@ -79,51 +79,128 @@ impl<'a> Iterator for Keys<'a> {
     }
 }
 
-/// The next keys of a line: where they end and their hashes, found in one pass so that their items
-/// are prefetched together.
+/// A key in unread input.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Key {
+    pub(super) len: usize,
+    /// Bytes of the key and its separator, or of the whole line of a get of one key.
+    pub(super) wire_len: usize,
+    /// Whether the line ends with the key.
+    pub(super) is_last: bool,
+    pub(super) hash: Hash,
+}
+
+/// The next keys of the input, found and hashed in one pass, so that their items are prefetched
+/// together. The caller takes them in order while it consumes the same input.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// The position of the separator after each key, and the hash of the key.
-    ends: [(usize, Hash); PREFETCH_MAX],
+    keys: [Key; PREFETCH_MAX],
     next: usize,
     len: usize,
 }
 
 impl Batch {
-    /// The position of the separator after the key at `at`, and the hash of the key. `None` if no
-    /// separator follows. Calls of a batch pass the same `bytes`, and each `at` is the end of the
-    /// key before.
+    /// Forgets the keys: the input is another.
     #[inline]
-    pub(super) fn next(&mut self, store: &Store, bytes: &[u8], at: usize) -> Option<(usize, Hash)> {
-        if self.next == self.len {
-            self.fill(store, bytes, at);
+    pub(super) fn clear(&mut self) {
+        (self.next, self.len) = (0, 0);
+    }
+
+    /// Whether all keys were taken.
+    #[inline]
+    pub(super) fn is_used_up(&self) -> bool {
+        self.next == self.len
+    }
+
+    #[inline(always)]
+    fn take(&mut self) -> Option<Key> {
+        if self.is_used_up() {
+            return None;
         }
-        let next = *self.ends[..self.len].get(self.next)?;
+        let key = self.keys[self.next % PREFETCH_MAX];
         self.next += 1;
-        Some(next)
+        Some(key)
+    }
+
+    /// The next key of a line, at `at`; `None` if no separator follows.
+    #[inline(always)]
+    pub(super) fn next_of_line(&mut self, store: &Store, bytes: &[u8], at: usize) -> Option<Key> {
+        if self.is_used_up() {
+            self.fill_from_line(store, &bytes[at..]);
+        }
+        self.take()
+    }
+
+    #[inline(never)]
+    fn fill_from_line(&mut self, store: &Store, bytes: &[u8]) {
+        self.clear();
+        let mut at = 0;
+        for place in &mut self.keys {
+            let Some((end, next, is_last)) = key_of_line(bytes, at) else { break };
+            let hash = store.hash(&bytes[at..end]);
+            *place = Key { len: end - at, wire_len: next - at, is_last, hash };
+            self.len += 1;
+            at = next;
+            if is_last {
+                break;
+            }
+        }
+        self.prefetch(store);
+    }
+
+    /// The plain get of one key at the start of `bytes`; `None` if there is another request.
+    #[inline(always)]
+    pub(super) fn next_get(&mut self, store: &Store, bytes: &[u8]) -> Option<Key> {
+        if self.is_used_up() {
+            let (key, wire_len) = single_get(bytes)?;
+            if wire_len == bytes.len() {
+                let hash = store.hash(key);
+                return Some(Key { len: key.len(), wire_len, is_last: true, hash });
+            }
+            self.fill_from_gets(store, bytes);
+        }
+        self.take()
+    }
+
+    #[inline(never)]
+    fn fill_from_gets(&mut self, store: &Store, bytes: &[u8]) {
+        self.clear();
+        let mut at = 0;
+        for place in &mut self.keys {
+            let Some((key, wire_len)) = single_get(&bytes[at..]) else { break };
+            *place = Key { len: key.len(), wire_len, is_last: true, hash: store.hash(key) };
+            self.len += 1;
+            at += wire_len;
+        }
+        self.prefetch(store);
     }
 
     #[inline]
-    fn fill(&mut self, store: &Store, bytes: &[u8], mut at: usize) {
-        (self.next, self.len) = (0, 0);
-        for place in &mut self.ends {
-            let Some(end) = scan::space_or_line_feed(bytes, at) else { break };
-            *place = (end, store.hash(key_at(bytes, at, end)));
-            self.len += 1;
-            if bytes[end] == b'\n' {
-                break;
-            }
-            at = end + 1;
-        }
-        store.prefetch_hashed(self.ends[..self.len].iter().map(|(_, hash)| *hash));
+    fn prefetch(&mut self, store: &Store) {
+        store.prefetch_hashed(self.keys[..self.len].iter_mut().map(|key| &mut key.hash));
     }
 }
 
-/// The key between `start` and the separator at `end`.
-#[inline]
-pub(super) fn key_at(bytes: &[u8], start: usize, end: usize) -> &[u8] {
-    let has_cr = bytes[end] == b'\n' && end > start && bytes[end - 1] == b'\r';
-    &bytes[start..end - usize::from(has_cr)]
+/// The end of the key at `at`, the end of its separator, and whether the line ends with the key;
+/// `None` if no separator follows.
+#[inline(always)]
+fn key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize, bool)> {
+    let end = scan::blank(bytes, at);
+    match bytes.get(end)? {
+        b' ' => Some((end, end + 1, false)),
+        b'\n' => Some((end, end + 1, true)),
+        b'\r' if bytes.get(end + 1) == Some(&b'\n') => Some((end, end + 2, true)),
+        _ => odd_key_of_line(bytes, at),
+    }
+}
+
+/// As [`key_of_line`], for a key with control characters.
+#[cold]
+fn odd_key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize, bool)> {
+    let end = scan::space_or_line_feed(bytes, at)?;
+    let (key, is_last) = (&bytes[at..end], bytes[end] == b'\n');
+    let key = if is_last { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
+    Some((at + key.len(), end + 1, is_last))
 }
 
 #[cfg(test)]

@@ -9,32 +9,6 @@ const fn all(b: u8) -> u64 {
 /// The high bits of all bytes of a word.
 const HIGH: u64 = all(0x80);
 
-/// The eight bytes at `at`, the first in the lowest bits. Beyond the end of `bytes` they are 0.
-#[inline]
-fn word(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        Some(word) => u64::from_le_bytes(*word),
-        None => last_word(bytes, at),
-    }
-}
-
-/// As [`word`], within the last eight bytes.
-#[inline]
-fn last_word(bytes: &[u8], at: usize) -> u64 {
-    match bytes.last_chunk() {
-        Some(word) if at < bytes.len() => {
-            u64::from_le_bytes(*word) >> (8 * (8 - (bytes.len() - at)))
-        }
-        _ => short_word(bytes, at),
-    }
-}
-
-#[cold]
-fn short_word(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
 /// Marks the bytes of `word` that are less than `limit`, which is at most 128. Above the first
 /// marked byte others may be marked too.
 #[inline]
@@ -42,25 +16,30 @@ fn less_than(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(all(limit)) & !word & HIGH
 }
 
-/// The first position from `start` on whose word has a mark, or the length of `bytes`.
-#[inline]
-fn find(bytes: &[u8], start: usize, mark: impl Fn(u64) -> u64) -> usize {
-    let mut at = start;
-    while at < bytes.len() {
-        let marks = mark(word(bytes, at));
+/// The first position from `start` on of a space or a control character, or the length of `bytes`.
+#[inline(always)]
+pub(super) fn blank(bytes: &[u8], start: usize) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let Some(last) = bytes.last_chunk::<WORD>() else { return blank_in_short(bytes, start) };
+    let (mut at, last_at) = (start, bytes.len() - WORD);
+    while at < last_at {
+        let word = bytes[at..at + WORD].try_into().expect("eight bytes");
+        let marks = less_than(u64::from_le_bytes(word), b' ' + 1);
         if marks != 0 {
-            // Bytes beyond the end are 0 and may be marked.
-            return (at + marks.trailing_zeros() as usize / 8).min(bytes.len());
+            return at + marks.trailing_zeros() as usize / 8;
         }
-        at += 8;
+        at += WORD;
     }
-    bytes.len()
+    // Bytes beyond the end are 0 and marked.
+    let word = u64::from_le_bytes(*last).checked_shr(8 * (at - last_at) as u32).unwrap_or(0);
+    let marks = less_than(word, b' ' + 1);
+    (at + marks.trailing_zeros() as usize / 8).min(bytes.len())
 }
 
-/// The first position from `start` on of a space or a control character, or the length of `bytes`.
-#[inline]
-pub(super) fn blank(bytes: &[u8], start: usize) -> usize {
-    find(bytes, start, |word| less_than(word, b' ' + 1))
+/// As [`blank`], for less than eight bytes.
+#[cold]
+fn blank_in_short(bytes: &[u8], start: usize) -> usize {
+    (start..bytes.len()).find(|at| bytes[*at] <= b' ').unwrap_or(bytes.len())
 }
 
 /// The first position from `start` on of a space or a line feed, or `None`.

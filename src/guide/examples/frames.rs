@@ -121,6 +121,7 @@ pub fn serve(queue: (Datagrams, FramePool)) -> io::Result<()> {
         snapshot: Snapshot::new("frames"),
         busy_poll: false,
         drained: None,
+        gso: None,
     };
     Worker::new(parts).run()
 }

@@ -7,7 +7,7 @@ use super::pace::{Arrivals, Rate};
 use super::schedule::RunLimits;
 use super::sources::Source;
 use super::xdp::XdpOptions;
-use crate::config::{LogOptions, XdpMode, values};
+use crate::config::{LogOptions, TxChecksum, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
 pub(crate) use memcached::MemcachedOptions;
@@ -135,6 +135,10 @@ pub struct LoadOptions {
     #[arg(long, value_name = "MODE", value_enum, help_heading = "Interface")]
     pub xdp_mode: Option<XdpMode>,
 
+    /// Who computes the checksums of transmitted segments [default: auto]
+    #[arg(long, value_name = "WHO", value_enum, help_heading = "Interface")]
+    pub tx_checksum: Option<TxChecksum>,
+
     /// Core to run on [default: any]
     #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Interface")]
     pub core: Option<usize>,
@@ -227,11 +231,12 @@ impl LoadOptions {
         let Some(interface) = self.interface.as_deref() else {
             let without =
                 |flag| Err(Error::usage(format!("{flag}: cannot be used without --interface")));
-            return match (self.source, self.gateway, self.xdp_mode) {
+            return match (self.source, self.gateway, self.xdp_mode, self.tx_checksum) {
                 (Some(_), ..) => without("--source"),
-                (_, Some(_), _) => without("--gateway"),
-                (.., Some(_)) => without("--xdp-mode"),
-                (None, None, None) => Ok(None),
+                (_, Some(_), ..) => without("--gateway"),
+                (_, _, Some(_), _) => without("--xdp-mode"),
+                (.., Some(_)) => without("--tx-checksum"),
+                (None, None, None, None) => Ok(None),
             };
         };
         let source = self.source.ok_or_else(|| {
@@ -244,6 +249,7 @@ impl LoadOptions {
             source,
             gateway: self.gateway,
             mode: self.xdp_mode.unwrap_or_default(),
+            tx_checksum: self.tx_checksum.unwrap_or_default(),
         }))
     }
 

@@ -38,6 +38,9 @@ pub struct OpenOptions {
     /// dropped). A queue that cannot send this way returns to interrupts. Without effect in generic
     /// mode.
     pub busy_poll: bool,
+    /// Have the kernel or the NIC complete checksums on request, where it can: see
+    /// [`Device::checksum_offload`]. Takes 24 bytes of each chunk.
+    pub checksum_offload: bool,
 }
 
 impl OpenOptions {
@@ -53,6 +56,7 @@ impl OpenOptions {
             chunk_bytes: 4096,
             rings: RingSizes { fill: 8192, rx: 8192, tx: 4096, completion: 4096 },
             busy_poll: false,
+            checksum_offload: false,
         }
     }
 
@@ -153,6 +157,8 @@ pub struct Device {
     driver: String,
     mode: Mode,
     multi_buffer: bool,
+    /// The error is the reason why not.
+    checksum_offload: Result<(), String>,
     program: Program,
     umem: Arc<Umem>,
 }
@@ -239,11 +245,19 @@ impl Device {
         check(count <= program.queues(), "queues", count, bound)?;
         let ifindex = features::interface_index(interface)?;
         let driver = features::driver(interface).unwrap_or_else(|_| "unknown".into());
-        let (umem, mut pools) =
-            Umem::new(options.frames_per_queue * count, options.chunk_bytes, count)?;
+        let metadata = match options.checksum_offload {
+            true => features::can_register_metadata(),
+            false => Err("not asked for".to_owned()),
+        };
+        let make = if metadata.is_ok() { Umem::with_metadata } else { Umem::new };
+        let (umem, mut pools) = make(options.frames_per_queue * count, options.chunk_bytes, count)?;
         let umem = Arc::new(umem);
         let (attempt, mut queues) =
             open_somehow(options, ifindex, &driver, &umem, &mut pools, &mut program)?;
+        let is_offered = netdev::features(ifindex).is_ok_and(|found| found.tx_checksum());
+        let obstacle = drivers::checksum_obstacle(attempt.mode, &driver, is_offered);
+        let checksum_offload = metadata.and_then(|()| obstacle.map_or(Ok(()), Err));
+        queues.iter_mut().for_each(|queue| queue.complete_checksums(checksum_offload.is_ok()));
         for queue in &queues {
             program.set_socket(queue.id(), queue)?;
         }
@@ -260,9 +274,22 @@ impl Device {
             defer_interrupts(interface, ifindex, &mut queues);
         }
         let parts = queues.into_iter().zip(pools).collect();
-        tracing::info!(interface, driver, %mode, multi_buffer, queues = count, pages = ?umem.pages(), "AF_XDP is open");
+        let pages = umem.pages();
+        tracing::info!(
+            interface, driver, %mode, multi_buffer, queues = count, ?pages, "AF_XDP is open"
+        );
         let interface = interface.to_owned();
-        Ok((Device { interface, ifindex, driver, mode, multi_buffer, program, umem }, parts))
+        let device = Device {
+            interface,
+            ifindex,
+            driver,
+            mode,
+            multi_buffer,
+            checksum_offload,
+            program,
+            umem,
+        };
+        Ok((device, parts))
     }
 
     /// The interface's name.
@@ -288,6 +315,12 @@ impl Device {
     /// Whether packets longer than a chunk are received, as chains of frames.
     pub fn multi_buffer(&self) -> bool {
         self.multi_buffer
+    }
+
+    /// Whether the kernel or the NIC completes checksums on request ([`Umem::request_checksum`]).
+    /// The error is the reason why not.
+    pub fn checksum_offload(&self) -> Result<(), &str> {
+        self.checksum_offload.as_ref().copied().map_err(String::as_str)
     }
 
     /// The packet memory of all queues.

@@ -5,9 +5,9 @@
 
 use super::netdev;
 use super::sys::{self, EthtoolChannels, EthtoolDriver, EthtoolValue};
-use super::{Error, Program};
+use super::{Error, Program, Umem};
 use rustix::net::netdevice::name_to_index;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use std::path::Path;
 use std::{fs, io};
 
@@ -22,6 +22,17 @@ pub fn can_open_sockets() -> Result<(), Error> {
 /// that failed.
 pub fn can_load_program() -> Result<(), Error> {
     Program::redirect_all(1)?.test_run(&[0; 64]).map(drop)
+}
+
+/// Whether the kernel accepts space for TX metadata before transmitted frames; the error is the
+/// reason why not.
+pub fn can_register_metadata() -> Result<(), String> {
+    let reason = |error: &dyn std::fmt::Display| {
+        format!("the kernel accepts no TX metadata (XDP_UMEM_TX_METADATA_LEN: Linux 6.11): {error}")
+    };
+    let socket = sys::xdp_socket().map_err(|error| reason(&error))?;
+    let (umem, _) = Umem::with_metadata(2, 4096, 1).map_err(|error| reason(&error))?;
+    sockopt::set_xdp_umem_reg(&socket, umem.registration()).map_err(|error| reason(&error))
 }
 
 /// The running kernel's version, major and minor. Zeros if it cannot be parsed.

@@ -33,6 +33,12 @@ pub trait FrameIo: AsFd {
     /// then try again or drop it.
     fn transmit(&mut self, frame: Frame) -> Result<(), Frame>;
 
+    /// Whether the device completes checksums on request ([`Umem::request_checksum`]). By default
+    /// it does not.
+    fn completes_checksums(&self) -> bool {
+        false
+    }
+
     /// Frames that [`FrameIo::transmit`] accepts now.
     fn transmit_space(&mut self) -> usize;
 
@@ -84,6 +90,10 @@ impl FrameIo for Queue {
     #[inline]
     fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
         Queue::transmit(self, frame)
+    }
+
+    fn completes_checksums(&self) -> bool {
+        Queue::completes_checksums(self)
     }
 
     #[inline]

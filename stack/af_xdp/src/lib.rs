@@ -59,6 +59,12 @@
 //! descriptor from the kernel for a chunk that the kernel does not hold is counted and ignored, so
 //! no chunk is ever owned twice.
 //!
+//! # Checksums
+//!
+//! With [`OpenOptions::checksum_offload`] the kernel or the NIC completes the checksum of a
+//! transmitted packet on request ([`Umem::request_checksum`]), by the metadata before the frame.
+//! [`Device::checksum_offload`] says whether it does in this mode with this driver, or why not.
+//!
 //! # The life of a device
 //!
 //! [`Device::open`] attaches a [`Program`] and binds a socket to each receive queue. It tries
@@ -83,7 +89,9 @@ pub mod drivers;
 mod error;
 pub mod features;
 mod frame_io;
+mod gso;
 pub mod memory;
+mod metadata;
 mod napi;
 mod netdev;
 mod pool;
@@ -101,7 +109,9 @@ pub use device::{Device, Link, OpenOptions};
 pub use error::Error;
 pub use features::rx_queues;
 pub use frame_io::FrameIo;
+pub use gso::{Gso, GsoSender};
 pub use memory::Pages;
+pub use metadata::Checksum;
 pub use pool::FramePool;
 pub use program::{Program, Verdict};
 pub use queue::Queue;

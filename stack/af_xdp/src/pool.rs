@@ -12,6 +12,8 @@ pub struct FramePool {
     /// growing.
     umem: u16,
     offset_mask: u64,
+    /// Bytes before a transmitted frame.
+    headroom: u64,
     free: Vec<Frame>,
 }
 
@@ -19,12 +21,13 @@ impl FramePool {
     pub(crate) fn new(
         umem: u16,
         chunk_bytes: u32,
+        headroom: u32,
         chunks: u32,
         frames: impl Iterator<Item = Frame>,
     ) -> Self {
         let mut free = Vec::with_capacity(chunks as usize);
         free.extend(frames);
-        FramePool { umem, offset_mask: u64::from(chunk_bytes - 1), free }
+        FramePool { umem, offset_mask: u64::from(chunk_bytes - 1), headroom: headroom.into(), free }
     }
 
     /// Takes a free frame, without bytes. `None` if all are in use.
@@ -36,7 +39,7 @@ impl FramePool {
     /// Returns a frame to the pool. Panics if it is another device's.
     #[inline]
     pub fn give(&mut self, frame: Frame) {
-        self.free.push(frame.emptied(self.umem, self.offset_mask));
+        self.free.push(frame.emptied(self.umem, self.offset_mask, self.headroom));
     }
 
     /// Adds the frames of another pool of the same device, for a thread that serves several queues.

@@ -35,6 +35,8 @@ pub(crate) struct Capabilities {
     pub(crate) zero_copy: bool,
     pub(crate) multi_buffer: bool,
     pub(crate) busy_poll: bool,
+    /// Whether the kernel or the NIC completes checksums on request.
+    pub(crate) checksums: bool,
 }
 
 /// A receive queue of the interface, bound to an AF_XDP socket.
@@ -87,6 +89,11 @@ impl Queue {
         self
     }
 
+    /// Notes whether checksums are completed on request.
+    pub(crate) fn complete_checksums(&mut self, on: bool) {
+        self.capabilities.checksums = on;
+    }
+
     /// Holds the interrupts masked until the queue is dropped, or gives up busy polling.
     pub(crate) fn defer_interrupts(&mut self, deferral: Arc<Deferral>) {
         self.deferral = Some(deferral);
@@ -115,6 +122,13 @@ impl Queue {
     /// Whether a chain of frames ([`Frame::set_more`]) may be transmitted as one packet.
     pub fn multi_buffer(&self) -> bool {
         self.capabilities.multi_buffer
+    }
+
+    /// Whether checksums are completed on request ([`Umem::request_checksum`]). Without it a
+    /// request leaves the packet with a wrong checksum.
+    #[inline]
+    pub fn completes_checksums(&self) -> bool {
+        self.capabilities.checksums
     }
 
     /// Appends about `max` received frames to `out`, refills the fill ring from `pool` to the depth
@@ -236,6 +250,7 @@ impl Queue {
         }
         self.counters.tx_frames += 1;
         self.counters.tx_bytes += frame.len() as u64;
+        self.counters.tx_checksum_requests += u64::from(frame.has_metadata());
         self.frames.transmit += 1;
         let desc = self.umem.lend(&frame, Holder::transmit(self.id));
         self.rings.tx.push(desc);

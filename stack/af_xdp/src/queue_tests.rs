@@ -23,7 +23,8 @@ fn queue(id: u32) -> (Queue, Kernel, FramePool) {
     let (tx, tx_end) = pair(nothing);
     let (completion_end, completion) = pair(0);
     let (umem, mut pools) = Umem::new(CHUNKS, 2048, 1).unwrap();
-    let capabilities = Capabilities { zero_copy: false, multi_buffer: true, busy_poll: false };
+    let capabilities =
+        Capabilities { zero_copy: false, multi_buffer: true, busy_poll: false, checksums: false };
     // No ring asks to be woken, so the socket is never used.
     let socket = std::fs::File::open("/dev/null").unwrap().into();
     let queue =
@@ -204,7 +205,8 @@ fn an_empty_pool_leaves_the_fill_ring_short_and_is_counted() {
 #[cfg_attr(miri, ignore = "it calls send(2)")]
 fn busy_polling_that_does_not_send_is_given_up() {
     let (mut queue, mut kernel, mut pool) = queue(0);
-    queue.capabilities = Capabilities { zero_copy: true, multi_buffer: false, busy_poll: true };
+    queue.capabilities =
+        Capabilities { zero_copy: true, multi_buffer: false, busy_poll: true, checksums: false };
     for _ in 0..2 {
         let mut frame = pool.take().unwrap();
         frame.set_len(60);

@@ -74,6 +74,7 @@ fn open_queue(
         multi_buffer: plan.multi_buffer,
         // Generic mode has no driver to poll.
         busy_poll: plan.busy_poll && plan.mode != Mode::Generic,
+        checksums: false,
     };
     let mut queue = Queue::new(id, socket, rings, umem.clone(), capabilities);
     // A driver that finds no frame when it is bound may look again only seconds later (igb).

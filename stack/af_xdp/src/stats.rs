@@ -64,6 +64,8 @@ counters! {
         tx_frames,
         /// Bytes put on the TX ring.
         tx_bytes: bytes,
+        /// Packets put on the TX ring whose checksum the kernel or the NIC completes.
+        tx_checksum_requests,
         /// Frames refused because the TX ring was full.
         tx_ring_full,
         /// Frames returned after transmission.

@@ -1,4 +1,4 @@
-//! AF_XDP system calls without a safe wrapper in rustix.
+//! System calls of AF_XDP and packet sockets without a safe wrapper in rustix.
 
 use super::memory::Mapping;
 use super::ring::Layout;
@@ -13,6 +13,8 @@ use std::ptr::NonNull;
 
 /// `<linux/if_xdp.h>`, from Linux 6.17: TX descriptors taken by one sendto in copy mode.
 const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
+/// `<linux/if_packet.h>`: a `struct virtio_net_hdr` precedes each packet.
+const PACKET_VNET_HDR: c_int = 15;
 /// Packets handled in one busy poll.
 const BUSY_POLL_BUDGET: c_int = 64;
 /// Time a busy poll may take; any value but 0 turns it on for non-blocking use.
@@ -49,6 +51,36 @@ pub(crate) fn set_busy_poll(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn end_busy_poll(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 0)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, 0)
+}
+
+/// Opens a packet socket that sends on an interface and receives nothing.
+pub(crate) fn packet_socket(ifindex: u32, send_buffer_bytes: c_int) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    // Without a protocol, no packet is received.
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+    let fd = socket.as_fd();
+    set_option(fd, libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
+    // Above the limit of the host with CAP_NET_ADMIN; up to it without.
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, send_buffer_bytes)
+        .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, send_buffer_bytes))?;
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: ifindex as c_int,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of `address`, which lives through the call.
+    let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) };
+    if result == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends one packet on a packet socket.
+pub(crate) fn send_packet(fd: impl AsFd, packet: &[u8]) -> io::Result<()> {
+    Ok(send(fd, packet, SendFlags::DONTWAIT).map(drop)?)
 }
 
 /// Starts transmission of the frames on the TX ring.

@@ -6,9 +6,10 @@
 //! driver returns. [`Umem::bytes_mut`] relies on that to give out exclusive references.
 
 use super::memory::{Mapping, Pages};
+use super::metadata::{self, Checksum};
 use super::pool::FramePool;
 use super::{Error, XDP_PACKET_HEADROOM_BYTES};
-use rustix::net::xdp::{XdpDesc, XdpDescOptions, XdpUmemReg, XdpUmemRegFlags};
+use rustix::net::xdp::{XdpDesc, XdpDescOptions, XdpUmemReg};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 /// One chunk of a [`Umem`], and the range of its bytes in use. No second `Frame` of the chunk
@@ -23,6 +24,8 @@ pub struct Frame {
     len: u32,
     umem: u16,
     more: bool,
+    /// TX metadata lies before the first byte in use.
+    has_metadata: bool,
 }
 
 impl Frame {
@@ -50,6 +53,12 @@ impl Frame {
         self.more
     }
 
+    /// Whether a checksum was requested for the packet ([`Umem::request_checksum`]).
+    #[inline]
+    pub fn has_metadata(&self) -> bool {
+        self.has_metadata
+    }
+
     /// Sets how many bytes are in use. If the chunk is shorter, the next use of the bytes panics.
     #[inline]
     pub fn set_len(&mut self, len: usize) {
@@ -62,12 +71,13 @@ impl Frame {
         self.more = more;
     }
 
-    /// The same chunk without bytes in use, at its start. Panics if the chunk is not one of the
-    /// UMEM `umem`.
+    /// The same chunk without bytes in use, behind the headroom. Panics if the chunk is not one of
+    /// the UMEM `umem`.
     #[inline]
-    pub(crate) fn emptied(self, umem: u16, offset_mask: u64) -> Frame {
+    pub(crate) fn emptied(self, umem: u16, offset_mask: u64, headroom: u64) -> Frame {
         assert_eq!(self.umem, umem, "a frame of another device");
-        Frame { addr: self.addr & !offset_mask, len: 0, umem, more: false }
+        let addr = (self.addr & !offset_mask) + headroom;
+        Frame { addr, len: 0, umem, more: false, has_metadata: false }
     }
 }
 
@@ -114,6 +124,8 @@ pub struct Umem {
     /// A power of two.
     chunk_bytes: u32,
     chunks: u32,
+    /// Bytes before a transmitted frame, for its TX metadata: 0 without metadata.
+    headroom: u32,
     id: u16,
     holders: Box<[AtomicU16]>,
 }
@@ -126,19 +138,38 @@ impl Umem {
     /// # Panics
     /// If `chunk_bytes` is neither 2048 nor 4096, or `chunks` or `pools` is 0.
     pub fn new(chunks: u32, chunk_bytes: u32, pools: u32) -> Result<(Umem, Vec<FramePool>), Error> {
+        Umem::with_headroom(chunks, chunk_bytes, pools, 0)
+    }
+
+    /// The same with space for TX metadata before each transmitted frame, so that
+    /// [`Umem::request_checksum`] can be called. A frame of the pools begins behind that space.
+    pub fn with_metadata(
+        chunks: u32,
+        chunk_bytes: u32,
+        pools: u32,
+    ) -> Result<(Umem, Vec<FramePool>), Error> {
+        Umem::with_headroom(chunks, chunk_bytes, pools, metadata::BYTES)
+    }
+
+    fn with_headroom(
+        chunks: u32,
+        chunk_bytes: u32,
+        pools: u32,
+        headroom: u32,
+    ) -> Result<(Umem, Vec<FramePool>), Error> {
         assert!([2048, 4096].contains(&chunk_bytes) && chunks > 0 && pools > 0);
         let bytes = chunks as usize * chunk_bytes as usize;
         let (mapping, pages) =
             Mapping::anonymous(bytes).map_err(|source| Error::Umem { bytes, source })?;
         let holders = (0..chunks).map(|_| AtomicU16::new(USER)).collect();
-        let umem = Umem { mapping, pages, chunk_bytes, chunks, id: next_id(), holders };
+        let umem = Umem { mapping, pages, chunk_bytes, chunks, headroom, id: next_id(), holders };
         let (each, over) = (chunks / pools, chunks % pools);
         let mut start = 0;
         let dealt = (0..pools).map(|pool| {
             let end = start + each + u32::from(pool < over);
             let frames = (start..end).map(|chunk| umem.empty(chunk));
             start = end;
-            FramePool::new(umem.id, umem.chunk_bytes, chunks, frames)
+            FramePool::new(umem.id, umem.chunk_bytes, headroom, chunks, frames)
         });
         let dealt = dealt.collect();
         Ok((umem, dealt))
@@ -147,10 +178,11 @@ impl Umem {
     /// A frame without bytes. Only for a chunk of which no other frame exists.
     fn empty(&self, chunk: u32) -> Frame {
         Frame {
-            addr: u64::from(chunk) * u64::from(self.chunk_bytes),
+            addr: u64::from(chunk) * u64::from(self.chunk_bytes) + u64::from(self.headroom),
             len: 0,
             umem: self.id,
             more: false,
+            has_metadata: false,
         }
     }
 
@@ -159,10 +191,22 @@ impl Umem {
         self.chunks as usize
     }
 
-    /// Bytes of a chunk: the maximum length of a transmitted frame.
+    /// Bytes of a chunk.
     #[inline]
     pub fn chunk_bytes(&self) -> usize {
         self.chunk_bytes as usize
+    }
+
+    /// The maximum length of a transmitted frame: a chunk without the space for TX metadata.
+    #[inline]
+    pub fn transmit_bytes(&self) -> usize {
+        (self.chunk_bytes - self.headroom) as usize
+    }
+
+    /// Whether a transmitted frame has space for TX metadata.
+    #[inline]
+    pub fn has_metadata(&self) -> bool {
+        self.headroom > 0
     }
 
     /// Bytes of a packet that one chunk can receive. A longer packet comes as a chain of frames.
@@ -199,13 +243,44 @@ impl Umem {
         unsafe { std::slice::from_raw_parts_mut(self.mapping.base().as_ptr().add(offset), len) }
     }
 
-    /// All bytes of a frame's chunk, to write a packet from the start. Set its length with
-    /// [`Frame::set_len`] afterwards.
+    /// The [`Umem::transmit_bytes`] bytes of a frame's chunk, to write a packet from the start. Set
+    /// its length with [`Frame::set_len`] afterwards.
     #[inline]
     pub fn chunk_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
-        frame.addr &= !u64::from(self.chunk_bytes - 1);
-        frame.len = self.chunk_bytes;
+        frame.addr = (frame.addr & !u64::from(self.chunk_bytes - 1)) + u64::from(self.headroom);
+        frame.len = self.chunk_bytes - self.headroom;
+        frame.has_metadata = false;
         self.bytes_mut(frame)
+    }
+
+    /// Asks for a checksum to be completed when the frame is transmitted. The packet has the sum of
+    /// the pseudo-header in the checksum's place. Call it for the first frame of a packet, if
+    /// [`super::Queue::completes_checksums`].
+    ///
+    /// # Panics
+    /// If the UMEM was made without space for TX metadata, or the frame does not begin behind it.
+    #[inline]
+    pub fn request_checksum(&self, frame: &mut Frame, checksum: Checksum) {
+        let (at, _) = self.span(frame);
+        assert!(self.headroom > 0, "a UMEM without TX metadata");
+        self.check_headroom(frame);
+        let bytes = metadata::request(checksum);
+        // SAFETY: the headroom before the frame lies within its chunk, by the check, and `span`
+        // keeps within the mapping. The frame is the only one of its chunk and is borrowed
+        // exclusively, so nobody reads or writes there.
+        unsafe {
+            let to = self.mapping.base().as_ptr().add(at - self.headroom as usize);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        frame.has_metadata = true;
+    }
+
+    /// The kernel refuses a frame to transmit whose space for TX metadata is not in its chunk, and
+    /// does not return it.
+    #[inline]
+    fn check_headroom(&self, frame: &Frame) {
+        let offset = frame.addr & u64::from(self.chunk_bytes - 1);
+        assert!(offset >= u64::from(self.headroom), "a frame without space for TX metadata");
     }
 
     /// Prefetches the first bytes of a frame into the cache.
@@ -239,9 +314,11 @@ impl Umem {
     #[inline]
     pub(crate) fn lend(&self, frame: &Frame, to: Holder) -> XdpDesc {
         let (addr, len) = self.span(frame);
+        self.check_headroom(frame);
         self.holders[addr >> self.chunk_bytes.trailing_zeros()].store(to.0, Ordering::Relaxed);
-        let options =
-            if frame.more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
+        let more = u32::from(frame.more) * XdpDescOptions::XDP_PKT_CONTD.bits();
+        let metadata = u32::from(frame.has_metadata) * metadata::XDP_TX_METADATA;
+        let options = XdpDescOptions::from_bits_retain(more | metadata);
         XdpDesc { addr: addr as u64, len: len as u32, options }
     }
 
@@ -260,7 +337,7 @@ impl Umem {
         }
         holder.store(USER, Ordering::Relaxed);
         let more = desc.options.contains(XdpDescOptions::XDP_PKT_CONTD);
-        Some(Frame { addr: desc.addr, len: desc.len, umem: self.id, more })
+        Some(Frame { addr: desc.addr, len: desc.len, umem: self.id, more, has_metadata: false })
     }
 
     /// Takes back all chunks of a holder whose socket is closed.
@@ -295,8 +372,8 @@ impl Umem {
             len: u64::from(self.chunks) * u64::from(self.chunk_bytes),
             chunk_size: self.chunk_bytes,
             headroom: 0,
-            flags: XdpUmemRegFlags::empty(),
-            tx_metadata_len: 0,
+            flags: metadata::registration_flags(self.headroom),
+            tx_metadata_len: self.headroom,
         }
     }
 }

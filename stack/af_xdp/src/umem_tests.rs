@@ -93,3 +93,46 @@ fn a_frame_is_not_used_with_another_memory() {
     let (other, _) = umem(1, 1);
     let _ = other.bytes(&pools[0].take().unwrap());
 }
+
+#[test]
+fn a_request_for_a_checksum_lies_before_the_frame_and_is_gone_with_the_next_packet() {
+    let (umem, mut pools) = Umem::with_metadata(2, CHUNK as u32, 1).unwrap();
+    assert_eq!(umem.transmit_bytes(), CHUNK as usize - 24);
+    let mut frame = pools[0].take().unwrap();
+    assert_eq!(frame.addr() % CHUNK, 24, "a free frame begins behind the metadata");
+    assert_eq!(umem.chunk_mut(&mut frame).len(), umem.transmit_bytes());
+    umem.request_checksum(&mut frame, Checksum { start: 34, offset: 16 });
+    let desc = umem.lend(&frame, Holder::transmit(0));
+    assert_eq!((desc.addr % CHUNK, desc.options.bits()), (24, metadata::XDP_TX_METADATA));
+    let start = (desc.addr - 24) as usize;
+    // SAFETY: within the mapping, and nobody writes.
+    let bytes = unsafe { std::slice::from_raw_parts(umem.mapping.base().as_ptr().add(start), 12) };
+    assert_eq!(
+        bytes,
+        [&2u64.to_ne_bytes()[..], &34u16.to_ne_bytes(), &16u16.to_ne_bytes()].concat()
+    );
+
+    let taken = XdpDesc { len: 0, ..desc };
+    pools[0].give(umem.take_back(taken, Holder::transmit(0)).unwrap());
+    let mut frame = pools[0].take().unwrap();
+    umem.chunk_mut(&mut frame);
+    assert_eq!(umem.lend(&frame, Holder::transmit(0)).options, XdpDescOptions::empty());
+}
+
+#[test]
+#[should_panic(expected = "a UMEM without TX metadata")]
+fn a_request_needs_the_space_for_it() {
+    let (umem, mut pools) = umem(1, 1);
+    let mut frame = pools[0].take().unwrap();
+    umem.request_checksum(&mut frame, Checksum { start: 34, offset: 16 });
+}
+
+#[test]
+#[should_panic(expected = "a frame without space for TX metadata")]
+fn a_frame_at_the_start_of_its_chunk_is_not_transmitted() {
+    let (umem, mut pools) = Umem::with_metadata(1, CHUNK as u32, 1).unwrap();
+    let frame = pools[0].take().unwrap();
+    let _ = umem.lend(&frame, Holder::receive(0));
+    let received = umem.take_back(desc(0, 60), Holder::receive(0)).unwrap();
+    let _ = umem.lend(&received, Holder::transmit(0));
+}

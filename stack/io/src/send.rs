@@ -200,7 +200,12 @@ impl<B: Blob> Pool<B> {
     }
 
     #[inline(always)]
-    fn allocate(&mut self, source: Source<B>, start: u32, end: u32) -> Option<u32> {
+    fn allocate(
+        &mut self,
+        source: impl FnOnce() -> Source<B>,
+        start: u32,
+        end: u32,
+    ) -> Option<u32> {
         let index = self.free_entry;
         if index == NONE {
             return None;
@@ -209,7 +214,8 @@ impl<B: Blob> Pool<B> {
         self.free_entry = entry.next;
         self.free_entries -= 1;
         // A free entry has nothing to drop.
-        std::mem::forget(std::mem::replace(entry, Entry { source, start, end, next: NONE }));
+        let new = Entry { source: source(), start, end, next: NONE };
+        std::mem::forget(std::mem::replace(entry, new));
         Some(index)
     }
 
@@ -349,6 +355,9 @@ impl Queue {
     /// among them moves past them.
     pub fn acknowledge<B: Blob>(&mut self, pool: &mut Pool<B>, n: u64) {
         assert!(n <= self.len(), "acknowledged {n} bytes of {}", self.len);
+        if n == self.len() {
+            return self.acknowledge_all(pool);
+        }
         let mut left = n as u32;
         self.len -= left;
         self.read = self.read.saturating_sub(left);
@@ -376,9 +385,19 @@ impl Queue {
         }
     }
 
+    /// Frees all bytes, as [`Queue::acknowledge`] does.
+    fn acknowledge_all<B: Blob>(&mut self, pool: &mut Pool<B>) {
+        let mut next = self.head;
+        while let Some(entry) = pool.entries.get(next as usize) {
+            let freed = std::mem::replace(&mut next, entry.next);
+            pool.release(freed);
+        }
+        *self = Queue { start: self.start.wrapping_add(self.len), ..Queue::default() };
+    }
+
     /// Frees all bytes.
     pub fn clear<B: Blob>(&mut self, pool: &mut Pool<B>) {
-        self.acknowledge(pool, self.len());
+        self.acknowledge_all(pool);
     }
 
     /// Queues the bytes of `blob` from `start` to `end`. Returns `false` if no entry is free.
@@ -389,14 +408,14 @@ impl Queue {
         start: u32,
         end: u32,
     ) -> bool {
-        self.append(pool, Source::Blob(blob), start, end)
+        self.append(pool, || Source::Blob(blob), start, end)
     }
 
     #[inline(always)]
     fn append<B: Blob>(
         &mut self,
         pool: &mut Pool<B>,
-        source: Source<B>,
+        source: impl FnOnce() -> Source<B>,
         start: u32,
         end: u32,
     ) -> bool {
@@ -469,7 +488,7 @@ impl Queue {
                 return None;
             }
             let chunk = pool.free_chunks.pop()?;
-            if !self.append(pool, Source::Chunk(chunk), 0, len as u32) {
+            if !self.append(pool, || Source::Chunk(chunk), 0, len as u32) {
                 pool.free_chunks.push(chunk);
                 return None;
             }
@@ -486,7 +505,7 @@ impl Queue {
             let n = rest.len().min(CHUNK_BYTES);
             let at = chunk as usize * CHUNK_BYTES;
             pool.chunks[at..at + n].copy_from_slice(&rest[..n]);
-            if !self.append(pool, Source::Chunk(chunk), 0, n as u32) {
+            if !self.append(pool, || Source::Chunk(chunk), 0, n as u32) {
                 pool.free_chunks.push(chunk);
                 return false;
             }

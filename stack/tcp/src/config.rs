@@ -6,7 +6,7 @@ use crate::neighbour::Route;
 use crate::prefix::PrefixLengths;
 use crate::reassembly;
 use crate::tcp::congestion::Congestion;
-use crate::wire::{Address, ChecksumPolicy, Mac};
+use crate::wire::{Address, ChecksumPolicy, Mac, TxChecksum};
 use simoom_io::send;
 
 /// Bytes a second that a peer must acknowledge on average over the send timeout, while answers are
@@ -29,6 +29,8 @@ pub struct Config {
     /// The routes of active opens. Without routes, each active open must pass its next hop's
     /// hardware address.
     pub routes: Vec<Route>,
+    /// The index of the interface, which applications get with link-local addresses. 0 for none.
+    pub zone: u32,
     /// Whether this stack announces its dedicated addresses at the start (RFC 5227 §2.3). Set for
     /// one worker of a device.
     pub announces: bool,
@@ -40,6 +42,9 @@ pub struct Config {
     pub tunnel_bytes: u16,
     /// Whether a kernel's incomplete checksums are accepted (veth only).
     pub checksums: ChecksumPolicy,
+    /// What the checksum of transmitted segments holds. [`crate::Transmit::transmit_segment`]
+    /// completes a partial one.
+    pub tx_checksum: TxChecksum,
     /// Whether segments without a connection are strays for another worker
     /// ([`crate::Stack::receive`] returns them), or get a reset.
     pub reports_strays: bool,
@@ -221,10 +226,12 @@ impl Config {
             listen_addresses: Vec::new(),
             no_peers: Vec::new(),
             routes: Vec::new(),
+            zone: 0,
             announces: false,
             mtu: 1500,
             tunnel_bytes: 0,
             checksums: ChecksumPolicy::Verify,
+            tx_checksum: TxChecksum::Full,
             reports_strays: false,
             secret,
             cookies: Outstanding::default(),

@@ -9,6 +9,10 @@ simoom_io::counters! {
         segments_received,
         /// TCP segments sent, retransmissions included.
         segments_sent,
+        /// Packets of several segments that the kernel or the NIC was to cut (GSO).
+        gso_packets_sent,
+        /// Such packets that the kernel did not accept. Their segments were sent as frames.
+        gso_packets_refused,
         /// Payload bytes received, without duplicates.
         bytes_received: bytes,
         /// Payload bytes sent, without retransmissions.

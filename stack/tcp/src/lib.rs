@@ -154,6 +154,6 @@ pub use neighbour::Route;
 #[cfg(any(test, feature = "testing"))]
 pub use stack::Inspection;
 pub use stack::{BURST, ConnId, Connect, ConnectError, NextHop, OwnershipCounts, Stack};
-pub use tcp::Transmit;
 pub use tcp::congestion::{self, Congestion};
-pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};
+pub use tcp::{Gso, Transmit};
+pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet, TxChecksum};

@@ -102,6 +102,10 @@ impl HalfOpenTable {
         &self.entries[index as usize]
     }
 
+    pub(crate) fn get_mut(&mut self, index: u32) -> &mut HalfOpen {
+        &mut self.entries[index as usize]
+    }
+
     /// Adds an entry; `None` if the table is full.
     pub(crate) fn insert(&mut self, entry: HalfOpen) -> Option<u32> {
         let index = self.free;
@@ -181,6 +185,18 @@ impl HalfOpen {
             retries: 1,
             ..HalfOpen::default()
         }
+    }
+
+    /// The peer has retransmitted its SYN. Options that it has left out are not in force any more
+    /// (RFC 7323 §1.3), nor is ECN (RFC 3168 §6.1.1.1). The latest timestamp is echoed (RFC 7323
+    /// §4.3).
+    pub(crate) fn syn_again(&mut self, syn: &Segment<'_>, asks_for_ecn: bool) {
+        let latest = |last, value| if Seq(value).after(Seq(last)) { value } else { last };
+        let timestamps = self.timestamp.zip(syn.options.timestamps);
+        self.timestamp = timestamps.map(|(last, (value, _))| latest(last, value));
+        self.window_scale = self.window_scale.and(syn.options.window_scale);
+        self.sack_permitted &= syn.options.sack_permitted;
+        self.ecn &= asks_for_ecn;
     }
 
     /// Whether a segment acknowledges the SYN-ACK of another worker.

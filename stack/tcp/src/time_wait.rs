@@ -110,6 +110,10 @@ impl TimeWait {
             return Action::Acknowledge;
         }
         let has_ack = segment.flags.has(Flags::ACK);
+        if has_ack && segment.ack.after(self.snd_nxt) {
+            // RFC 5961 §5.2: it acknowledges what was never sent.
+            return Action::Acknowledge;
+        }
         if has_ack && segment.flags.has(Flags::FIN) {
             return Action::Restart;
         }

@@ -215,6 +215,48 @@ fn through_bottleneck(
     [seconds, pair.server.out.overflowed as f64, again as f64, timeouts as f64]
 }
 
+/// Packets that are cut behind the stack put no more on the path at a time than segments do: with
+/// each controller downloads take as long, and no more is lost in a short queue.
+#[test]
+fn segmentation_offload_leaves_windows_and_pacing_as_they_are() {
+    println!("controller   RTT us   queue  loss %    segments: s    GSO: s    lost  GSO: lost");
+    let (mut packets, mut longer) = (0, Vec::new());
+    for &congestion in Congestion::ALL {
+        for (rtt_us, queue, permille) in
+            [(100, 0, 0), (100, 0, 10), (2000, 60, 0), (20_000, 40, 0), (20_000, 1000, 10)]
+        {
+            let quality = |gso| Quality {
+                loss: permille,
+                delay: Duration::from_micros(rtt_us / 2),
+                bottleneck: (12_500_000, if queue == 0 { u64::MAX / 2 } else { queue * 1514 }),
+                gso,
+                ..Quality::default()
+            };
+            let of = |gso| {
+                let runs = (0..3).map(|seed| {
+                    let change = |config| Config { congestion, ..config };
+                    let (seconds, pair) = run(change, TOTAL, quality(gso), seed);
+                    let sent = pair.server.stack.counters().0.gso_packets_sent;
+                    (seconds, pair.server.out.overflowed, sent)
+                });
+                runs.fold((0.0, 0, 0), |sum, run| (sum.0 + run.0, sum.1 + run.1, sum.2 + run.2))
+            };
+            let ((segments, lost, none), (gso, gso_lost, sent)) = (of(0), of(1000));
+            println!(
+                "{congestion:>10} {rtt_us:8} {queue:7} {:7.1} {segments:14.3} {gso:9.3} {lost:7} {gso_lost:10}",
+                f64::from(permille) / 10.0
+            );
+            assert_eq!(none, 0);
+            packets += sent;
+            if gso > 1.1 * segments || gso_lost > lost + lost / 4 + 30 {
+                longer.push((congestion, rtt_us, queue, permille, segments, gso, lost, gso_lost));
+            }
+        }
+    }
+    assert!(packets > 1000, "{packets} packets");
+    assert!(longer.is_empty(), "{longer:?}");
+}
+
 /// A whole window sent at once overflows a queue that is short for the path; paced, it fits. Where
 /// the queue is long, pacing must not cost throughput.
 #[test]

@@ -288,7 +288,11 @@ fn blind_reset() {
 #[test]
 fn blind_syn() {
     let (counters, drops) = blind(Flags::SYN, &[], 1200);
-    assert!(drops.drop_outside_window > 1000 && drops.drop_blind_syn > 0, "{drops:?}");
+    assert!(drops.drop_blind_syn > 1000, "{drops:?}");
+    // Challenged wherever its number lies, and all of that within the limit.
+    let Counters { challenge_acks, challenge_acks_suppressed, .. } = counters;
+    assert!(challenge_acks + challenge_acks_suppressed >= drops.drop_blind_syn, "{drops:?}");
+    assert!(challenge_acks > 0 && challenge_acks < challenge_acks_suppressed, "{counters:?}");
     assert_eq!(counters.closed_reset_by_peer, 0);
 }
 
@@ -535,4 +539,31 @@ fn an_active_open_without_a_frame_leaves_nothing() {
     scene.settle();
     let (token, ..) = scene.pair.server.app.closed[0];
     assert_eq!(token, 0, "a passive open gets no other connection's token");
+}
+
+#[test]
+fn rfc_9293_section_3_9_1_1_an_open_to_an_address_that_no_host_has_is_refused() {
+    let mut scene = Scene::new(Limits::for_connections(64));
+    for (remote, port) in [
+        ("224.0.0.1", 80),
+        ("255.255.255.255", 80),
+        ("0.0.0.0", 80),
+        ("127.0.0.1", 80),
+        ("ff02::1", 80),
+        ("::", 80),
+        ("198.18.0.1", 0),
+    ] {
+        let to = simoom_tcp::Connect {
+            local: Address::from_v4([198, 18, 0, 2]),
+            local_port: 5000,
+            remote: Address::from(remote.parse::<std::net::IpAddr>().expect("an address")),
+            remote_port: port,
+            link: Some(simoom_tcp::wire::Link::default()),
+            token: 0,
+        };
+        let (now, server) = (scene.pair.now, &mut scene.pair.server);
+        let opened = server.stack.connect(now, &to, &mut server.out);
+        assert_eq!(opened, Err(simoom_tcp::ConnectError::NoHost), "{remote}, port {port}");
+    }
+    assert_eq!(scene.ownership(), OwnershipCounts::default());
 }

@@ -4,10 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const TABLES: &str = include_str!("../rfcs.md");
+const REQUIREMENTS: &str = include_str!("../rfc9293.md");
 
 /// The rows of the table whose first line begins with `heading`.
 fn rows(heading: &str) -> impl Iterator<Item = &'static str> {
-    let rows = TABLES.lines().skip_while(move |line| !line.starts_with(heading)).skip(2);
+    rows_of(TABLES, heading)
+}
+
+fn rows_of(tables: &'static str, heading: &str) -> impl Iterator<Item = &'static str> {
+    let rows = tables.lines().skip_while(move |line| !line.starts_with(heading)).skip(2);
     rows.take_while(|line| line.starts_with('|'))
 }
 
@@ -33,26 +38,58 @@ fn sources(directory: &Path) -> Vec<String> {
     here.chain(directories.iter().flat_map(|directory| sources(directory))).collect()
 }
 
+fn scripts() -> Vec<String> {
+    let scripts = fs::read_dir(root().join("stack/tcp/tests/scripts")).unwrap();
+    scripts.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Whether the scripts and files of a cell exist.
+fn check_that_all_exist(cell: &'static str, scripts: &[String]) {
+    for name in in_backquotes(cell) {
+        assert!(
+            scripts.iter().any(|script| script.starts_with(name)),
+            "no script begins with {name}"
+        );
+    }
+    for file in cell.split(", ").filter(|name| !name.starts_with('`')) {
+        assert!(root().join(file).is_file(), "there is no {file}");
+    }
+}
+
 #[test]
 fn every_row_names_scripts_and_files_that_exist() {
-    let scripts = fs::read_dir(root().join("stack/tcp/tests/scripts")).unwrap();
-    let scripts: Vec<String> =
-        scripts.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let scripts = scripts();
     let mut rows = 0;
     for cell in shown_by("| RFC ") {
         rows += 1;
         assert!(!cell.is_empty(), "a row names nothing");
-        for name in in_backquotes(cell) {
-            assert!(
-                scripts.iter().any(|script| script.starts_with(name)),
-                "no script begins with {name}"
-            );
-        }
-        for file in cell.split(", ").filter(|name| !name.starts_with('`')) {
-            assert!(root().join(file).is_file(), "there is no {file}");
-        }
+        check_that_all_exist(cell, &scripts);
     }
     assert!(rows > 30, "{rows} rows");
+}
+
+/// The numbers of the requirements of RFC 9293, appendix B.
+#[test]
+fn every_requirement_of_rfc_9293_is_answered_and_shown() {
+    let scripts = scripts();
+    let numbers = |kind: &str, last: u32| (1..=last).map(|n| format!("{kind}-{n}")).collect();
+    let expected: Vec<String> =
+        [numbers("MUST", 69), numbers("SHLD", 31), vec!["REC-1".to_owned()]].concat();
+    let mut found = Vec::new();
+    for row in rows_of(REQUIREMENTS, "| requirement ") {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [number, _, followed, ref shown @ ..] = cells[..] else { panic!("{row}") };
+        found.push(number.to_owned());
+        let is_followed = followed.starts_with("yes") || followed.starts_with("in part: ");
+        let is_explained = followed.starts_with("no: ") || followed.starts_with("none here");
+        assert!(is_followed || is_explained, "{row}");
+        let shown = shown.first().copied().unwrap_or_default();
+        assert!(!shown.is_empty() || !is_followed, "{number} is shown by nothing");
+        if !shown.is_empty() {
+            check_that_all_exist(shown, &scripts);
+        }
+    }
+    assert_eq!(found, expected);
 }
 
 #[test]

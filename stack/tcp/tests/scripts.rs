@@ -1,6 +1,8 @@
 //! Runs every packet script under `tests/scripts`; see `simoom_tcp::testing::script` for the
 //! language.
 
+mod cells;
+
 use simoom_tcp::testing::script;
 use std::path::PathBuf;
 

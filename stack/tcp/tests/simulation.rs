@@ -173,6 +173,7 @@ fn quality(seed: u64) -> Quality {
         delay: Duration::from_micros([20, 1000, 40_000][(seed % 3) as usize]),
         jitter: Duration::from_micros(u64::from(rate(30_000))),
         mark: if seed.is_multiple_of(4) { 100 } else { 0 },
+        gso: [0, 1000, 700][(seed / 3 % 3) as usize],
         ..Quality::default()
     }
 }
@@ -234,6 +235,7 @@ fn play_out(pair: &mut Pair<Player>, seed: u64) {
 
 #[test]
 fn every_way_to_end() {
+    let mut gso = [0; 2];
     for seed in seeds(3000) {
         let limits = Limits::for_connections(64);
         let mut pair = pair(limits, limits, 6000, seed);
@@ -246,7 +248,11 @@ fn every_way_to_end() {
             pair.connect(40_000 + port as u16);
         }
         play_out(&mut pair, seed);
+        let counters = pair.server.stack.counters().0;
+        gso = [gso[0] + counters.gso_packets_sent, gso[1] + counters.gso_packets_refused];
     }
+    // A single run may be spared; many are not.
+    assert!(gso[0] > 0 && gso[1] > 0 || seeds(3000) != (0..3000), "GSO packets: {gso:?}");
 }
 
 /// From some moment on nothing arrives any more: half-open clients, streams cut off, closes

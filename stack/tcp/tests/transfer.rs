@@ -6,7 +6,7 @@ use simoom_io::{Closed, Duration};
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::{Side, config};
 use simoom_tcp::testing::{Pair, Quality, seeds};
-use simoom_tcp::{Config, Congestion, EcnPolicy, Limits, OwnershipCounts};
+use simoom_tcp::{Config, Congestion, EcnPolicy, Limits, OwnershipCounts, TxChecksum};
 
 fn quality(delay_us: u64) -> Quality {
     Quality { delay: Duration::from_micros(delay_us), ..Quality::default() }
@@ -16,7 +16,10 @@ fn quality(delay_us: u64) -> Quality {
 /// afterwards.
 fn echo(total: u64, connections: u16, quality: Quality, seed: u64) -> Pair<Echo> {
     let congestion = Congestion::ALL[seed as usize % Congestion::ALL.len()];
-    let config = |host| Config { congestion, ..config(host, Limits::for_connections(64)) };
+    // The link completes partial checksums.
+    let tx_checksum = if seed % 2 == 0 { TxChecksum::Partial } else { TxChecksum::Full };
+    let config =
+        |host| Config { congestion, tx_checksum, ..config(host, Limits::for_connections(64)) };
     let app = || Echo { total, ..Echo::default() };
     let mut pair = Pair::new(config(1), config(2), quality, seed, app);
     for port in 0..connections {

@@ -2,6 +2,7 @@
 
 use super::super::counters::Count;
 use super::super::out::Out;
+use super::super::scan;
 use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};
 use super::super::time::{expiry, seconds_until};
 use super::super::{COPY_MAX_BYTES, Memcached};
@@ -40,30 +41,56 @@ impl Properties<'_> {
     }
 }
 
-/// The key and the flags of a line that has nothing but return flags, each once, and `v` and `q`,
-/// with one space between tokens. `None` if the line has to be parsed in full.
+/// A line that has nothing but a key, return flags, each once, and `v` and `q`.
+struct Plain<'a> {
+    key: &'a [u8],
+    /// The flags, each with a space in front.
+    flags: &'a [u8],
+    with_value: bool,
+    /// The length of the line with its end.
+    wire_len: usize,
+}
+
+/// The plain line at the start of `bytes`, with one space between tokens. `None` if the line has to
+/// be parsed in full.
 #[inline]
-fn plain(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = line.strip_prefix(b"mg ")?;
-    let key_bytes = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-    let (key, flags) = rest.split_at(key_bytes);
-    if !(1..=KEY_MAX_BYTES).contains(&key_bytes) {
+fn plain(bytes: &[u8]) -> Option<Plain<'_>> {
+    const START: usize = b"mg ".len();
+    if !bytes.starts_with(b"mg ") {
         return None;
     }
-    let Some((_, flags)) = flags.split_first() else { return Some((key, b"")) };
-    let mut seen = 0u128;
-    for flag in flags.split(|byte| *byte == b' ') {
-        let is_plain = match *flag {
-            [b's' | b't' | b'c' | b'f' | b'l' | b'h' | b'k' | b'v' | b'q'] => true,
-            [b'O', ..] => flag.len() <= OPAQUE_MAX_BYTES,
-            _ => false,
-        };
-        if !is_plain || seen & 1 << flag[0] != 0 {
-            return None;
-        }
-        seen |= 1 << flag[0];
+    let key_end = scan::blank(bytes, START);
+    let key = &bytes[START..key_end];
+    if !(1..=KEY_MAX_BYTES).contains(&key.len()) {
+        return None;
     }
-    Some((key, flags))
+    let (mut end, mut seen) = (key_end, 0u128);
+    loop {
+        let wire_len = match *bytes.get(end..)? {
+            [b'\r', b'\n', ..] => end + 2,
+            [b'\n', ..] => end + 1,
+            [b' ', flag, ..] => {
+                end = match flag {
+                    b's' | b't' | b'c' | b'f' | b'l' | b'h' | b'k' | b'v' | b'q' => end + 2,
+                    b'O' => opaque_end(bytes, end + 1)?,
+                    _ => return None,
+                };
+                if seen & 1 << flag != 0 {
+                    return None;
+                }
+                seen |= 1 << flag;
+                continue;
+            }
+            _ => return None,
+        };
+        let with_value = seen & 1 << b'v' != 0;
+        return Some(Plain { key, flags: &bytes[key_end..end], with_value, wire_len });
+    }
+}
+
+/// The end of the flag `O` at `start`; `None` if it is too long.
+fn opaque_end(bytes: &[u8], start: usize) -> Option<usize> {
+    Some(scan::blank(bytes, start)).filter(|end| end - start <= OPAQUE_MAX_BYTES)
 }
 
 impl Memcached {
@@ -72,9 +99,6 @@ impl Memcached {
         line: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Result<(), &'static [u8]> {
-        if self.meta_get_plain(line, reply) {
-            return Ok(());
-        }
         let mut meta = Meta::of(line, 2).ok_or(BAD_FORMAT)?;
         meta.read()?;
         meta.check_opaque()?;
@@ -100,13 +124,15 @@ impl Memcached {
     }
 
     /// Answers a plain request for a small item that is not stale, with a guard instead of a pin.
-    /// Returns false, and has done nothing, in any other case.
+    /// Returns the length of its line; `None`, and has done nothing, in any other case.
     #[inline]
-    fn meta_get_plain(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> bool {
-        let Some((key, flags)) = plain(line) else { return false };
-        let Some((guard, known)) = self.store.guard_fresh(key, COPY_MAX_BYTES, self.now) else {
-            return false;
-        };
+    pub(in crate::app::memcached) fn meta_get_plain(
+        &mut self,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Option<usize> {
+        let Plain { key, flags, with_value, wire_len } = plain(bytes)?;
+        let (guard, known) = self.store.guard_fresh(key, COPY_MAX_BYTES, self.now)?;
         let value = guard.value_range();
         let properties = Properties {
             key,
@@ -115,14 +141,16 @@ impl Memcached {
             known: &known,
             now: self.now,
         };
+        let has_only_value = flags == b" v";
         let flags = flags.split(|byte| *byte == b' ').filter(|flag| !flag.is_empty());
-        let with_value = flags.clone().any(|flag| flag == b"v");
         let out = self.out.clear();
         match with_value {
             true => out.push(b"VA ").number(value.len() as u64),
             false => out.push(b"HD"),
         };
-        flags.for_each(|flag| _ = properties.push(flag, out));
+        if !has_only_value {
+            flags.for_each(|flag| _ = properties.push(flag, out));
+        }
         let head = out.push(b"\r\n").bytes();
         if with_value {
             reply.copy_all([head, &guard.line()[value.start..value.end + 2]]);
@@ -131,7 +159,7 @@ impl Memcached {
         }
         drop(guard);
         self.count_fetch(false, true);
-        true
+        Some(wire_len)
     }
 
     fn meta_hit(&mut self, meta: &Meta<'_>, fetched: Fetched, reply: &mut Reply<'_, Blob>) {

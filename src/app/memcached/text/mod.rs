@@ -6,7 +6,7 @@ mod retrieval;
 mod storage;
 
 pub(super) use long::{HELD_MAX_BYTES, LongLines};
-pub(super) use request::{BAD_FORMAT, Dump as DumpOf, KEY_MAX_BYTES, MetaKind};
+pub(super) use request::{BAD_FORMAT, Dump as DumpOf, KEY_MAX_BYTES, MetaKind, single_get};
 
 use super::connection::{Connection, Phase, Stats, Wide};
 use super::counters::Count;
@@ -22,17 +22,17 @@ use simoom_io::Reply;
 
 impl Memcached {
     /// Handles the next line.
-    #[inline]
+    #[inline(always)]
     pub(super) fn line(
         &mut self,
         conn: &mut Connection,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        if let Some((key, wire_len)) = request::single_get(bytes)
-            && self.get_one(key, &bytes[wire_len..], reply)
+        if let Some(key) = self.gets.next_get(&self.store, bytes)
+            && self.get_one(key, bytes, reply)
         {
-            return Step::Took(wire_len);
+            return Step::Took(key.wire_len);
         }
         if let Some((store, wire_len)) = request::plain_set(bytes) {
             let behind = &bytes[wire_len..];
@@ -51,6 +51,9 @@ impl Memcached {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
+        if let Some(wire_len) = self.meta_get_plain(bytes, reply) {
+            return Step::Took(wire_len);
+        }
         let window = &bytes[..bytes.len().min(LINE_MAX_BYTES + 1)];
         let Some(lf) = memchr::memchr(b'\n', window) else {
             return if window.len() > LINE_MAX_BYTES {

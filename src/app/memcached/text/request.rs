@@ -9,6 +9,8 @@ use crate::app::memcached::tokens::Tokens;
 pub(crate) const KEY_MAX_BYTES: usize = 250;
 /// A shorter line, with its end, is no command.
 const LINE_MIN_BYTES: usize = 4;
+/// The start of a `get`.
+pub(crate) const GET: &[u8; 4] = b"get ";
 /// The longest value that a storage command can announce.
 const VALUE_MAX_BYTES: i32 = i32::MAX - 2;
 
@@ -128,10 +130,10 @@ impl ProtocolError {
 
 /// The key of a plain `get` of one key at the start of `bytes`, and the length of its line with the
 /// line's end. `None` for any other request, and for a key with control characters.
-#[inline]
+#[inline(always)]
 pub(crate) fn single_get(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    const START: usize = b"get ".len();
-    if bytes.first_chunk() != Some(b"get ") {
+    const START: usize = GET.len();
+    if bytes.first_chunk() != Some(GET) {
         return None;
     }
     let end = scan::blank(bytes, START);
@@ -196,6 +198,9 @@ fn spaced_number(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
 pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, ProtocolError> {
     if wire_len < LINE_MIN_BYTES {
         return Err(ProtocolError::of(BAD_FORMAT));
+    }
+    if line.starts_with(GET) {
+        return get(&line[GET.len() - 1..], false);
     }
     let word = &line[..memchr::memchr(b' ', line).unwrap_or(line.len())];
     match word {

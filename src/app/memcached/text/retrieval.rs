@@ -3,16 +3,20 @@
 
 use super::super::connection::{Connection, Keys, Phase};
 use super::super::counters::Count;
-use super::super::prefetch::{Batch, key_at};
+use super::super::prefetch::Key;
 use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
-use super::request::{BAD_FORMAT, Get, KEY_MAX_BYTES, ProtocolError};
+use super::request::{BAD_FORMAT, GET, Get, KEY_MAX_BYTES, ProtocolError};
 use crate::app::Blob;
 use crate::store::{Hash, Item};
 use simoom_io::Reply;
+use simoom_io::send::CAPACITY_COPY_BYTES;
 
 /// The end of an answer.
 const END: &[u8] = b"END\r\n";
+/// After copies of so many bytes, the capacity that was promised suffices for another small item
+/// and the end.
+const COPIED_MAX_BYTES: u64 = (CAPACITY_COPY_BYTES - COPY_MAX_BYTES - END.len()) as u64;
 
 impl Memcached {
     /// Handles a line without an end. Only a retrieval may have so many keys.
@@ -66,17 +70,17 @@ impl Memcached {
         }
     }
 
-    /// Answers a plain `get` of one key. `behind` follows its line. Returns false, and has done
+    /// Answers the plain `get` of one key at the start of `bytes`. Returns false, and has done
     /// nothing, if the answer must wait.
     #[inline(always)]
-    pub(super) fn get_one(
-        &mut self,
-        key: &[u8],
-        behind: &[u8],
-        reply: &mut Reply<'_, Blob>,
-    ) -> bool {
-        self.prefetch_next(behind);
-        let Some(hit) = self.answer_plain(key, self.store.hash(key), true, reply) else {
+    pub(super) fn get_one(&mut self, key: Key, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> bool {
+        let behind = &bytes[key.wire_len..];
+        if !behind.is_empty() && self.gets.is_used_up() && !behind.starts_with(GET) {
+            self.prefetch_next(behind);
+        }
+        let name = &bytes[GET.len()..GET.len() + key.len];
+        let Some(hit) = self.answer_plain(name, key.hash, true, reply) else {
+            self.gets.clear();
             return false;
         };
         self.count_fetch(false, hit);
@@ -93,34 +97,53 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         conn.phase = Phase::Keys(keys);
-        let (mut at, mut batch) = (0, Batch::default());
+        let is_plain = !keys.with_cas && keys.touch().is_none();
+        self.line_keys.clear();
+        let (mut at, mut promised_at) = (0, reply.queued());
         loop {
-            let Some((end, hash)) = batch.next(&self.store, bytes, at) else {
+            let Some(next) = self.line_keys.next_of_line(&self.store, bytes, at) else {
                 return self.key_without_end(conn, at, &bytes[at..], reply);
             };
-            let is_last = bytes[end] == b'\n';
-            let key = key_at(bytes, at, end);
-            if key.len() > KEY_MAX_BYTES {
+            if next.len > KEY_MAX_BYTES {
                 self.write_line(BAD_FORMAT, reply);
                 conn.phase = Phase::SkipLine;
-                return Step::Took(end);
+                return Step::Took(at + next.wire_len - 1);
             }
-            if is_last {
-                self.prefetch_next(&bytes[end + 1..]);
+            let end = at + next.wire_len;
+            if next.is_last {
+                self.prefetch_next(&bytes[end..]);
             }
-            if !key.is_empty() && !self.answer_key(key, hash, keys, reply) {
+            let key = &bytes[at..at + next.len];
+            let is_answered = if key.is_empty() {
+                self.end_if(next.is_last, reply)
+            } else if is_plain {
+                self.answer_plain_key(key, next.hash, next.is_last, reply)
+            } else {
+                self.answer_key_with(key, keys, reply) && self.end_if(next.is_last, reply)
+            };
+            if !is_answered {
                 return if at == 0 { self.hold_back() } else { Step::Took(at) };
             }
-            at = end + 1;
-            if is_last {
-                reply.copy(END);
+            at = end;
+            if next.is_last {
                 conn.phase = Phase::Command;
                 return Step::Took(at);
             }
-            if !reply.has_capacity() {
-                return Step::Took(at);
+            if !is_plain || reply.queued() - promised_at > COPIED_MAX_BYTES {
+                if !reply.has_capacity() {
+                    return Step::Took(at);
+                }
+                promised_at = reply.queued();
             }
         }
+    }
+
+    /// Ends the answer after the last key. Returns true.
+    fn end_if(&self, is_last: bool, reply: &mut Reply<'_, Blob>) -> bool {
+        if is_last {
+            reply.copy(END);
+        }
+        true
     }
 
     /// Only in a line above the limit of other lines.
@@ -140,19 +163,16 @@ impl Memcached {
         if at == 0 { Step::Wait } else { Step::Took(at) }
     }
 
-    /// Answers one key. Returns false if the answer must wait.
+    /// Answers one key of a plain `get`. Returns false if the answer must wait.
     #[inline(always)]
-    fn answer_key(
+    fn answer_plain_key(
         &mut self,
         key: &[u8],
         hash: Hash,
-        keys: Keys,
+        is_last: bool,
         reply: &mut Reply<'_, Blob>,
     ) -> bool {
-        if keys.with_cas || keys.touch().is_some() {
-            return self.answer_key_with(key, keys, reply);
-        }
-        let hit = self.answer_plain(key, hash, false, reply);
+        let hit = self.answer_plain(key, hash, is_last, reply);
         if let Some(hit) = hit {
             self.count_fetch(false, hit);
         }
@@ -198,7 +218,8 @@ impl Memcached {
             }
             return Some(false);
         };
-        let len = guard.line().len();
+        let line = guard.line();
+        let len = line.len();
         let is_small = len <= COPY_MAX_BYTES;
         if !is_small && !self.is_at_pin_limit(reply) {
             let item = self.store.pin(guard, self.now);
@@ -208,7 +229,6 @@ impl Memcached {
                 reply.copy(END);
             }
         } else if is_small || len <= reply.copyable() {
-            let line = guard.line();
             if is_last {
                 reply.copy_all([line, END]);
             } else {

@@ -6,6 +6,7 @@
 
 mod accounting;
 mod frames;
+mod gso;
 mod lifecycle;
 mod net;
 mod program;

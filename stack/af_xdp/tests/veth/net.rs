@@ -61,6 +61,11 @@ pub fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+pub fn ethtool(arguments: &[&str]) {
+    let output = Command::new("ethtool").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Two namespaces and a veth pair: `s0` in the server's, `c0` in the client's.
 pub struct Net {
     pub server: Namespace,

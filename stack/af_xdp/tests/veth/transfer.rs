@@ -1,8 +1,10 @@
 //! Every frame arrives as it was sent, in each mode, for each length.
 
 use crate::frames::{frame, next_on_wire, numbered, segment_from, syn_ack};
-use crate::net::{CLIENT, DEDICATED, End, MODES, Net, SERVER_MAC, TEST_TIMEOUT, ip, skip, until};
-use af_xdp::{BURST, Mode};
+use crate::net::{
+    CLIENT, DEDICATED, End, MODES, Net, SERVER_MAC, TEST_TIMEOUT, ethtool, ip, skip, until,
+};
+use af_xdp::{BURST, Checksum, Mode, OpenOptions, features};
 use pnet::packet::Packet;
 use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::tcp::{TcpFlags, TcpPacket};
@@ -202,4 +204,71 @@ fn a_packet_longer_than_a_chunk_comes_as_a_chain_that_is_never_split() {
     assert!(end.queue.counters().rx_continued > 0);
     assert_eq!(end.settled(), umem.chunks());
     drop(client.join().unwrap());
+}
+
+/// A datagram without a checksum but the sum of its pseudo-header. The kernel at the other end
+/// drops it unless the kernel at this end takes the request for a checksum.
+#[test]
+fn a_requested_checksum_is_completed() {
+    let Some(net) = Net::new(1) else { return };
+    if let Err(reason) = features::can_register_metadata() {
+        return skip(&reason);
+    }
+    // With an offload the kernel leaves the checksum to the peer, without one it sums itself.
+    for offload in ["on", "off"] {
+        net.server.run(|| ethtool(&["-K", "s0", "tx", offload]));
+        for mode in MODES {
+            let open = |options: &mut OpenOptions| {
+                (options.mode, options.checksum_offload) = (Some(mode), true);
+            };
+            let (device, mut parts) = net.open(open).unwrap();
+            assert_eq!(device.checksum_offload(), Ok(()), "{mode}");
+            let (queue, pool) = parts.pop().unwrap();
+            let mut end = End { queue, pool };
+            let umem = end.umem();
+            let socket = net.client.run(|| UdpSocket::bind((CLIENT, 7000)).unwrap());
+            socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+            let (_, mut receiver) = net.wire();
+            for len in [0, 1, 2, 3, 100, 501, 1400] {
+                let payload: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
+                let mut full = 0;
+                let datagram =
+                    frame(false, [DEDICATED, CLIENT], false, 8 + payload.len(), |bytes| {
+                        bytes[8..].copy_from_slice(&payload);
+                        let mut header = MutableUdpPacket::new(bytes).unwrap();
+                        header.set_source(9);
+                        header.set_destination(7000);
+                        header.set_length(8 + payload.len() as u16);
+                        full = udp::ipv4_checksum(&header.to_immutable(), &DEDICATED, &CLIENT);
+                        let partial = pseudo_sum(8 + payload.len() as u16);
+                        header.set_checksum(partial);
+                    });
+                let mut frame = end.pool.take().unwrap();
+                umem.chunk_mut(&mut frame)[..datagram.len()].copy_from_slice(&datagram);
+                frame.set_len(datagram.len());
+                umem.request_checksum(&mut frame, Checksum { start: 34, offset: 6 });
+                end.queue.transmit(frame).unwrap();
+                end.flush();
+                let mut received = [0; 2000];
+                let (received_len, _) = socket.recv_from(&mut received).unwrap();
+                assert!(received[..received_len] == payload, "{mode}, {offload}: {len} bytes");
+                let seen = next_on_wire(&mut receiver, |bytes| bytes[6..12] == SERVER_MAC.octets());
+                let expected = if offload == "on" { pseudo_sum(8 + len as u16) } else { full };
+                assert_eq!(seen[40..42], expected.to_be_bytes(), "{mode}, {offload}: {len} bytes");
+            }
+            assert_eq!(end.settled(), umem.chunks(), "{mode}: every frame is accounted for");
+            let kernel = end.queue.kernel_counters().unwrap();
+            assert_eq!(kernel.xsk_tx_invalid_descs, 0, "{mode}");
+        }
+    }
+}
+
+/// The folded sum of the pseudo-header of a datagram of `len` bytes from DEDICATED to CLIENT.
+fn pseudo_sum(len: u16) -> u16 {
+    let halves = [DEDICATED, CLIENT].map(|address| {
+        let [a, b, c, d] = address.octets();
+        u32::from(u16::from_be_bytes([a, b])) + u32::from(u16::from_be_bytes([c, d]))
+    });
+    let sum: u32 = halves.iter().sum::<u32>() + 17 + u32::from(len);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }

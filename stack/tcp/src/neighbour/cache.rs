@@ -157,6 +157,34 @@ impl Cache {
         true
     }
 
+    /// Handles a neighbour advertisement with the target's hardware address, if it has one (RFC
+    /// 4861 §7.2.5). Returns whether the cache has an entry for it.
+    pub(crate) fn advertised(
+        &mut self,
+        address: &Address,
+        mac: Option<Mac>,
+        (kind, overrides): (Advertised, bool),
+        now: Tick,
+    ) -> bool {
+        let Some(index) = self.position(address) else { return false };
+        let entry = &mut self.entries[index];
+        let is_known = entry.state != State::Incomplete;
+        match mac {
+            None if !is_known => true,
+            Some(mac) if is_known && !overrides && mac != entry.mac => {
+                // Without the Override flag, another hardware address is not taken.
+                if entry.state == State::Reachable {
+                    (entry.state, entry.at) = (State::Stale, Tick::NEVER);
+                }
+                true
+            }
+            _ => {
+                let mac = mac.unwrap_or(entry.mac);
+                self.update(address, &mac, kind, now)
+            }
+        }
+    }
+
     /// TCP confirms a neighbour: a segment sent to it was acknowledged (RFC 4861 §7.3.1).
     pub(crate) fn reached(&mut self, mac: &Mac, now: Tick) {
         let through = |entry: &Neighbour| {
@@ -171,12 +199,14 @@ impl Cache {
         }
     }
 
-    /// Probes a neighbour at once: segments sent to it are not acknowledged.
+    /// Probes a neighbour at once: segments sent to it are not acknowledged. Not within the retry
+    /// time of a confirmation: it may have been solicited just before (RFC 4861 §7.3.3).
     pub(crate) fn probe(&mut self, address: &Address, local: &Address, now: Tick) -> Lookup {
         let found = self.look_up(address, local, now);
         if let (Lookup::Known(_), Some(index)) = (found, self.position(address)) {
             let entry = &mut self.entries[index];
-            if matches!(entry.state, State::Reachable | State::Delay) {
+            let is_confirmed = entry.is_confirmed_within(self.retry_ms, now);
+            if matches!(entry.state, State::Reachable | State::Delay) && !is_confirmed {
                 (entry.state, entry.asked, entry.at) = (State::Probe, 0, now);
             }
         }
@@ -252,7 +282,11 @@ impl Neighbour {
     }
 
     fn is_locked(&self, now: Tick) -> bool {
-        self.confirmed_at != Tick::NEVER && !self.confirmed_at.plus(LOCK_MS).is_due(now)
+        self.is_confirmed_within(LOCK_MS, now)
+    }
+
+    fn is_confirmed_within(&self, millis: u32, now: Tick) -> bool {
+        self.confirmed_at != Tick::NEVER && !self.confirmed_at.plus(millis).is_due(now)
     }
 }
 

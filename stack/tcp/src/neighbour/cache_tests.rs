@@ -227,13 +227,19 @@ fn a_question_without_a_frame_is_asked_soon_and_not_counted() {
 }
 
 #[test]
-fn a_probe_solicits_the_neighbour_at_once() {
+fn rfc_4861_section_7_3_3_a_probe_solicits_the_neighbour_at_once_but_not_just_confirmed() {
     for (state, then) in [
         (State::Reachable, State::Probe),
         (State::Stale, State::Probe),
         (State::Probe, State::Probe),
     ] {
         let mut bench = Bench::in_state(state);
+        if state == State::Reachable {
+            bench.cache.confirm(0, bench.now);
+            assert_eq!(bench.cache.probe(&host(1), &host(9), bench.now), Lookup::Known(FIRST));
+            bench.pass(RETRY_MS);
+            assert_eq!(bench.state(1), state, "it was confirmed just now");
+        }
         let before = bench.asked.len();
         assert_eq!(bench.cache.probe(&host(1), &host(9), bench.now), Lookup::Known(FIRST));
         bench.pass(0);
@@ -243,4 +249,35 @@ fn a_probe_solicits_the_neighbour_at_once() {
             "{state:?}"
         );
     }
+}
+
+/// Each row: the state, the hardware address and the flags of an advertisement, then the state and
+/// the hardware address that follow.
+#[test]
+fn rfc_4861_section_7_2_5_an_advertisement_without_override_moves_no_neighbour() {
+    use Advertised::{Solicited, Unsolicited};
+    let rows = [
+        // Without an address there is nothing to send to.
+        (State::Incomplete, None, (Solicited, true), State::Incomplete, [0; 6]),
+        (State::Incomplete, Some(SECOND), (Solicited, false), State::Reachable, SECOND),
+        (State::Incomplete, Some(SECOND), (Unsolicited, false), State::Delay, SECOND),
+        (State::Reachable, Some(SECOND), (Unsolicited, false), State::Stale, FIRST),
+        (State::Reachable, Some(SECOND), (Unsolicited, true), State::Stale, SECOND),
+        (State::Reachable, Some(FIRST), (Unsolicited, false), State::Reachable, FIRST),
+        (State::Stale, Some(SECOND), (Solicited, false), State::Stale, FIRST),
+        (State::Stale, Some(SECOND), (Unsolicited, true), State::Stale, SECOND),
+        (State::Probe, Some(SECOND), (Solicited, false), State::Probe, FIRST),
+        (State::Probe, Some(SECOND), (Solicited, true), State::Reachable, SECOND),
+        (State::Probe, Some(FIRST), (Solicited, false), State::Reachable, FIRST),
+        (State::Probe, None, (Solicited, false), State::Reachable, FIRST),
+    ];
+    for (before, mac, flags, after, then) in rows {
+        let mut bench = Bench::in_state(before);
+        bench.now = bench.now.plus(LOCK_MS);
+        assert!(bench.cache.advertised(&host(1), mac, flags, bench.now));
+        let index = bench.cache.position(&host(1)).expect("the entry stays");
+        let entry = bench.cache.get(index);
+        assert_eq!((entry.state, entry.mac), (after, then), "{before:?}, {mac:?}, {flags:?}");
+    }
+    assert!(!Bench::new(2).cache.advertised(&host(1), Some(FIRST), (Solicited, true), Tick::NEVER));
 }

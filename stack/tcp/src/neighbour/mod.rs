@@ -234,7 +234,7 @@ impl Neighbours {
                 }
                 Ok(Taken::Done)
             }
-            Message::Advertisement { target, target_mac, solicited, .. } => {
+            Message::Advertisement { target, target_mac, solicited, overrides, .. } => {
                 let mac = target_mac.unwrap_or(link.mac);
                 if mac[0] & 1 == 1 {
                     return Err(DropReason::Ndp);
@@ -252,7 +252,7 @@ impl Neighbours {
                     return Ok(Taken::Done);
                 }
                 let kind = if solicited { Advertised::Solicited } else { Advertised::Unsolicited };
-                let known = self.cache.update(&target, &mac, kind, now);
+                let known = self.cache.advertised(&target, target_mac, (kind, overrides), now);
                 if known { Ok(Taken::Done) } else { Ok(Taken::Stray) }
             }
         }

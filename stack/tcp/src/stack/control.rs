@@ -50,6 +50,8 @@ pub enum ConnectError {
     Full,
     /// The local address is not one of this stack's.
     NotOurs,
+    /// No host can have the remote address, or the remote port is 0.
+    NoHost,
     /// The transmitter had no free frame; try again after a flush.
     NoFrame,
     /// There is no route from an address that can resolve the next hop.
@@ -85,6 +87,10 @@ impl<A: Application> Stack<A> {
         self.set_clock(now);
         if !self.shared.config.has(&to.local) {
             return Err(ConnectError::NotOurs);
+        }
+        // RFC 9293 §3.9.1.1 MUST-46.
+        if !to.remote.is_unicast() || to.remote_port == 0 {
+            return Err(ConnectError::NoHost);
         }
         let tuple = Tuple {
             remote: to.remote,

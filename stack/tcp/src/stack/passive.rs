@@ -66,14 +66,10 @@ impl<A: Application> Stack<A> {
         used_up: Option<Seq>,
         tx: &mut T,
     ) {
-        // A control block is reserved from the start: a handshake that completes finds one.
-        let (half_open, free) = (self.half_open.len() as usize, self.free.len());
-        if half_open >= free {
-            return self.shared.drop(DropReason::ConnectionsFull);
-        }
-        if !self.has_capacity(&arrival.tuple) {
+        if !self.may_open(&arrival.tuple) {
             return;
         }
+        let (half_open, free) = (self.half_open.len() as usize, self.free.len());
         // Handshakes by cookie hold nothing. Half of the blocks are left for them, and so is the
         // last capacity of a port and of a prefix: no number of forged SYNs uses it up.
         let Tuple { remote, local_port, .. } = &arrival.tuple;
@@ -94,6 +90,16 @@ impl<A: Application> Stack<A> {
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
+    }
+
+    /// Whether there is capacity for one more connection. Counts the drop if not.
+    pub(super) fn may_open(&mut self, tuple: &Tuple) -> bool {
+        // A control block is reserved from the start: a handshake that completes finds one.
+        if self.half_open.len() as usize >= self.free.len() {
+            self.shared.drop(DropReason::ConnectionsFull);
+            return false;
+        }
+        self.has_capacity(tuple)
     }
 
     /// Whether the limits of its prefix and of its port admit a connection. Counts the drop if not.
@@ -245,7 +251,11 @@ impl<A: Application> Stack<A> {
         }
         match entry.action(&arrival.segment, &self.shared.config) {
             listen::Action::Complete => self.complete(index, entry, arrival, app, tx),
-            listen::Action::Retransmit => self.send_syn_ack(index, tx),
+            listen::Action::Retransmit => {
+                let asks = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
+                self.half_open.get_mut(index).syn_again(&arrival.segment, asks);
+                self.send_syn_ack(index, tx);
+            }
             listen::Action::Forget => self.forget_half_open(index, arrival.hash),
             listen::Action::Challenge(reason) => {
                 self.shared.drop(reason);

@@ -111,6 +111,18 @@ pub(super) fn measure<C, B>(
     }
 }
 
+/// Whether [`measure`] takes a measurement. Apart, for the sake of the fast path, which does not
+/// ask.
+pub(super) fn is_measured<C, B>(
+    tcb: &Tcb<C>,
+    sample: &AckSample,
+    segment: &Segment<'_>,
+    shared: &Shared<B>,
+) -> bool {
+    (sample.sent_once.is_some() && !sample.retransmitted)
+        || (sample.bytes > 0 && echo_age_ms(tcb, segment, shared).is_some())
+}
+
 /// Age of the timestamp that a segment echoes, or `None` if the age is not plausible.
 pub(super) fn echo_age_ms<C, B>(
     tcb: &Tcb<C>,

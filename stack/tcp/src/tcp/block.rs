@@ -99,7 +99,7 @@ pub(crate) struct Warm {
     pub(crate) app_at: Tick,
     /// When the near timer fires: not later than any near deadline.
     pub(crate) near_at: Tick,
-    /// When the last segment of the peer arrived.
+    /// When the last acceptable segment of the peer arrived.
     pub(crate) last_received_at: Tick,
     /// When the far timer fires: not later than any far deadline.
     pub(crate) far_at: Tick,
@@ -137,7 +137,7 @@ pub(crate) struct Cold {
     /// waits.
     pub(crate) stalled_since: Tick,
     pub(crate) timer_event: TimerEvent,
-    /// Consecutive timeouts without progress.
+    /// How often the retransmission or persist timer has backed off (RFC 6298 §5.5).
     pub(crate) timeouts: u8,
     /// Consecutive keep-alive probes without an answer.
     pub(crate) probes: u8,

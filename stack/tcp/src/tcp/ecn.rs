@@ -20,6 +20,9 @@ pub(crate) struct State {
     reduced_at: Option<Seq>,
     /// Whether an ECN mark caused the last reduction.
     for_mark: bool,
+    /// This side has sent a SYN that does not ask for ECN. It echoes marks, and sends nothing that
+    /// is ECN-capable (§6.1.1).
+    only_echoes: bool,
 }
 
 /// Whether to agree to ECN: the SYN asks for it (§6.1.1) and the policy allows it. A SYN that is
@@ -34,6 +37,13 @@ pub(super) fn is_agreed(answer: &Segment<'_>, policy: EcnPolicy) -> bool {
     let echoes_only = answer.flags.has(Flags::ECE) && !answer.flags.has(Flags::CWR);
     let agrees = if answer.flags.has(Flags::ACK) { echoes_only } else { is_asked(answer, policy) };
     agrees && policy == EcnPolicy::Request
+}
+
+/// Both sides agree to ECN. `is_repeated`: this side's SYN was retransmitted, without asking.
+pub(super) fn agreed<C, B>(tcb: &mut Tcb<C>, is_repeated: bool, shared: &mut Shared<B>) {
+    tcb.hot.flags.set(ConnFlags::ECN);
+    tcb.cold.ecn.only_echoes = is_repeated;
+    shared.counters.ecn_connections += 1;
 }
 
 /// The ECN flags of this side's SYN or SYN-ACK. A retransmitted SYN no longer asks for ECN:
@@ -131,13 +141,16 @@ pub(super) fn of_new_text<C>(tcb: &Tcb<C>, len: u32) -> (Flags, Ecn) {
     if !tcb.hot.flags.has(ConnFlags::ECN) || len == 0 {
         return (Flags::default(), Ecn::NOT_CAPABLE);
     }
-    (new_text_once_agreed(tcb), Ecn::CAPABLE)
+    new_text_once_agreed(tcb)
 }
 
 #[cold]
 #[inline(never)]
-fn new_text_once_agreed<C>(tcb: &Tcb<C>) -> Flags {
-    if tcb.cold.ecn.owes_cwr { Flags::CWR } else { Flags::default() }
+fn new_text_once_agreed<C>(tcb: &Tcb<C>) -> (Flags, Ecn) {
+    if tcb.cold.ecn.only_echoes {
+        return (Flags::default(), Ecn::NOT_CAPABLE);
+    }
+    (if tcb.cold.ecn.owes_cwr { Flags::CWR } else { Flags::default() }, Ecn::CAPABLE)
 }
 
 /// New text was sent, and CWR with it.

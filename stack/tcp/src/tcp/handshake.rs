@@ -19,17 +19,30 @@ use simoom_io::application::{Application, Closed, ConnectionId, Opened};
 use simoom_io::send::Blob;
 use simoom_io::timer::Tick;
 
-/// The handshake is complete: tells the application, and delivers what came with the peer's SYN.
+/// The handshake of a simultaneous open is complete: takes the peer's window, tells the
+/// application, and delivers what came with the peer's SYN and with this segment.
 #[cold]
 #[inline(never)]
 pub(super) fn established<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
+    is_syn_ack: bool,
     cx: &mut Context<'_, A, T>,
-) {
+) -> Outcome {
+    // The window of a SYN-ACK is not scaled (RFC 7323 §2.2), and its ECN flags are no echo.
+    let shift = if is_syn_ack { 0 } else { tcb.hot.scales.snd() };
+    if !is_syn_ack {
+        ecn::arrived(tcb, segment, cx.shared);
+    }
+    tcb.hot.snd.wnd = u32::from(segment.window) << shift;
     tcb.hot.snd.wl1 = segment.seq;
+    tcb.cold.max_wnd = tcb.cold.max_wnd.max(tcb.hot.snd.wnd);
     syn_acknowledged(tcb, segment, cx);
     deliver::queued(tcb, cx);
+    if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
+        return deliver::behind_syn(tcb, segment, cx);
+    }
+    Outcome::Continue
 }
 
 /// The peer has acknowledged this side's SYN: the connection is established.
@@ -60,7 +73,7 @@ pub(crate) fn open<A: Application, T>(
     active: bool,
 ) {
     let (app, tuple) = (&mut *cx.app, &tcb.hot.tuple);
-    let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends());
+    let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends(cx.shared.config.zone));
     cx.shared.opened = cx.shared.opened.wrapping_add(1);
     tcb.cold.opened = cx.shared.opened;
     let id = ConnectionId(u64::from(tcb.cold.opened) << 32 | u64::from(cx.id));
@@ -104,8 +117,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         path_search::begin(tcb, max, cx.shared);
     }
     if ecn::is_agreed(segment, cx.shared.config.ecn) {
-        tcb.hot.flags.set(ConnFlags::ECN);
-        cx.shared.counters.ecn_connections += 1;
+        ecn::agreed(tcb, tcb.cold.timeouts > 0, cx.shared);
     }
     window::begin(tcb, cx.shared);
     tcb.hot.snd.wnd = u32::from(segment.window);

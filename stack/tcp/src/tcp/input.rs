@@ -46,28 +46,10 @@ fn synchronized<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Outcome, Stop> {
-    let last_received_at = std::mem::replace(&mut tcb.warm.last_received_at, cx.shared.tick);
-    let opening;
-    let segment = if tcb.hot.state == State::SynReceived {
-        opening = without_retransmitted_syn(&tcb.hot, segment);
-        &opening
-    } else {
-        segment
-    };
-    check_sequence(tcb, segment, last_received_at, cx.shared)?;
-    check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
-    if !segment.flags.has(Flags::ACK) {
-        return Err(Stop::Dropped(DropReason::NoAck));
-    }
-    check_ack(tcb, segment, cx)?;
-    tcb.cold.probes = 0;
-    // Reply along the path of the last segment, so that a new router is used from its first segment
-    // on.
-    tcb.hot.link = segment.link;
-    update_ts_recent(&mut tcb.hot, segment);
     if tcb.hot.state == State::SynReceived {
-        established(tcb, segment, cx);
+        return opening(tcb, segment, cx);
     }
+    check(tcb, segment, cx)?;
     ecn::arrived(tcb, segment, cx.shared);
     if segment.ack.at_or_after(tcb.hot.snd.una) {
         process_ack(tcb, segment, cx)?;
@@ -76,6 +58,43 @@ fn synchronized<A: Application, T: Transmit>(
         return Ok(deliver::text_and_fin(tcb, segment, cx));
     }
     Ok(Outcome::Continue)
+}
+
+/// SYN-RECEIVED after a simultaneous open. Not inlined, unlike what it has in common with the path
+/// of every segment.
+#[cold]
+#[inline(never)]
+fn opening<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<Outcome, Stop> {
+    let bare = without_retransmitted_syn(&tcb.hot, segment);
+    check(tcb, &bare, cx)?;
+    Ok(established(tcb, &bare, bare.seq != segment.seq, cx))
+}
+
+/// First to fifth step: whether the segment is acceptable, is no reset or SYN, and acknowledges
+/// what it may. Records that it arrived.
+#[inline(always)]
+fn check<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<(), Stop> {
+    check_sequence(tcb, segment, cx.shared)?;
+    check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
+    if !segment.flags.has(Flags::ACK) {
+        return Err(Stop::Dropped(DropReason::NoAck));
+    }
+    check_ack(tcb, segment, cx)?;
+    tcb.cold.probes = 0;
+    tcb.warm.last_received_at = cx.shared.tick;
+    // Reply along the path of the last segment, so that a new router is used from its first segment
+    // on.
+    tcb.hot.link = segment.link;
+    update_ts_recent(&mut tcb.hot, segment);
+    Ok(())
 }
 
 /// In a simultaneous open the peer's SYN-ACK retransmits the SYN that was already processed. Only
@@ -92,11 +111,10 @@ fn without_retransmitted_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a
 }
 
 /// First step: the sequence number, and PAWS before it (RFC 7323 §5.3).
-#[inline]
+#[inline(always)]
 fn check_sequence<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
-    last_received_at: Tick,
     shared: &mut Shared<B>,
 ) -> Result<(), Stop> {
     let hot = &mut tcb.hot;
@@ -105,12 +123,9 @@ fn check_sequence<C, B: Blob>(
         && hot.flags.has(ConnFlags::TIMESTAMPS)
         && !is_reset
         && Seq(value).before(Seq(hot.rcv.ts_recent))
-        && !is_outdated(last_received_at, shared.tick)
+        && !is_outdated(tcb.warm.last_received_at, shared.tick)
     {
-        if !segment.is_empty() || shared.may_respond(Response::Challenge) {
-            hot.flags.set(ConnFlags::ACK_NOW);
-        }
-        return Err(Stop::Dropped(DropReason::Paws));
+        return Err(unacceptable(hot, segment, DropReason::Paws, shared));
     }
     if is_acceptable(hot, segment) {
         return Ok(());
@@ -121,21 +136,41 @@ fn check_sequence<C, B: Blob>(
         sack::note_duplicate(tcb, segment.seq, segment.seq + segment.payload.len() as u32);
     }
     let hot = &mut tcb.hot;
-    // Text is answered without a rate limit, once a flush: the peer learns from it that the text
-    // had arrived.
-    if !is_reset && (!segment.is_empty() || shared.may_respond(Response::Challenge)) {
-        hot.flags.set(ConnFlags::ACK_NOW);
-    }
+    let stop = unacceptable(hot, segment, DropReason::OutsideWindow, shared);
     // §3.10.7.4: a zero window still lets valid acknowledgements and resets through. The window is
     // also used up for a peer that has filled it, of whose bytes some are missing here.
-    if segment.seq == hot.rcv.edge {
+    if segment.seq == hot.rcv.edge && !segment.flags.has(Flags::SYN) {
         return Ok(());
     }
-    Err(Stop::Dropped(DropReason::OutsideWindow))
+    Err(stop)
 }
 
-/// RFC 7323 §5.5: after 24 days the peer's clock may have wrapped, and its last timestamp is
-/// invalid.
+/// Acknowledges an unacceptable segment, unless it is a reset. Returns why it is dropped.
+///
+/// Text is acknowledged without a rate limit, once a flush: the peer learns from it that the text
+/// had arrived. A SYN is challenged wherever its number lies (RFC 5961 §4.2).
+#[cold]
+fn unacceptable<B: Blob>(
+    hot: &mut Hot,
+    segment: &Segment<'_>,
+    reason: DropReason,
+    shared: &mut Shared<B>,
+) -> Stop {
+    if segment.flags.has(Flags::RST) {
+        return Stop::Dropped(reason);
+    }
+    if segment.flags.has(Flags::SYN) {
+        challenge(hot, shared);
+        return Stop::Dropped(DropReason::BlindSyn);
+    }
+    if !segment.is_empty() || shared.may_respond(Response::Challenge) {
+        hot.flags.set(ConnFlags::ACK_NOW);
+    }
+    Stop::Dropped(reason)
+}
+
+/// RFC 7323 §5.5: 24 days after the last accepted segment the peer's clock may have wrapped, and
+/// its last timestamp is invalid.
 fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
     const DAYS_24_MS: i32 = 24 * 24 * 3600 * 1000;
     !(0..DAYS_24_MS).contains(&last_received_at.until(now))
@@ -144,7 +179,7 @@ fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
 /// The four cases of §3.10.7.4's table. A segment without text may also stand at the right edge of
 /// an open window: that is SND.NXT of a peer that has filled the window, and its acknowledgements
 /// count while a part of the window's bytes is lost.
-#[inline]
+#[inline(always)]
 fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
     let (nxt, edge) = (hot.rcv.nxt, hot.rcv.edge);
     let (start, len) = (segment.seq, segment.len());
@@ -157,7 +192,7 @@ fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
 
 /// Second and fourth step: RST and SYN. Each gets a challenge ACK unless its sequence number proves
 /// it (RFC 5961 §3.2 and §4.2).
-#[inline]
+#[inline(always)]
 fn check_reset_and_syn<B: Blob>(
     hot: &mut Hot,
     segment: &Segment<'_>,
@@ -189,7 +224,7 @@ fn challenge<B: Blob>(hot: &mut Hot, shared: &mut Shared<B>) {
 }
 
 /// Fifth step, its checks: SND.UNA - MAX.SND.WND ≤ SEG.ACK ≤ SND.NXT (RFC 5961 §5.2).
-#[inline]
+#[inline(always)]
 fn check_ack<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
@@ -210,7 +245,7 @@ fn check_ack<A: Application, T: Transmit>(
 }
 
 /// RFC 7323 §4.3: TS.Recent follows segments that span the last acknowledgement sent.
-#[inline]
+#[inline(always)]
 fn update_ts_recent(hot: &mut Hot, segment: &Segment<'_>) {
     if let Some((value, _)) = segment.options.timestamps
         && segment.seq.at_or_before(hot.rcv.acked)

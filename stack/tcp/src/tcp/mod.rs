@@ -31,6 +31,7 @@ pub(crate) mod timeout;
 pub(crate) mod window;
 
 use crate::drop::DropReason;
+use crate::wire::tcp::complete_checksum;
 use simoom_io::application::{Application, Closed};
 
 pub(crate) use block::{Hot, Scales, Tcb, TimerEvent, far_timer, near_timer};
@@ -43,6 +44,53 @@ pub trait Transmit {
     /// bytes of it to send. Returns `false`, without calling `write`, when no frame is free: the
     /// stack tries again at the next flush.
     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool;
+
+    /// Transmits the same way a frame with a TCP segment. With `partial_from` its checksum is
+    /// partial ([`crate::TxChecksum::Partial`]), and the TCP header begins at that byte of the
+    /// frame. Completes the checksum in software; a transmitter with an offload overrides this.
+    #[inline]
+    fn transmit_segment(
+        &mut self,
+        partial_from: Option<usize>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        self.transmit(|frame| {
+            let len = write(frame);
+            if let Some(at) = partial_from {
+                complete_checksum(&mut frame[at..len]);
+            }
+            len
+        })
+    }
+
+    /// Bytes of the longest packet that [`Transmit::transmit_gso`] takes, with all headers. 0, the
+    /// default: it takes none.
+    #[inline]
+    fn gso_max_bytes(&self) -> usize {
+        0
+    }
+
+    /// As [`Transmit::transmit`], for a packet that is cut into segments behind the stack (generic
+    /// segmentation offload). It may have [`Transmit::gso_max_bytes`]. Its TCP checksum field has
+    /// the sum of the pseudo-header, not complemented. Returns `false` if the packet was not sent:
+    /// the stack sends segments instead.
+    fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let _ = (gso, write);
+        false
+    }
+}
+
+/// How a packet is to be cut into segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    /// Whether it is a packet of IPv6.
+    pub is_ipv6: bool,
+    /// Bytes before the TCP header.
+    pub tcp_at: u16,
+    /// Bytes of all headers.
+    pub header_bytes: u16,
+    /// Payload bytes of each segment but the last, which may have fewer.
+    pub segment_bytes: u16,
 }
 
 /// Result of handling one event.

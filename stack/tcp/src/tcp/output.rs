@@ -7,15 +7,16 @@
 
 use super::congestion::{control, initial_window};
 use super::recovery::Frto;
-use super::segment::{Numbers, Path, emit, stateless, template};
+use super::segment::{Numbers, Path, emit, partial_from, stateless, template};
 use super::window::{opens_window, window_field};
 use super::{
-    ConnFlags, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, path_search,
+    ConnFlags, Gso, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, path_search,
     recovery, sack, timeout,
 };
 use crate::drop::DropReason;
 use crate::seq::Seq;
-use crate::wire::tcp::{Flags, Options};
+use crate::wire::TxChecksum;
+use crate::wire::tcp::{Flags, Options, Template};
 use simoom_io::application::Application;
 use simoom_io::send::Blob;
 use simoom_io::timer::Tick;
@@ -62,7 +63,8 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
     }
     let is_paced = pace::is_due(tcb, shared);
     let is_long = tcb.hot.queue.unread() > 2 * u64::from(mss);
-    if is_long && !is_paced && !is_rate_based && !send_run(tcb, shared, tx) {
+    let mut longest = if is_long { gso_text(tcb, tx) } else { mss };
+    if is_long && longest == mss && !is_paced && !is_rate_based && !send_run(tcb, shared, tx) {
         return false;
     }
     loop {
@@ -82,7 +84,10 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         }
         let window = tcb.hot.snd.wnd.saturating_sub(in_flight);
         let allowed = tcb.hot.snd.cwnd.saturating_sub(recovery::pipe(tcb));
-        let len = unread.min(mss).min(window).min(allowed);
+        let mut len = unread.min(longest).min(window).min(allowed);
+        if len > mss && len < unread {
+            len -= len % mss;
+        }
         if unread > 0 && len < unread.min(mss) && is_silly_window(tcb, len, in_flight) {
             if allowed < window {
                 limited(tcb);
@@ -94,14 +99,71 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
             // No run is free to track a new segment. An acknowledgement will free one.
             return true;
         }
-        if is_paced && (in_flight > 0 || is_rate_based) && pace::must_wait(tcb, len, shared) {
-            return true;
+        if is_paced && (in_flight > 0 || is_rate_based || len > mss) {
+            let Some(now) = pace::allowance(tcb, len, shared) else { return true };
+            len = now;
         }
         let fin = fin_due && len == unread;
-        if !send_one(tcb, len, fin, shared, tx) {
+        // What follows a GSO packet goes the same way, so that it does not overtake the packet.
+        if longest > mss && send_gso(tcb, len, fin, shared, tx) {
+            continue;
+        }
+        longest = mss;
+        if !send_one(tcb, len.min(mss), fin && len <= mss, shared, tx) {
             return false;
         }
     }
+}
+
+/// Bytes of text that the longest packet of the transmitter has: whole segments, one if it takes no
+/// GSO packets. A CWR is for one segment (RFC 3168 §6.1.2).
+#[inline]
+fn gso_text<C, T: Transmit>(tcb: &Tcb<C>, tx: &T) -> u32 {
+    let mss = u32::from(tcb.hot.mss);
+    let max = tx.gso_max_bytes().saturating_sub(Template::MAX_BYTES) as u32;
+    if max < 2 * mss || ecn::of_new_text(tcb, mss).0.has(Flags::CWR) {
+        return mss;
+    }
+    max / mss * mss
+}
+
+/// Sends the next `len` new bytes in one packet, which is cut into segments behind the stack, and
+/// the FIN with the last of them if `fin` is set. Returns `false` if the transmitter does not take
+/// it now.
+#[inline(never)]
+fn send_gso<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    len: u32,
+    fin: bool,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let numbers = numbers_of_new_text(tcb, len, fin, shared);
+    let options = data_options(&tcb.hot, shared);
+    let hot = &mut tcb.hot;
+    let path = Path { tuple: &hot.tuple, link: &hot.link };
+    let ends = (&path, &shared.config.mac);
+    let template = template(ends, numbers, &options, len as usize, TxChecksum::Partial);
+    let (tcp_at, payload_at) = template.offsets();
+    let gso = Gso {
+        is_ipv6: !hot.tuple.remote.is_v4(),
+        tcp_at: tcp_at as u16,
+        header_bytes: payload_at as u16,
+        segment_bytes: hot.mss,
+    };
+    let (mut queue, pool) = (hot.queue, &shared.send);
+    let is_sent = tx.transmit_gso(gso, |packet| {
+        template.emit_frame(packet, numbers.seq, |buf| queue.read_next(pool, buf))
+    });
+    if is_sent {
+        let segments = len.div_ceil(u32::from(hot.mss)).max(1);
+        hot.queue = queue;
+        shared.counters.gso_packets_sent += 1;
+        sent(tcb, len, fin, segments, shared);
+    } else {
+        shared.counters.gso_packets_refused += 1;
+    }
+    is_sent
 }
 
 /// The fast path of a long answer: sends the full segments that the windows allow now, without the
@@ -137,11 +199,13 @@ fn send_full<C, B: Blob, T: Transmit>(
     let options = data_options(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
-    let template = template(&path, numbers, &options, mss.into(), &shared.config);
+    let (ends, checksum) = ((&path, &shared.config.mac), shared.config.tx_checksum);
+    let template = template(ends, numbers, &options, mss.into(), checksum);
+    let partial_from = partial_from(&path, &shared.config);
     let (queue, pool) = (&mut hot.queue, &shared.send);
     let mut sent = 0;
     while sent < count
-        && tx.transmit(|frame| {
+        && tx.transmit_segment(partial_from, |frame| {
             let seq = numbers.seq + sent * u32::from(mss);
             template.emit_frame(frame, seq, |buf| queue.read_next(pool, buf))
         })
@@ -203,15 +267,14 @@ fn arm_persist_timer<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     }
 }
 
-/// Sends the next `len` new bytes, and the FIN if `fin` is set.
-#[inline]
-fn send_one<C, B: Blob, T: Transmit>(
+/// The numbers of a segment with the next `len` new bytes, and with FIN if `fin` is set.
+#[inline(always)]
+fn numbers_of_new_text<C, B>(
     tcb: &mut Tcb<C>,
     len: u32,
     fin: bool,
     shared: &mut Shared<B>,
-    tx: &mut T,
-) -> bool {
+) -> Numbers {
     let (ecn_flags, ecn) = ecn::of_new_text(tcb, len);
     let mut flags = ecn::flags(tcb).with(ecn_flags);
     if u64::from(len) == tcb.hot.queue.unread() {
@@ -221,19 +284,38 @@ fn send_one<C, B: Blob, T: Transmit>(
         flags = flags.with(Flags::FIN);
     }
     let window = window_field(tcb, shared);
+    Numbers { seq: tcb.hot.snd.nxt, ack: tcb.hot.rcv.nxt, flags, ecn, window }
+}
+
+/// Sends the next `len` new bytes, and the FIN if `fin` is set.
+#[inline]
+fn send_one<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    len: u32,
+    fin: bool,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let numbers = numbers_of_new_text(tcb, len, fin, shared);
     let options = data_options(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
-    let numbers = Numbers { seq: hot.snd.nxt, ack: hot.rcv.nxt, flags, ecn, window };
     let (queue, pool) = (&mut hot.queue, &shared.send);
-    let sent = emit(&path, numbers, &options, len as usize, &shared.config, tx, |buf| {
+    if !emit(&path, numbers, &options, len as usize, &shared.config, tx, |buf| {
         queue.read_next(pool, buf)
-    });
-    if !sent {
+    }) {
         return false;
     }
-    shared.counters.segments_sent += 1;
+    sent(tcb, len, fin, 1, shared);
+    true
+}
+
+/// `len` new bytes were sent, in so many segments, and the FIN if `fin` is set.
+#[inline(always)]
+fn sent<C, B>(tcb: &mut Tcb<C>, len: u32, fin: bool, segments: u32, shared: &mut Shared<B>) {
+    shared.counters.segments_sent += u64::from(segments);
     shared.counters.bytes_sent += u64::from(len);
+    let hot = &mut tcb.hot;
     if fin {
         hot.flags.set(ConnFlags::FIN_SENT);
         hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
@@ -254,8 +336,8 @@ fn send_one<C, B: Blob, T: Transmit>(
         control::sent(tcb, len + u32::from(fin), is_new, shared);
     }
     recovery::sent(tcb, len + u32::from(fin));
-    arm_retransmission(tcb, tcb.in_flight(), shared);
-    true
+    let behind_first = len.saturating_sub(tcb.hot.mss.into());
+    arm_retransmission(tcb, tcb.in_flight() - behind_first, shared);
 }
 
 /// New text is sent while nothing is in flight. The persist timer may be running: its deadline and

@@ -23,36 +23,54 @@ pub(super) fn is_due<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
 /// Whether a segment of `len` bytes of a paced connection has to wait. If not, its time is charged.
 #[inline(never)]
 pub(super) fn must_wait<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> bool {
-    if is_exempt(tcb, shared) {
-        return false;
+    allowance(tcb, len, shared).is_none()
+}
+
+/// How many of `len` bytes of a paced connection may be sent now, one after the other: all of them
+/// or whole segments. Their time is charged. `None`: they have to wait.
+#[inline(never)]
+pub(super) fn allowance<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> Option<u32> {
+    let mss = u32::from(tcb.hot.mss);
+    if let Some(at_most) = exempt(tcb, shared) {
+        return Some(len.min(at_most.div_ceil(mss).saturating_mul(mss)));
     }
     let (rate, quantum) = control::pacing(tcb, shared);
     let duration_us = |bytes: u32| (u64::from(bytes) * 1_000_000 / rate).min(1 << 30) as u32;
-    let burst_us = duration_us(quantum.saturating_sub(len)).max(TICK_US);
+    let segment = len.min(mss);
+    let burst_us = duration_us(quantum.saturating_sub(segment)).max(TICK_US);
     let now_us = shared.now_us();
     let ahead_us = tcb.cold.paced_us.wrapping_sub(now_us) as i32;
     // A time further ahead than one round trip is stale: the clock has wrapped. Where a segment
     // takes longer than a round trip, it may be ahead by a burst.
-    let max_us = tcb.warm.rtt.srtt_us().max(burst_us.saturating_add(duration_us(len)));
+    let max_us = tcb.warm.rtt.srtt_us().max(burst_us.saturating_add(duration_us(segment)));
     let is_recent = (-(CREDIT_US as i32)..=max_us as i32).contains(&ahead_us);
-    if is_recent && ahead_us > burst_us as i32 {
+    let ahead_us = if is_recent { ahead_us } else { -(CREDIT_US as i32) };
+    if ahead_us > burst_us as i32 {
         let wait_ms = (ahead_us as u32 - burst_us).div_ceil(1000);
         let at = shared.tick.plus(wait_ms);
         if at.is_sooner_than(tcb.hot.retransmit_at) {
             (tcb.cold.timer_event, tcb.hot.retransmit_at) = (TimerEvent::Pacing, at);
         }
-        return true;
+        return None;
     }
-    let from_us = if is_recent { tcb.cold.paced_us } else { now_us.wrapping_sub(CREDIT_US) };
-    tcb.cold.paced_us = from_us.wrapping_add(duration_us(len));
-    false
+    let len = if len > mss {
+        // Segments are sent until the next one would be ahead of the burst.
+        let left_us = burst_us.wrapping_sub(ahead_us as u32);
+        len.min((left_us / duration_us(mss).max(1)).saturating_add(1).saturating_mul(mss))
+    } else {
+        len
+    };
+    tcb.cold.paced_us = now_us.wrapping_add_signed(ahead_us).wrapping_add(duration_us(len));
+    Some(len)
 }
 
-/// Whether a segment is not paced. Even a short queue has space for the initial window (RFC 6928).
-fn is_exempt<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
-    let is_small = tcb.in_flight() < initial_window(u32::from(tcb.hot.mss), 0);
-    match tcb.hot.flags.has(ConnFlags::RATE_BASED) {
-        true => is_small && !control::has_delivered(tcb, shared),
-        false => is_small || tcb.hot.phase != Phase::Open,
+/// How many bytes are not paced, if some are not. Even a short queue has space for the initial
+/// window (RFC 6928).
+fn exempt<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> Option<u32> {
+    let left = initial_window(u32::from(tcb.hot.mss), 0).saturating_sub(tcb.in_flight());
+    let is_rate_based = tcb.hot.flags.has(ConnFlags::RATE_BASED);
+    if left > 0 && !(is_rate_based && control::has_delivered(tcb, shared)) {
+        return Some(left);
     }
+    (!is_rate_based && tcb.hot.phase != Phase::Open).then_some(u32::MAX)
 }

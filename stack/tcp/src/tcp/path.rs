@@ -1,8 +1,9 @@
 //! Segments that are too big for the path: a router reports it (RFC 1191, RFC 8201), they are lost
 //! without a report (RFC 4821 §7.7), or the MTU of the interface was lowered.
 //!
-//! The data is retransmitted at once in smaller segments. This is no congestion, so the window
-//! stays. Ten minutes later [`super::path_search`] looks for a larger MSS.
+//! The data is retransmitted at once in smaller segments. This is no congestion, so the threshold
+//! stays, and the window has as many segments as before. Ten minutes later [`super::path_search`]
+//! looks for a larger MSS.
 
 use super::{ConnFlags, Shared, State, Tcb, path_search, recovery};
 use crate::path_mtu::{TooBig, floor};
@@ -43,7 +44,7 @@ pub(crate) fn fit_link<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> 
     shared.counters.path_mtu_lowered += 1;
     tcb.cold.search.shrunk(tcb.hot.mss, shared.tick);
     if tcb.in_flight() == 0 || tcb.hot.state == State::SynReceived {
-        tcb.hot.mss = to - overhead(tcb);
+        set_mss(tcb, to);
     } else {
         cut_to(tcb, to, shared);
     }
@@ -57,7 +58,7 @@ pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let is_full = tcb.in_flight() >= u32::from(tcb.hot.mss);
     let threshold = if tcb.cold.full_arrived { TIMEOUTS_PROVED } else { TIMEOUTS_UNPROVED };
     // SACKed segments have arrived.
-    if !is_full || tcb.recovery.sacked > 0 || !tcb.cold.timeouts.is_multiple_of(threshold) {
+    if !is_full || tcb.recovery.sacked > 0 || !tcb.recovery.stalls.is_multiple_of(threshold) {
         return;
     }
     let least = floor(&tcb.hot.tuple.remote);
@@ -83,9 +84,18 @@ fn lower_mss<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) -> b
 
 /// Sets the MSS to fit packets of `to` bytes, and retransmits in such segments.
 fn cut_to<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) {
-    tcb.hot.mss = to - overhead(tcb);
+    set_mss(tcb, to);
     tcb.cold.full_arrived = false;
     recovery::cut_smaller(tcb, shared);
+}
+
+/// Lowers the MSS to fit packets of `to` bytes. The congestion window shrinks in proportion: it
+/// counts segments that the path carries (RFC 5681 §3.1).
+fn set_mss<C>(tcb: &mut Tcb<C>, to: u16) {
+    let (old, new) = (u64::from(tcb.hot.mss), u64::from(to - overhead(tcb)));
+    tcb.hot.mss = new as u16;
+    let window = u64::from(tcb.hot.snd.cwnd) * new / old.max(1);
+    tcb.hot.snd.cwnd = window.max(new) as u32;
 }
 
 /// The interface carries larger packets than before.

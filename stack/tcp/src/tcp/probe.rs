@@ -19,10 +19,11 @@ pub(super) fn timeout_ms<C>(tcb: &Tcb<C>) -> Option<u32> {
     let may = tcb.hot.phase == Phase::Open && tcb.hot.flags.has(ConnFlags::SACK) && !is_opening;
     let delay =
         if tcb.in_flight() > u32::from(tcb.hot.mss) { RESOLUTION_MS } else { MAX_ACK_DELAY_MS };
-    may.then(|| match tcb.warm.rtt.srtt_us() {
-        0 => 1000,
-        srtt_us => (2 * srtt_us).div_ceil(1000) + delay,
-    })
+    match tcb.warm.rtt.srtt_us() {
+        // §7.3: no probe before a round trip was measured.
+        0 => None,
+        srtt_us => may.then(|| (2 * srtt_us).div_ceil(1000) + delay),
+    }
 }
 
 /// §7.3: sends the next segment, or retransmits the last one.
@@ -46,6 +47,7 @@ pub(super) fn send<A: Application, T: Transmit>(
     if sent {
         cx.shared.counters.loss_probes += 1;
         tcb.recovery.probe = Some((tcb.hot.snd.nxt, tcb.hot.snd.nxt == nxt));
+        tcb.recovery.owes_rtt = true;
     }
 }
 

@@ -13,7 +13,7 @@ use super::rack::{Detected, Rack, RackState};
 use super::{ConnFlags, Context, Phase, Shared, Tcb, Transmit, ack, ecn, sack, timeout};
 use crate::flight::{AckSample, Run, Status};
 use crate::seq::Seq;
-use crate::wire::Segment;
+use crate::wire::{Flags, Segment};
 use simoom_io::application::Application;
 use simoom_io::send::Blob;
 
@@ -36,6 +36,14 @@ pub(crate) struct Recovery {
     /// The outstanding tail loss probe: SND.NXT when it was sent, and whether it was a
     /// retransmission.
     pub(crate) probe: Option<(Seq, bool)>,
+    /// No round trip was measured since the last tail loss probe, so none may follow (RFC 8985
+    /// §7.3).
+    pub(crate) owes_rtt: bool,
+    /// Timeouts since a round trip was last measured: the retransmission timer stays backed off
+    /// (Karn's algorithm, RFC 6298 §3 and §5.5).
+    backoff: u8,
+    /// Consecutive timeouts without progress.
+    pub(super) stalls: u8,
     /// Congestion window and threshold before the last reduction, while that may prove spurious.
     prior: Option<Window>,
     /// Bytes retransmitted since the last reduction, less the bytes reported by D-SACK.
@@ -86,11 +94,16 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
         control::check_app_limited(tcb, shared);
     }
+    if segment.flags.has(Flags::ECE) && tcb.hot.flags.has(ConnFlags::ECN) {
+        // The path is congested, whatever this acknowledgement proves (RFC 4015 §3.4).
+        tcb.recovery.prior = None;
+    }
     let unreported = tcb.in_flight().saturating_sub(tcb.recovery.sacked);
     let acked = segment.ack.since(tcb.hot.snd.una);
     let mut sample = AckSample { fack: tcb.recovery.rack.fack(), ..AckSample::default() };
     if acked > 0 {
         ack::advance(tcb, segment.ack, &mut sample, shared);
+        tcb.recovery.stalls = 0;
     }
     let duplicate = sack::take(tcb, segment, &mut sample, shared);
     let recovery = &mut tcb.recovery;
@@ -100,6 +113,11 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
         count_duplicate(tcb, acked, is_duplicate, &mut sample);
     }
     ack::measure(tcb, &sample, segment, shared);
+    if ack::is_measured(tcb, &sample, segment, shared) {
+        (tcb.recovery.owes_rtt, tcb.recovery.backoff, tcb.cold.timeouts) = (false, 0, 0);
+    } else if acked > 0 {
+        tcb.cold.timeouts = tcb.recovery.backoff;
+    }
     shared.counters.reorderings += u64::from(sample.reordered);
     let now_us = shared.now_us();
     let echo_age_ms = ack::echo_age_ms(tcb, segment, shared);
@@ -169,6 +187,7 @@ fn undo_by_timestamp<C, B: Blob>(
     if let (Some(retransmitted_at), Some((_, echo))) =
         (tcb.recovery.retransmitted_at, segment.options.timestamps)
         && acked > 0
+        && tcb.hot.flags.has(ConnFlags::TIMESTAMPS)
         && matches!(tcb.hot.phase, Phase::Recovery | Phase::Loss)
         && Seq(echo).before(Seq(retransmitted_at))
         && tcb.recovery.prior.is_some()
@@ -215,6 +234,11 @@ fn forward_rto<C, B: Blob>(
     shared: &mut Shared<B>,
 ) {
     if tcb.hot.phase != Phase::Loss || tcb.recovery.frto == Frto::Off {
+        return;
+    }
+    if tcb.recovery.prior.is_none() {
+        // There is nothing to restore.
+        tcb.recovery.frto = Frto::Off;
         return;
     }
     let (una, nxt, wnd) = (tcb.hot.snd.una, tcb.hot.snd.nxt, tcb.hot.snd.wnd);
@@ -366,13 +390,16 @@ pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, shared: &mut Shar
     control::acknowledged(tcb, sample, shared);
 }
 
-/// Returns to the fast path if nothing is out of order.
+/// Returns to the fast path if nothing is out of order, and a round trip was measured since the
+/// last timeout or loss probe.
 fn reopen_if_in_order<C>(tcb: &mut Tcb<C>) {
     let recovery = &tcb.recovery;
     if tcb.hot.phase == Phase::Disorder
         && recovery.sacked == 0
         && recovery.lost == 0
         && recovery.probe.is_none()
+        && !recovery.owes_rtt
+        && recovery.backoff == 0
     {
         tcb.hot.phase = Phase::Open;
         tcb.recovery.duplicates = 0;
@@ -402,7 +429,9 @@ pub(super) fn reordering_timeout<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shar
 /// all segments that are late are lost, and are retransmitted in slow start.
 pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     shared.counters.retransmission_timeouts += 1;
-    let is_first = tcb.cold.timeouts == 1;
+    tcb.recovery.backoff = tcb.cold.timeouts;
+    tcb.recovery.stalls = tcb.recovery.stalls.saturating_add(1);
+    let is_first = tcb.recovery.stalls == 1;
     let was = tcb.hot.phase;
     watch(tcb);
     if matches!(was, Phase::Open | Phase::Disorder) || (was == Phase::Loss && is_first) {
@@ -420,7 +449,7 @@ pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
 }
 
 /// Marks everything in flight lost: it was too big for the path and is retransmitted in smaller
-/// segments. This is no congestion: the window and the threshold stay (RFC 1191 §6.5).
+/// segments. This is no congestion (RFC 1191 §6.4).
 pub(super) fn cut_smaller<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     watch(tcb);
     let una = tcb.hot.snd.una;
@@ -486,6 +515,15 @@ pub(super) fn retransmitted<C, B: Blob>(
 /// `bytes` were sent or retransmitted.
 #[inline]
 pub(super) fn sent<C>(tcb: &mut Tcb<C>, bytes: u32) {
+    if tcb.hot.phase != Phase::Open {
+        sent_off_fast_path(tcb, bytes);
+    }
+}
+
+#[cold]
+fn sent_off_fast_path<C>(tcb: &mut Tcb<C>, bytes: u32) {
+    // The persist timer may have backed off meanwhile, or been forgotten.
+    tcb.cold.timeouts = tcb.recovery.backoff;
     if tcb.hot.phase == Phase::Recovery {
         tcb.recovery.prr.sent(bytes);
     }

@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::seq::Seq;
 use crate::wire::tcp::{self, Flags, Options, Template};
-use crate::wire::{Ecn, Link};
+use crate::wire::{Ecn, Link, Mac, TxChecksum};
 
 /// Source and destination of a segment: four-tuple and link addresses.
 pub(crate) struct Path<'a> {
@@ -49,13 +49,22 @@ fn header<'a>(path: &Path<'a>, numbers: Numbers) -> tcp::Header<'a> {
 
 /// The headers of segments with these numbers but SEG.SEQ, each with `payload_len` bytes.
 pub(crate) fn template(
-    path: &Path<'_>,
+    (path, mac): (&Path<'_>, &Mac),
     numbers: Numbers,
     options: &Options,
     payload_len: usize,
-    config: &crate::Config,
+    checksum: TxChecksum,
 ) -> Template {
-    Template::new((&config.mac, path.link), header(path, numbers), options, payload_len)
+    Template::new((mac, path.link), header(path, numbers), options, payload_len, checksum)
+}
+
+/// Where the TCP header begins in the frames of `path`, if their checksums are partial.
+#[inline]
+pub(crate) fn partial_from(path: &Path<'_>, config: &crate::Config) -> Option<usize> {
+    match config.tx_checksum {
+        TxChecksum::Full => None,
+        TxChecksum::Partial => Some(tcp::offset(path.link, &path.tuple.remote)),
+    }
 }
 
 /// Writes one segment into a frame.
@@ -70,8 +79,9 @@ pub(crate) fn emit<T: Transmit>(
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> bool {
     let header = header(path, numbers);
-    tx.transmit(|frame| {
-        tcp::emit_frame(frame, (&config.mac, path.link), &header, options, payload_len, fill)
+    tx.transmit_segment(partial_from(path, config), |frame| {
+        let ends = (&config.mac, path.link);
+        tcp::emit_frame(frame, ends, &header, options, payload_len, config.tx_checksum, fill)
     })
 }
 

@@ -121,10 +121,15 @@ pub struct TooBig {
 impl TooBig {
     /// The frame to `mac`, with the quote that RFC 792 or RFC 4443 requires.
     pub fn frame(&self, mac: Mac) -> Vec<u8> {
+        self.frame_of(mac, if self.local.is_v4() { [3, 4] } else { [2, 0] })
+    }
+
+    /// The same with another type and code: another error that a router may report.
+    pub fn frame_of(&self, mac: Mac, [kind, code]: [u8; 2]) -> Vec<u8> {
         const ROUTER: [u8; 4] = [198, 18, 0, 77];
         let TooBig { local, local_port, remote, remote_port, seq, len, mtu } = *self;
         let (is_v4, header_bytes) = (local.is_v4(), wire::ip::header_bytes(&local));
-        let mut body = if is_v4 { vec![3, 4, 0, 0, 0, 0] } else { vec![2, 0, 0, 0, 0, 0] };
+        let mut body = vec![kind, code, 0, 0, 0, 0];
         body.extend(mtu.to_be_bytes());
         body.resize(8 + header_bytes, 0);
         let quoted_bytes = wire::tcp::HEADER_BYTES + usize::from(len);

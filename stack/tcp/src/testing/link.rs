@@ -1,15 +1,17 @@
 //! One direction of a link that delays, loses, duplicates, reorders, marks and damages frames by a
 //! seed, with or without a bottleneck.
 
-use super::Random;
-use crate::Transmit;
+use super::{Random, segment};
 use crate::wire::checksum::Sum;
 use crate::wire::{Ecn, ethernet};
+use crate::{Gso, Transmit};
 use simoom_io::{Duration, Instant};
 use std::collections::BTreeMap;
 
 /// Bytes of a header without a tag.
 const ETHERNET_BYTES: usize = 14;
+/// Bytes of the longest GSO packet.
+const GSO_BYTES: usize = 65_535 + 18;
 
 /// How badly a link behaves. Rates are per mille of frames.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +42,8 @@ pub struct Quality {
     pub aggregate: Duration,
     /// Frames with longer packets are lost, without a report. 0 for no bound.
     pub mtu: usize,
+    /// GSO packets that are taken and cut into frames, per mille. 0: the stack makes none.
+    pub gso: u32,
 }
 
 /// One direction.
@@ -115,6 +119,7 @@ impl Link {
             policer: _,
             aggregate,
             mtu,
+            gso: _,
         } = self.quality;
         if mtu > 0 && frame.len() > mtu + ETHERNET_BYTES {
             return;
@@ -219,6 +224,20 @@ impl Transmit for Link {
         let len = write(&mut frame);
         frame.truncate(len);
         self.carry(&frame);
+        true
+    }
+
+    fn gso_max_bytes(&self) -> usize {
+        if self.quality.gso > 0 { GSO_BYTES } else { 0 }
+    }
+
+    fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        if self.quality.gso < 1000 && !self.random.chance(self.quality.gso) {
+            return false;
+        }
+        let mut packet = vec![0; GSO_BYTES];
+        let len = write(&mut packet);
+        segment::cut(&packet[..len], gso).iter().for_each(|frame| self.carry(frame));
         true
     }
 }

@@ -12,6 +12,7 @@ pub mod link;
 pub mod pair;
 pub mod script;
 pub mod seeds;
+mod segment;
 pub mod wire;
 
 pub use coverage::Coverage;

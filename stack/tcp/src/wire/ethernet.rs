@@ -43,6 +43,12 @@ pub fn parse(frame: &[u8]) -> Result<(Link, u16, &[u8]), DropReason> {
     Ok((Link { mac, vlan }, u16::from_be_bytes([tag[2], tag[3]]), body))
 }
 
+/// The length of the header that [`emit`] writes.
+#[inline]
+pub fn header_bytes(to: &Link) -> usize {
+    if to.vlan == 0 { 14 } else { MAX_HEADER_BYTES }
+}
+
 /// Writes the header of a frame from `source` to `to`; returns its length.
 #[inline]
 pub fn emit(frame: &mut [u8], source: &Mac, to: &Link, ethertype: u16) -> usize {

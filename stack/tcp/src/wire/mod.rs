@@ -68,6 +68,17 @@ pub enum ChecksumPolicy {
     AcceptPartial,
 }
 
+/// What the checksum field of a written segment holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TxChecksum {
+    /// The checksum.
+    #[default]
+    Full,
+    /// The sum of the pseudo-header alone, not complemented. The kernel or the NIC completes it: it
+    /// sums from the TCP header to the end and writes the complement (CHECKSUM_PARTIAL of Linux).
+    Partial,
+}
+
 /// Reads a packet down to its transport header.
 pub fn parse<'a>(
     packet: Packet<'a>,

@@ -2,7 +2,7 @@
 
 use super::checksum::Sum;
 use super::ip::Version;
-use super::{Address, ChecksumPolicy, Ecn, Link, Mac, ethernet, ip, ipv6};
+use super::{Address, ChecksumPolicy, Ecn, Link, Mac, TxChecksum, ethernet, ip, ipv6};
 use crate::drop::DropReason;
 use crate::seq::Seq;
 use std::ops::Range;
@@ -11,6 +11,8 @@ use std::ops::Range;
 pub const HEADER_BYTES: usize = 20;
 /// The longest header: a data offset of 15 words.
 pub const MAX_HEADER_BYTES: usize = 60;
+/// The place of the checksum in the header.
+pub const CHECKSUM_OFFSET: u16 = 16;
 /// Bytes that the timestamps option takes with its padding.
 pub const TIMESTAMPS_BYTES: usize = 12;
 
@@ -399,10 +401,24 @@ pub fn emit(
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     if header.remote.is_v4() {
-        emit_over::<ip::V4>(bytes, header, options, payload_len, fill)
+        emit_over::<ip::V4>(bytes, header, options, payload_len, TxChecksum::Full, fill)
     } else {
-        emit_over::<ip::V6>(bytes, header, options, payload_len, fill)
+        emit_over::<ip::V6>(bytes, header, options, payload_len, TxChecksum::Full, fill)
     }
+}
+
+/// Where the TCP header begins in a frame to `link` and `remote`.
+#[inline]
+pub(crate) fn offset(link: &Link, remote: &Address) -> usize {
+    let ip = if remote.is_v4() { ip::V4::HEADER_BYTES } else { ip::V6::HEADER_BYTES };
+    ethernet::header_bytes(link) + ip
+}
+
+/// Completes the checksum of a segment that has the sum of the pseudo-header in its place, as the
+/// kernel or the NIC does it.
+pub fn complete_checksum(tcp: &mut [u8]) {
+    let checksum = Sum::default().add_bytes(tcp).finish();
+    tcp[CHECKSUM].copy_from_slice(&checksum);
 }
 
 /// Writes the same behind an Ethernet header, for a frame from `mac` to `link`.
@@ -413,13 +429,15 @@ pub(crate) fn emit_frame(
     header: &Header<'_>,
     options: &Options,
     payload_len: usize,
+    checksum: TxChecksum,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     if !header.remote.is_v4() {
-        return emit_frame_over_ipv6(frame, (mac, link), header, options, payload_len, fill);
+        let ends = (mac, link);
+        return emit_frame_over_ipv6(frame, ends, header, options, payload_len, checksum, fill);
     }
     let at = ethernet::emit(frame, mac, link, ip::V4::ETHERTYPE);
-    at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, fill)
+    at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, checksum, fill)
 }
 
 /// Not inlined, so that the other version's code stays short.
@@ -430,10 +448,11 @@ fn emit_frame_over_ipv6(
     header: &Header<'_>,
     options: &Options,
     payload_len: usize,
+    checksum: TxChecksum,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     let at = ethernet::emit(frame, mac, link, ip::V6::ETHERTYPE);
-    at + emit_over::<ip::V6>(&mut frame[at..], header, options, payload_len, fill)
+    at + emit_over::<ip::V6>(&mut frame[at..], header, options, payload_len, checksum, fill)
 }
 
 #[inline(always)]
@@ -442,22 +461,25 @@ fn emit_over<V: ip::Version>(
     header: &Header<'_>,
     options: &Options,
     payload_len: usize,
+    checksum: TxChecksum,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     let tcp = &mut bytes[V::HEADER_BYTES..];
     let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
     let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
     emit_fixed(tcp, header, header_len);
-    let checksum = pseudo_header::<V>(header.local, header.remote, tcp_len)
-        .add_bytes(&tcp[..tcp_len])
-        .finish();
+    let pseudo = pseudo_header::<V>(header.local, header.remote, tcp_len);
+    let checksum = match checksum {
+        TxChecksum::Full => pseudo.add_bytes(&tcp[..tcp_len]).finish(),
+        TxChecksum::Partial => pseudo.fold().to_ne_bytes(),
+    };
     tcp[CHECKSUM].copy_from_slice(&checksum);
     emit_ip::<V>(bytes, header, tcp_len);
     V::HEADER_BYTES + tcp_len
 }
 
 const SEQ: Range<usize> = 4..8;
-const CHECKSUM: Range<usize> = 16..18;
+const CHECKSUM: Range<usize> = CHECKSUM_OFFSET as usize..CHECKSUM_OFFSET as usize + 2;
 
 /// Writes the header without its options, and with no checksum.
 #[inline(always)]
@@ -489,12 +511,15 @@ pub(crate) struct Template {
     /// Where the payload begins.
     payload_at: usize,
     payload_len: usize,
-    /// The sum of the pseudo-header and of the TCP header, without SEG.SEQ.
-    sum: Sum,
+    /// The sum of the pseudo-header and of the TCP header, without SEG.SEQ. `None` if the headers
+    /// have the checksum already, a partial one.
+    sum: Option<Sum>,
 }
 
 impl Template {
-    const MAX_BYTES: usize = ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
+    /// Bytes of the longest headers.
+    pub(crate) const MAX_BYTES: usize =
+        ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
 
     /// The headers of frames from `mac` to `link`, each with `payload_len` bytes. `header.seq` has
     /// no meaning.
@@ -503,12 +528,13 @@ impl Template {
         header: Header<'_>,
         options: &Options,
         payload_len: usize,
+        checksum: TxChecksum,
     ) -> Template {
         let header = Header { seq: Seq(0), ..header };
         if header.remote.is_v4() {
-            Template::over::<ip::V4>((mac, link), &header, options, payload_len)
+            Template::over::<ip::V4>((mac, link), &header, options, payload_len, checksum)
         } else {
-            Template::over::<ip::V6>((mac, link), &header, options, payload_len)
+            Template::over::<ip::V6>((mac, link), &header, options, payload_len, checksum)
         }
     }
 
@@ -517,6 +543,7 @@ impl Template {
         header: &Header<'_>,
         options: &Options,
         payload_len: usize,
+        checksum: TxChecksum,
     ) -> Template {
         let mut bytes = [0; Template::MAX_BYTES];
         let ip_at = ethernet::emit(&mut bytes, mac, link, V::ETHERTYPE);
@@ -525,10 +552,21 @@ impl Template {
         let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..]);
         emit_fixed(tcp, header, header_len);
         let tcp_len = header_len + payload_len;
-        let sum =
-            pseudo_header::<V>(header.local, header.remote, tcp_len).add_bytes(&tcp[..header_len]);
+        let pseudo = pseudo_header::<V>(header.local, header.remote, tcp_len);
+        let sum = match checksum {
+            TxChecksum::Full => Some(pseudo.add_bytes(&tcp[..header_len])),
+            TxChecksum::Partial => {
+                tcp[CHECKSUM].copy_from_slice(&pseudo.fold().to_ne_bytes());
+                None
+            }
+        };
         emit_ip::<V>(&mut bytes[ip_at..], header, tcp_len);
         Template { bytes, tcp_at, payload_at: tcp_at + header_len, payload_len, sum }
+    }
+
+    /// Where the TCP header begins, and the payload.
+    pub(crate) fn offsets(&self) -> (usize, usize) {
+        (self.tcp_at, self.payload_at)
     }
 
     /// Writes a frame with a payload that `fill` writes whole. Returns its length.
@@ -547,8 +585,10 @@ impl Template {
         let tcp = &mut headers[self.tcp_at..];
         let seq = seq.0.to_be_bytes();
         tcp[SEQ].copy_from_slice(&seq);
-        let checksum = self.sum.add_bytes(&seq).add_bytes(payload).finish();
-        tcp[CHECKSUM].copy_from_slice(&checksum);
+        if let Some(sum) = self.sum {
+            let checksum = sum.add_bytes(&seq).add_bytes(payload).finish();
+            tcp[CHECKSUM].copy_from_slice(&checksum);
+        }
         self.payload_at + filled
     }
 }

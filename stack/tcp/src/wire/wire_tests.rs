@@ -195,7 +195,7 @@ impl Spec {
 /// The frame as the code here writes it, from us to them, with the spec's ports the other way
 /// round.
 fn our_frame(spec: &Spec) -> Vec<u8> {
-    frame_by(spec, Writer::Packet)
+    frame_by(spec, Writer::Packet, TxChecksum::Full)
 }
 
 /// The code that writes a frame.
@@ -209,7 +209,7 @@ enum Writer {
     Template,
 }
 
-fn frame_by(spec: &Spec, writer: Writer) -> Vec<u8> {
+fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
     let (local, remote) = (Address::from(spec.ours()), Address::from(spec.theirs()));
     let header = tcp::Header {
         local: &local,
@@ -235,9 +235,9 @@ fn frame_by(spec: &Spec, writer: Writer) -> Vec<u8> {
             at + tcp::emit(&mut frame[at..], &header, options, text_len, fill)
         }
         Writer::Frame => {
-            tcp::emit_frame(&mut frame, (&mac, &link), &header, options, text_len, fill)
+            tcp::emit_frame(&mut frame, (&mac, &link), &header, options, text_len, checksum, fill)
         }
-        Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len)
+        Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len, checksum)
             .emit_frame(&mut frame, Seq(spec.seq), fill),
     };
     frame.truncate(len);
@@ -300,8 +300,28 @@ proptest! {
             (spec.v6, spec.vlan) = (false, 0);
             spec.options = Options { timestamps: Some((spec.seq, spec.ack)), ..Options::default() };
         }
-        prop_assert_eq!(frame_by(&spec, Writer::Frame), our_frame(&spec));
-        prop_assert_eq!(frame_by(&spec, Writer::Template), our_frame(&spec));
+        for writer in [Writer::Frame, Writer::Template] {
+            prop_assert_eq!(frame_by(&spec, writer, TxChecksum::Full), our_frame(&spec));
+        }
+    }
+
+    /// Other code completes a partial checksum as the kernel does (`skb_checksum_help`): the sum
+    /// from the TCP header to the end, complemented.
+    #[test]
+    fn a_partial_checksum_completed_by_the_rule_of_the_kernel_is_the_full_one(spec in spec()) {
+        let tcp_at = spec.ip_at() + spec.ip_len();
+        let link = Link { mac: MACS[0].octets(), vlan: spec.vlan };
+        prop_assert_eq!(tcp::offset(&link, &spec.theirs().into()), tcp_at);
+        for writer in [Writer::Frame, Writer::Template] {
+            let mut partial = frame_by(&spec, writer, TxChecksum::Partial);
+            prop_assert!(parse(Packet(&[&partial]), ChecksumPolicy::AcceptPartial).is_ok());
+            let mut completed = partial.clone();
+            let sum = !smoltcp::wire::checksum::data(&partial[tcp_at..]);
+            completed[tcp_at + 16..tcp_at + 18].copy_from_slice(&sum.to_be_bytes());
+            prop_assert_eq!(&completed, &our_frame(&spec));
+            tcp::complete_checksum(&mut partial[tcp_at..]);
+            prop_assert_eq!(&partial, &completed);
+        }
     }
 
     #[test]

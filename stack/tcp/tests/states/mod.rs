@@ -91,6 +91,8 @@ fn synchronized(state: &'static str, event: Event) -> Expected {
         ) => FIN_TAKEN,
         // The FIN is processed once there is memory for the text before it.
         ("ESTABLISHED", Event::Fin) => Ok(&["CLOSE-WAIT", "ESTABLISHED"]),
+        // A FIN takes no memory, and is processed at the right edge of a window, open or shut.
+        ("ESTABLISHED", Event::Outside) => Ok(&["ESTABLISHED", "CLOSE-WAIT"]),
         ("ESTABLISHED", Event::Text) => Ok(&["ESTABLISHED", "CLOSE-WAIT"]),
         ("ESTABLISHED", Event::Close) => Ok(&["FIN-WAIT-1"]),
         ("CLOSE-WAIT", Event::Close) => Ok(&["LAST-ACK"]),

@@ -30,6 +30,7 @@ pub fn operations(data: &[u8]) {
                     corrupt: u32::from(script.byte()) / 4,
                     delay: Duration::from_micros(u64::from(script.word())),
                     queue: usize::from(script.byte() / 8),
+                    gso: if action & 16 == 0 { 0 } else { 900 },
                     ..Quality::default()
                 };
                 let link =

@@ -32,6 +32,7 @@
 //! | `conflict` | another host used the stack's address since the last `conflict` line |
 //! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills`, `sips N every MILLIS` | what the application does with input, from now on |
 //! | `too-big 1400 seq 1+1460` | a router reports that this segment of the stack was too big, and the MTU; 0: no MTU |
+//! | `icmp 3 1 seq 1+1460` | a router reports another error about the segment: an ICMP type and code |
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
 //! | `refused connect`, `send`, `close`, `abort` | the same calls, none of which may succeed in this state |
 //! | `stop`, `close idle`, `abort all` | the stack stops accepting; closes idle connections; resets all connections |

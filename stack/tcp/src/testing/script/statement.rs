@@ -53,6 +53,8 @@ pub enum Statement {
     Arrives(Notation, bool),
     /// `too-big MTU SEGMENT`
     TooBig(u16, Notation),
+    /// `icmp TYPE CODE SEGMENT`
+    Icmp([u8; 2], Notation),
     /// `>`
     Sends(Notation),
     /// `send N`, of the connection with the peer's port that is given
@@ -148,6 +150,9 @@ fn parse_statement(words: &[&str]) -> Result<Statement, String> {
         [">", segment @ ..] => Statement::Sends(Notation::parse(segment)?),
         ["too-big", mtu, segment @ ..] => {
             Statement::TooBig(number(mtu)?, Notation::parse(segment)?)
+        }
+        ["icmp", kind, code, segment @ ..] => {
+            Statement::Icmp([number(kind)?, number(code)?], Notation::parse(segment)?)
         }
         ["established", options @ ..] => Statement::Established(Notation::parse(options)?),
         ["set", name, value] => Statement::Set((*name).to_owned(), number(value)?),

@@ -55,13 +55,23 @@ impl Bench<'_> {
 
     /// Writes the ICMP message of a router that the stack's segment was too big.
     pub(super) fn too_big(&mut self, mtu: u16, segment: &Notation) -> Vec<u8> {
+        let mtu = if mtu == 0 { 0 } else { mtu + self.more_mtu };
+        self.report(mtu, segment).frame(self.config.mac)
+    }
+
+    /// Writes the ICMP message of a router about a segment of the stack.
+    pub(super) fn icmp(&mut self, kind: [u8; 2], segment: &Notation) -> Vec<u8> {
+        self.report(0, segment).frame_of(self.config.mac, kind)
+    }
+
+    fn report(&mut self, mtu: u16, segment: &Notation) -> TooBig {
         let (local, remote) = (self.local(), self.remote());
         let (local_port, remote_port) = self.ports(segment.port);
         let numbers =
             self.numbers.get(&segment.port.unwrap_or(PEER_PORT)).copied().unwrap_or_default();
         let seq = numbers.iss.unwrap_or_default() + segment.seq;
-        let (len, mtu) = (segment.len as u16, if mtu == 0 { 0 } else { mtu + self.more_mtu });
-        TooBig { local, local_port, remote, remote_port, seq, len, mtu }.frame(self.config.mac)
+        let len = segment.len as u16;
+        TooBig { local, local_port, remote, remote_port, seq, len, mtu }
     }
 
     /// Reads a frame that the stack sent; its text must be the stream's.

@@ -189,6 +189,10 @@ impl<'c> Bench<'c> {
                 let frame = self.too_big(*mtu, segment);
                 self.burst.push(frame);
             }
+            Statement::Icmp(kind, segment) => {
+                let frame = self.icmp(*kind, segment);
+                self.burst.push(frame);
+            }
             Statement::Send(len, port) => {
                 self.reply(*port, Some(Event::Send), |conn, reply| conn.send(*len, reply))?;
             }
