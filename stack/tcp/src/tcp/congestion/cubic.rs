@@ -57,8 +57,8 @@ impl Controller for Cubic {
 
 impl Cubic {
     /// The growth in slow start: HyStart++ in the first one. Later up to two segments for each
-    /// acknowledgement. RFC 3465 §2.3 has one after a timeout, as an acknowledgement may cover bytes
-    /// that arrived long before; bytes that were SACKed are not counted here again.
+    /// acknowledgement. RFC 3465 §2.3 has one after a timeout, as an acknowledgement may cover
+    /// bytes that arrived long before; bytes that were SACKed are not counted here again.
     fn slow_start(&mut self, ack: &Ack<'_>, window: &mut Window) -> u32 {
         if window.ssthresh != u32::MAX {
             return ack.acked.min(2 * ack.path.mss);
