@@ -196,6 +196,7 @@ impl HalfOpen {
         self.timestamp = timestamps.map(|(last, (value, _))| latest(last, value));
         self.window_scale = self.window_scale.and(syn.options.window_scale);
         self.sack_permitted &= syn.options.sack_permitted;
+        self.mss = self.mss.zip(syn.options.mss).map(|(one, other)| one.min(other));
         self.ecn &= asks_for_ecn;
     }
 
