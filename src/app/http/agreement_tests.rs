@@ -87,7 +87,7 @@ fn answered(input: &[u8], access: Option<Access>) -> (String, bool, Counters) {
     let mut http = Http::new(CONTENT.clone(), options).with_access_log(access);
     http.clock(784_111_777);
     let (answers, line) = answers_and_line(http, 80, input, &[], false);
-    (answers.escape_ascii().to_string(), line.closed(), line.app.counters().clone())
+    (answers.escape_ascii().to_string(), line.closed(), *line.app.counters())
 }
 
 fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
