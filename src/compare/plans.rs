@@ -119,6 +119,8 @@ pub(super) const PLANS: &[Plan] = &[
         workload: Workload::Http(65_536), points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
     Plan { name: "get-64k-tso", title: "GET 64 KiB, 50 connections, segmentation offload on",
         workload: Workload::Http(65_536), points: &[closed(50, "")], ..GET },
+    Plan { name: "get-1m", title: "GET 1 MiB, 50 connections, segmentation offload off",
+        workload: Workload::Http(1 << 20), for_ceiling: false, points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
     Plan { name: "static", title: "GET of 20 files of 3 to 300 KB in turn, compressed beforehand, 50 connections, segmentation offload off",
         workload: Workload::Static, for_ceiling: false, points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
     Plan { name: "static-tso", title: "GET of 20 files of 3 to 300 KB in turn, compressed beforehand, 50 connections, segmentation offload on",

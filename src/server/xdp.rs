@@ -13,7 +13,7 @@ use crate::setup::Setup;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
 use crate::steer::{Device, Tunnel, is_host_address};
-use crate::worker::stack_config::{secret, stack_mtu, suit_device};
+use crate::worker::stack_config::{DeviceFacts, secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
 use crate::{address_check, netns, probe, thread};
 use af_xdp::{FramePool, GsoSender, Link, Mode, OpenOptions, Queue, rx_queues};
@@ -410,6 +410,12 @@ fn stack_config<L>(
             keep_alive_ms: millis(keep_alive),
         })
         .collect();
-    suit_device(&mut stack, facts.mtu_bytes, device);
+    let facts = DeviceFacts {
+        driver: device.driver(),
+        mtu_bytes: facts.mtu_bytes,
+        frame_bytes: device.frame_bytes(),
+        completes_checksums: device.checksum_offload().is_ok(),
+    };
+    suit_device(&mut stack, &facts);
     Ok(stack)
 }

@@ -113,7 +113,9 @@ fn packets(site: &Site) -> Box<dyn DataLinkReceiver> {
     site.network.client.run(|| {
         let interfaces = datalink::interfaces();
         let interface = interfaces.iter().find(|interface| interface.name == "c0").unwrap();
-        match datalink::channel(interface, datalink::Config::default()).unwrap() {
+        // A packet that the server leaves to be segmented comes whole to a peer with that offload.
+        let config = datalink::Config { read_buffer_size: 1 << 17, ..Default::default() };
+        match datalink::channel(interface, config).unwrap() {
             Channel::Ethernet(_, receiver) => receiver,
             _ => panic!("c0 is an Ethernet interface"),
         }

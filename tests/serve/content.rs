@@ -1,10 +1,11 @@
 //! Content that changes while it is served, sites, and codings, with real clients.
 
 use crate::client::Client;
-use crate::common::{need_program, wait_until};
+use crate::common::{Process, need_program, wait_until};
 use crate::over_all;
-use crate::site::{Plan, Site, Transport};
+use crate::site::{Plan, Site, Transport, ask_admin};
 use crate::{TEST_TIMEOUT, client};
+use simoom_io::testing::Random;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -331,4 +332,31 @@ fn hosts_of_the_configuration_file_have_their_files_and_fields() {
     client.send("GET /old HTTP/1.1\r\nHost: B.EXAMPLE\r\n\r\n");
     let answer = client.answer();
     assert_eq!((answer.status, client::field(&answer.head, "location")), (301, Some("/")));
+}
+
+/// While files are read and compressed, the admin endpoint answers: live, not ready.
+#[test]
+fn a_server_that_reads_its_files_is_live_and_not_ready() {
+    let plan = Plan::new(Transport::Epoll).with("--compress");
+    let Some(network) = plan.network() else { return };
+    let root = crate::site::files();
+    let mut random = Random::new(1);
+    let words: Vec<String> = (0..5000).map(|_| format!("{:x} ", random.next_u64() >> 24)).collect();
+    let text: String = (0..200_000).map(|_| words[random.index(words.len())].as_str()).collect();
+    fs::write(root.path().join("words.txt"), &text).unwrap();
+    let mut command = plan.command(root.path());
+    command.stderr(std::process::Stdio::null());
+    let _server = network.server.run(|| Process::start(&mut command));
+    let mut was_starting = false;
+    wait_until("the server is ready", TEST_TIMEOUT, || {
+        // The port is not open yet, or the server was just about to open it.
+        let Ok(ready) = ask_admin(&network, "/readyz") else { return false };
+        if ready.ends_with("not ready: starting\n") {
+            was_starting = true;
+            let live = ask_admin(&network, "/healthz").unwrap();
+            assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
+        }
+        ready.starts_with("HTTP/1.1 200 ")
+    });
+    assert!(was_starting);
 }

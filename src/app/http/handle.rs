@@ -1,5 +1,5 @@
-//! Handles a whole head: parses it, and sends the answer that `decide` selects, or begins to discard
-//! the content of the request.
+//! Handles a whole head: parses it, and sends the answer that `decide` selects, or begins to
+//! discard the content of the request.
 
 use super::connection::{Body, Connection, PASSWORD_CHECKS_MAX};
 use super::error::HttpError;

@@ -112,7 +112,8 @@ impl Http {
     }
 
     /// The fast path: answers a request with a [plain] head for a file in memory, or for a path
-    /// without a file, while there is no access log. Returns the length of the head; `None` if the general path has to answer.
+    /// without a file, while there is no access log. Returns the length of the head; `None` if the
+    /// general path has to answer.
     #[inline(always)]
     fn answer_plain(
         &mut self,
