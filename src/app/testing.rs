@@ -263,7 +263,7 @@ pub fn http() -> Http {
     http
 }
 
-/// All services of a worker: [`http`] on port 80 and [`memcached`] on port 11211.
+/// All services of a worker: [`http`] on port 80 and [`memcached()`] on port 11211.
 pub fn services() -> HttpAndMemcached {
     let options = Options { body_max_bytes: 4096, ..Options::default() };
     let http = Http::new(Arc::new(Content::for_tests()), options);
@@ -276,7 +276,7 @@ pub fn both(ports: [u16; 2], http: Http, memcached: Memcached) -> HttpAndMemcach
     Services::new(&ports[1..], None, Some(memcached), http)
 }
 
-/// Start time of [`memcached`].
+/// Start time of [`memcached()`].
 pub const NOW: u64 = 1_700_000_000;
 
 /// A memcached handler with its own store of 8 MiB.
