@@ -3,8 +3,8 @@
 //!
 //! It is not a server. It parses and checks each segment over AF_XDP, and builds an answer from
 //! that segment alone ([`responder`]). It keeps no connections: it retransmits nothing, ignores
-//! windows, and parses no more of a request than it needs. Rings, system calls, parsing, checksums and
-//! segmentation offload are those of Simoom, in the same code.
+//! windows, and parses no more of a request than it needs. Rings, system calls, parsing, checksums
+//! and segmentation offload are those of Simoom, in the same code.
 
 mod answer;
 mod responder;
