@@ -41,7 +41,7 @@ impl Device {
         let interface = device.interface();
         match device.checksum_offload() {
             Ok(()) => {
-                tracing::info!(interface, by = "offload", "checksums of transmitted segments")
+                tracing::info!(interface, by = "offload", "checksums of transmitted segments");
             }
             Err(reason) => {
                 let by = "software";
