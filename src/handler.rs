@@ -61,6 +61,9 @@ pub trait Handler: Application {
     /// A request of `conn` is completed that a [`Token`](crate::Token) was taken for: answer it.
     /// Between the two, [`Reply::read_later`] puts off what the client sends, and
     /// [`idle`](Handler::idle) must say no. Not called for a connection that has ended.
+    ///
+    /// A late completion also ends `read_later`: if another request waits, call it again, or the
+    /// next request is delivered before its answer.
     fn completed(
         &mut self,
         conn: &mut Self::Conn,

@@ -195,7 +195,7 @@ pub struct Containment {
 
 /// Panics that the worker survived.
 pub(crate) static HANDLER_PANICS: Metric =
-    Metric::new("handler_panics", "Panics in a handler; report each one.");
+    Metric::new("handler_panics", "Panics in a handler, each a fault of the program: report it.");
 
 impl Containment {
     /// Runs `call`. Counts and logs a panic.

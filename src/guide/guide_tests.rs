@@ -183,6 +183,57 @@ fn layers_use_nothing_of_what_the_architecture_page_says() {
     assert!(checked > 200, "{checked} files");
 }
 
+/// The functions of a row of "Follow one packet", each with its file: `Type::name`, or several,
+/// then perhaps "in" and another file, from the root or from the directory of the row's file.
+fn functions(row: &str) -> Vec<(String, String)> {
+    let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+    let [_, of_row, parts, _] = cells[..] else { panic!("{row}") };
+    let of_row = of_row.trim_matches('`');
+    let directory = of_row.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let mut found = Vec::new();
+    for part in parts.split("; ") {
+        let (names, other) = part.split_once(" in ").unwrap_or((part, ""));
+        let file = match other.trim_matches('`') {
+            "" => of_row.to_owned(),
+            name if name.contains('/') => name.to_owned(),
+            name => format!("{directory}/{name}"),
+        };
+        let names = names.split('`').skip(1).step_by(2);
+        let names = names.map(|name| name.rsplit("::").next().unwrap_or_default().to_owned());
+        found.extend(names.map(|name| (file.clone(), name)));
+    }
+    found
+}
+
+#[test]
+fn functions_that_a_packet_passes_are_in_their_files() {
+    let page = file("src/guide/architecture.md");
+    let is_row = |line: &&str| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit();
+    let found: Vec<_> = page.lines().filter(is_row).flat_map(functions).collect();
+    assert!(found.len() > 30, "{found:?}");
+    for (path, name) in found {
+        let text = file(&path);
+        let is_c = path.ends_with(".c");
+        let is_there = text.lines().any(|line| match is_c {
+            true => line.contains(&format!(" {name}(")) && !line.trim_end().ends_with(';'),
+            false => [format!("fn {name}("), format!("fn {name}<")]
+                .iter()
+                .any(|start| line.contains(start.as_str())),
+        });
+        assert!(is_there, "architecture.md, \"Follow one packet\": no function {name} in {path}");
+    }
+}
+
+#[test]
+fn the_page_nic_names_every_congestion_control() {
+    let page = file("src/guide/nic.md");
+    let part = page.split("`--congestion` chooses").nth(1).unwrap();
+    let part = part.split("\n\n").next().unwrap();
+    for name in simoom_tcp::Congestion::ALL.iter().map(simoom_tcp::Congestion::name) {
+        assert!(part.contains(&format!("`{name}`")), "nic.md: --congestion: {name} is missing");
+    }
+}
+
 #[test]
 fn uses_are_found_however_they_are_written() {
     let source = "use crate::{app, config::{self, Http}, kernel};\nuse af_xdp::Queue;\n\

@@ -66,7 +66,11 @@ pub(super) fn check_xdp<L: Factories>(
         let beside_connections = connections.min(max_beside);
         plan = add_handlers(common, beside_connections, 1, plan);
         let beside = kernel_settings(setup, beside_connections, 1);
-        plan.add("the kernel worker beside", 1, beside.memory_bytes::<L::Handlers>(common.poller))
+        plan.add(
+            "kernel worker beside AF_XDP",
+            1,
+            beside.memory_bytes::<L::Handlers>(common.poller),
+        )
     };
     check(common, plan)
 }

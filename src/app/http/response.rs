@@ -474,9 +474,24 @@ mod tests {
 
     #[test]
     fn the_guide_has_the_limit_of_redirects() {
-        let (page, limit) = (include_str!("../../guide/http.md"), INSERTED_MAX_BYTES);
-        assert!(page.contains(&format!("up to {limit} bytes")), "{limit}, of queries");
-        assert!(page.contains(&format!("more than {limit} bytes")), "{limit}, of locations");
+        let page = include_str!("../../guide/http.md");
+        let limit = format!("{INSERTED_MAX_BYTES} bytes");
+        for (before, after) in
+            [("up to ", "; a longer one is refused"), ("A location of more than ", "")]
+        {
+            // The number that stands in the sentence now.
+            let found = page.match_indices(before).find_map(|(at, _)| {
+                let text = &page[at + before.len()..];
+                let end = text.find(" bytes")? + " bytes".len();
+                let is_number = text[..end].bytes().next()?.is_ascii_digit() && end < 16;
+                (is_number && text[end..].starts_with(after)).then_some(&text[..end])
+            });
+            let old = found.unwrap_or_else(|| panic!("src/guide/http.md: no {before:?} N bytes"));
+            assert!(
+                old == limit,
+                "src/guide/http.md: replace \"{before}{old}\" by \"{before}{limit}\""
+            );
+        }
     }
 
     #[test]
