@@ -186,9 +186,15 @@ struct ProbeOptions {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let name = arguments.get(1).and_then(|name| name.to_str()).map(str::to_owned);
-    let matches = match command().try_get_matches_from(arguments) {
+    let matches = match command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error, name.as_deref()),
+        Err(error) => {
+            if let Some(text) = argument_error::detached(&error, &arguments) {
+                print_error(&text);
+                return Error::usage(text).exit_code();
+            }
+            return refuse(&error, name.as_deref());
+        }
     };
     let done = match Cli::from_arg_matches(&matches) {
         Ok(cli) => carry_out(cli.command, &matches),

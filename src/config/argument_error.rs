@@ -3,6 +3,7 @@
 use super::hints;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::fmt;
 
 /// The reason of an error about a flag that does not exist.
@@ -47,7 +48,11 @@ impl ArgumentError {
             ErrorKind::ArgumentConflict => (None, "given more than once".to_owned()),
             _ => return None,
         };
-        Some(ArgumentError { flag, value, reason, suggestion: text(ContextKind::SuggestedArg) })
+        // clap also suggests flags that only share some letters.
+        let name = flag.trim_start_matches('-');
+        let is_near = |known: &String| hints::is_near(name, known.trim_start_matches('-'));
+        let suggestion = text(ContextKind::SuggestedArg).filter(is_near);
+        Some(ArgumentError { flag, value, reason, suggestion })
     }
 }
 
@@ -63,6 +68,19 @@ impl fmt::Display for ArgumentError {
             None => Ok(()),
         }
     }
+}
+
+/// What to write instead of `--autoindex true`, where clap finds the second argument unexpected:
+/// the value of such a flag follows `=`. `None` for other errors.
+pub(crate) fn detached(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument || !matches!(&**value, "true" | "false") {
+        return None;
+    }
+    let at = arguments.iter().position(|argument| argument == value.as_str())?;
+    let flag = arguments.get(at.checked_sub(1)?)?.to_str()?;
+    let takes_one = flag.starts_with("--") && !flag.contains('=');
+    takes_one.then(|| format!("{flag} {value}: write {flag}={value}"))
 }
 
 /// `argument` is the flag with its value: `--memcached <[ADDR:]PORT>`.

@@ -66,6 +66,7 @@ fn errors_name_file_line_key_value_and_bound() {
             "config = \"other.toml\"",
             "simoom.toml:1: config: a configuration file cannot name another",
         ),
+        ("rate-limit = 5", "of `simoom serve`, without the dashes)"),
         ("help = true", "simoom.toml:1: help: unknown key"),
         ("[serve]\nhttp = 80", "simoom.toml:1: serve: unknown table; Keys of the server stand"),
         (
@@ -215,6 +216,12 @@ fn errors_in_sites_name_line_value_and_bound() {
         ("[[host]]\nroot = \"/\"", "simoom.toml:1: host: without a name"),
         ("[[host]]\nnames = [\"a:80\"]", "simoom.toml:2: host name \"a:80\""),
         ("[[host]]\nname = \"a\"", "simoom.toml:2: name: unknown key; a host has auto"),
+        ("[[host]]\nname = \"a\"", ", types; did you mean names?"),
+        ("[[host]]\nerror-page = 1", "; did you mean error-pages?"),
+        (
+            "[[redirect]]\nform = 1",
+            "form: unknown key; expected from, to, status; did you mean from?",
+        ),
         (
             "[[host]]\nnames = [\"a\"]\n[[host]]\nnames = [\"A\"]",
             "simoom.toml:3: host a: named by two hosts",

@@ -50,6 +50,35 @@ pub(super) fn table(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether a user who wrote `name` may have meant `known`: at most a third of the letters differ,
+/// rounded up, or one contains the other.
+pub(super) fn is_near(name: &str, known: &str) -> bool {
+    let (shorter, longer) = (name.len().min(known.len()), name.len().max(known.len()));
+    let contains = shorter >= 4 && (name.contains(known) || known.contains(name));
+    contains || distance(name, known) <= longer.div_ceil(3)
+}
+
+/// The end of an error that names the key of `known` that `name` resembles, if one does.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let near = known.into_iter().filter(|known| is_near(name, known));
+    near.min_by_key(|known| distance(name, known))
+        .map_or_else(String::new, |near| format!("; did you mean {near}?"))
+}
+
+/// The letters to insert, remove or replace to get from `a` to `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 /// What is wrong if `name`, in a table, is a key that stands above all tables.
 pub(super) fn misplaced(name: &str) -> Option<String> {
     let flags = ServeOptions::augment_args(Command::new("serve"));

@@ -101,9 +101,11 @@ fn host(value: Value<'_, '_>) -> Result<Site, Problem> {
             "fallback" => site.try_files.push(path(name, value)?),
             name if SITE_KEYS.contains(&name) => set_rules(&mut site, name, value)?,
             name => {
-                let known = || [&HOST_KEYS[..], &SITE_KEYS[..]].concat().join(", ");
-                let what = hints::misplaced(name)
-                    .unwrap_or_else(|| format!("{name}: unknown key; a host has {}", known()));
+                let what = hints::misplaced(name).unwrap_or_else(|| {
+                    let known = [&HOST_KEYS[..], &SITE_KEYS[..]].concat();
+                    let like = hints::nearest(name, known.iter().copied());
+                    format!("{name}: unknown key; a host has {}{like}", known.join(", "))
+                });
                 return Err((key.span().start, what));
             }
         }
@@ -256,7 +258,9 @@ fn members<'a, 'i, const N: usize>(
         } else {
             String::new()
         };
-        let unknown = || format!("{what}: {key}: unknown key; expected {known}{example}");
+        let like = hints::nearest(key, keys);
+        let hint = if like.is_empty() { example } else { like };
+        let unknown = || format!("{what}: {key}: unknown key; expected {known}{hint}");
         return Err((at, misplaced.unwrap_or_else(unknown)));
     }
     Ok(keys

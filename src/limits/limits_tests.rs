@@ -82,6 +82,15 @@ fn without_a_flag_the_machine_is_the_limit() {
 }
 
 #[test]
+fn a_store_larger_than_the_machine_is_to_blame_and_not_the_connections() {
+    let plan = |connections| plan(connections).add(STORE, 1, 1 << 40);
+    let text = check(Limit::Machine(1 << 30), 1000, plan).unwrap_err().to_string();
+    let expected = "even one connection needs 1.0 TiB, of which store of memcached (--memory) takes \
+                    1.0 TiB, and this machine has 1.0 GiB\n";
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
 fn a_limit_of_the_system_is_named_with_what_fits_and_how_to_raise_it() {
     let bound = |limit_bytes, used_bytes| Bound {
         name: "RLIMIT_AS".into(),
@@ -103,7 +112,9 @@ fn a_limit_of_the_system_is_named_with_what_fits_and_how_to_raise_it() {
     );
     let text = refusal(bound(1 << 20, 0));
     assert!(
-        text.contains("even one connection needs 1.0 MiB: lower --memory, or raise it"),
+        text.contains(
+            "even one connection needs 1.0 MiB, of which content takes 1.0 MiB: lower that, or raise it"
+        ),
         "{text}"
     );
 }
@@ -116,7 +127,7 @@ fn absurd_counts_do_not_overflow() {
 
 #[test]
 fn the_table_is_aligned() {
-    let text = plan(1000).to_string();
+    let text = plan(1000).add("rings of no queue", 1, 0).to_string();
     let expected = "\
 content                        1  ×      1.0 MiB       1.0 MiB
 connections                 1000  ×       1000 B     976.6 KiB

@@ -12,6 +12,9 @@ pub use system::{Bound, tightest};
 use crate::error::{Error, Result};
 use std::fmt;
 
+/// The name of the row that `--memory` sets.
+pub(crate) const STORE: &str = "store of memcached";
+
 /// One kind of allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -84,6 +87,16 @@ impl Plan {
         &self.rows
     }
 
+    /// The sum, and the largest part of it, as the user knows it.
+    fn with_largest(&self) -> String {
+        let total = Bytes(self.total_bytes());
+        let Some(row) = self.rows.iter().max_by_key(|row| row.bytes()) else {
+            return total.to_string();
+        };
+        let name = if row.what == STORE { format!("{STORE} (--memory)") } else { row.what.into() };
+        format!("{total}, of which {name} takes {}", Bytes(row.bytes()))
+    }
+
     /// The sum of all rows, in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.rows.iter().map(Row::bytes).fold(0, u64::saturating_add)
@@ -101,8 +114,9 @@ pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Resu
         return Ok(wanted);
     }
     let fits = |connections: u32| plan(connections).total_bytes() <= limit.bytes();
-    let remedy = match largest(connections, fits) {
-        0 => format!("even one connection needs {}", Bytes(plan(1).total_bytes())),
+    let fit = largest(connections, fits);
+    let remedy = match fit {
+        0 => format!("even one connection needs {}", plan(1).with_largest()),
         fit => format!("--connections {fit} would fit"),
     };
     let enough = megabytes(needed);
@@ -112,6 +126,9 @@ pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Resu
             Bytes(bytes),
             Bytes(needed)
         ),
+        Limit::Machine(bytes) if fit == 0 => {
+            format!("{remedy}, and this machine has {}\n{wanted}", Bytes(bytes))
+        }
         Limit::Machine(bytes) => format!(
             "--connections {connections}: they need {}, and this machine has {}; {remedy}\n{wanted}",
             Bytes(needed),
@@ -129,7 +146,7 @@ pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) 
         return Ok(());
     }
     let remedy = match largest(connections, |connections| plan(connections).total_bytes() <= left) {
-        0 => format!("even one connection needs {}: lower --memory", Bytes(plan(1).total_bytes())),
+        0 => format!("even one connection needs {}: lower that", plan(1).with_largest()),
         fit => format!("--connections {fit} would fit"),
     };
     Err(Error::usage(format!(
@@ -165,9 +182,9 @@ fn megabytes(bytes: u64) -> u64 {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = "memory in all";
-        let width =
-            self.rows.iter().map(|row| row.what.len()).chain([total.len()]).max().unwrap_or(0);
-        for row in &self.rows {
+        let shown = || self.rows.iter().filter(|row| row.bytes() > 0);
+        let width = shown().map(|row| row.what.len()).chain([total.len()]).max().unwrap_or(0);
+        for row in shown() {
             writeln!(
                 f,
                 "{:width$}  {:>10}  × {:>12}  {:>12}",

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::kernel::udp::{self, Udp};
-use crate::limits::Limit;
+use crate::limits::{self, Limit};
 use crate::log;
 use crate::metrics::{Registry, Snapshot};
 use crate::server::{Builder, Factories, Server, Signals, UdpFactory, WorkerInfo};
@@ -288,7 +288,7 @@ fn add_memory<L: Factories>(
     memcached: Option<config::Memcached>,
 ) -> Builder<L> {
     let Some(memcached) = memcached else { return builder };
-    let builder = builder.memory("store of memcached", memcached.memory_bytes as usize);
+    let builder = builder.memory(limits::STORE, memcached.memory_bytes as usize);
     if memcached.udp.is_none() {
         return builder;
     }
