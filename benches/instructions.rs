@@ -32,12 +32,13 @@ const KEYS: usize = 10_000;
 
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
 /// one small segment, with and without separate acknowledgements, and with many segments.
-const SCENARIOS: [(&str, Scenario); 13] = [
+const SCENARIOS: [(&str, Scenario); 14] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("64 KiB", Scenario::Large),
     ("request, checksum offload", Scenario::SmallOffloaded),
     ("64 KiB, checksum offload", Scenario::LargeOffloaded),
+    ("64 KiB, segmentation offload", Scenario::LargeSegmented),
     ("get", Scenario::Get { keys: 1, lines: 1 }),
     ("get of 10 keys, each", Scenario::Get { keys: 10, lines: 1 }),
     ("get, 16 sent at once, each", Scenario::Get { keys: 1, lines: 16 }),
@@ -56,6 +57,8 @@ enum Scenario {
     /// With checksums that the NIC completes.
     SmallOffloaded,
     LargeOffloaded,
+    /// In packets that the kernel or the NIC cuts.
+    LargeSegmented,
     /// `lines` requests at once, with `keys` keys each.
     Get {
         keys: usize,
@@ -127,7 +130,8 @@ fn count(name: &str) -> Option<f64> {
 
 /// The program that callgrind runs. Its last line is the number of counted requests.
 fn run(scenario: Scenario) {
-    let is_large = matches!(scenario, Scenario::Large | Scenario::LargeOffloaded);
+    let is_large =
+        matches!(scenario, Scenario::Large | Scenario::LargeOffloaded | Scenario::LargeSegmented);
     let tx_checksum = match scenario {
         Scenario::SmallOffloaded | Scenario::LargeOffloaded => TxChecksum::Partial,
         _ => TxChecksum::Full,
@@ -135,6 +139,9 @@ fn run(scenario: Scenario) {
     let mut bench = Bench::with_checksum(CONNECTIONS, tx_checksum);
     if is_large {
         bench.answer_with(LARGE_BYTES);
+    }
+    if matches!(scenario, Scenario::LargeSegmented) {
+        bench.take_gso();
     }
     let mut requests = 0;
     for burst in 0..WARM_UP_BURSTS + BURSTS {

@@ -4,7 +4,7 @@
 //! names the flag, the value and the allowed range.
 
 use crate::compare::{self, CeilingOptions, CompareOptions, SweepOptions, WithinOptions};
-use crate::config::argument_error::ArgumentError;
+use crate::config::argument_error::{self, ArgumentError};
 use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::load::{self, LoadOptions};
@@ -184,13 +184,15 @@ struct ProbeOptions {
 
 /// Parses `arguments`, the program's name first, and runs the command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let name = arguments.get(1).and_then(|name| name.to_str()).map(str::to_owned);
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, name.as_deref()),
     };
     let done = match Cli::from_arg_matches(&matches) {
         Ok(cli) => carry_out(cli.command, &matches),
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, name.as_deref()),
     };
     match done {
         Ok(()) => {
@@ -248,15 +250,25 @@ fn log_warnings(options: &LogOptions) -> Result<()> {
     log::init(LogOptions { log_level: level, ..options.clone() }.into())
 }
 
-/// Prints clap's error, or the requested help.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints clap's error, or the requested help. `command` is the first argument.
+fn refuse(error: &clap::Error, command: Option<&str>) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed pipe is not an error: the reader has what it wanted.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
     match ArgumentError::of(error) {
-        Some(error) => print_error(&error.to_string()),
+        Some(mut error) => {
+            let command = command.filter(|name| !name.starts_with('-'));
+            let text = match argument_error::remedy(&error, command) {
+                Some(remedy) => {
+                    error.suggestion = None;
+                    format!("{error}; {remedy}")
+                }
+                None => error.to_string(),
+            };
+            print_error(&text);
+        }
         None => drop(error.print()),
     }
     Error::usage("").exit_code()

@@ -1,6 +1,7 @@
 //! The error of a command: a message for the user, and the exit code.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// Why a command failed. The message says what the user can do about it.
@@ -29,6 +30,15 @@ impl Error {
     /// A failure of an operation (`doing`: "reading /srv/www"), because of `cause`.
     pub fn because(doing: impl fmt::Display, cause: impl fmt::Display) -> Error {
         Error::Failed(format!("{doing}: {cause}"))
+    }
+
+    /// An error about what the command line names: a usage error if that does not exist, or else a
+    /// failure.
+    pub(crate) fn about_named(cause: &io::Error, text: impl Into<String>) -> Error {
+        match cause.kind() {
+            io::ErrorKind::NotFound => Error::Usage(text.into()),
+            _ => Error::Failed(text.into()),
+        }
     }
 
     /// The exit code of a process that ends with this error.

@@ -45,9 +45,14 @@ pub trait Handler: Application {
         true
     }
 
-    /// A call for `conn` panicked, and no other but `closed` follows for it: answer that if nothing
-    /// of an answer to the current request is queued, and close; else abort. Called after
-    /// `received` and `overfull`.
+    /// A call for `conn` panicked. Only `closed` follows for it.
+    ///
+    /// If no byte of an answer to the current request is queued, the handler may queue an error and
+    /// close. Otherwise it aborts, so that the client does not take a part for the whole. Called
+    /// after a panic in `received`, `overfull` or `completed`; after a panic in another method the
+    /// connection is reset.
+    ///
+    /// Default: the connection is reset.
     fn panicked(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = conn;
         reply.abort();
@@ -65,11 +70,20 @@ pub trait Handler: Application {
         let _ = (conn, completed, reply);
     }
 
-    /// Whether what this application shares with other connections and workers can still be relied
-    /// on, asked after a panic in it: no lock was held, for example. If not, the worker ends, and
-    /// with it the process.
+    /// Whether the state that this application shares with other connections and workers is
+    /// intact. Asked after a panic: false if a lock is poisoned, for example. Then the worker ends,
+    /// and with it the process.
+    ///
+    /// Default: true.
     fn is_sound(&self) -> bool {
         true
+    }
+
+    /// The name of the service that `conn` belongs to, for the log; `None` if it is not known.
+    #[doc(hidden)]
+    fn service(&self, conn: &Self::Conn) -> Option<&'static str> {
+        let _ = conn;
+        None
     }
 
     /// The metrics of the connections to `port`; `None` if they are not counted apart.
@@ -99,6 +113,8 @@ pub trait Handler: Application {
 /// What is counted of a port's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct PortNames {
+    /// The name of the service.
+    pub service: &'static str,
     /// Connections now.
     pub open: &'static Metric,
     /// The largest number of connections at once.
@@ -112,6 +128,7 @@ impl PortNames {
     pub fn of(service: &str) -> PortNames {
         let of = |what, help| metrics::of_service(service, what, help);
         PortNames {
+            service: metrics::interned(service),
             open: metrics::declared(of("connections_open", "Open connections").gauge()),
             limit: metrics::declared(
                 of("connections_limit", "Upper bound of the open connections").gauge(),

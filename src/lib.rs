@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use simoom::app::Blob;
-//! use simoom::io::{Application, Reply};
+//! use simoom::io::{self, Application, Opened, Reply};
 //! use simoom::{Handler, Server, Signals};
 //! use std::io::{Read, Write};
 //! use std::net::TcpStream;
@@ -16,6 +16,11 @@
 //! impl Application for Echo {
 //!     type Blob = Blob;
 //!     type Conn = ();
+//!
+//!     fn opened(&mut self, (): &mut (), _: Opened, reply: &mut Reply<'_, Blob>) {
+//!         // Without a deadline, a silent peer would keep its connection.
+//!         reply.set_timeout(Some(io::Duration::from_secs(60)));
+//!     }
 //!
 //!     fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
 //!         reply.write(bytes)
@@ -40,15 +45,15 @@
 //! The [`guide`] is for those who run it (set-up, operation, limits), who write
 //! [handlers](guide::handlers), and who read the code ([architecture](guide::architecture)).
 //!
-//! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames
-//! off the rings of a queue; [`worker`], the loop of a core, which alone joins the rest;
-//! [`simoom_tcp`], TCP; [`app`], what is asked and answered, with memcached's items in [`store`].
-//! [`kernel`] serves the same [`app`] through sockets. [`server`] puts it together, for [`serve`]
-//! as [`config`] says, and [`limits`] adds up the memory before any is taken.
+//! A packet passes [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], the rings
+//! of a queue; [`worker`], the loop of a core; [`simoom_tcp`], TCP; and [`app`], the handlers, with
+//! memcached's items in [`store`]. [`kernel`] runs the same handlers over sockets. [`server`]
+//! starts and stops the parts, [`config`] reads the options of [`serve`], and [`limits`] adds up
+//! the memory before any is allocated.
 //!
-//! Beside that stand the programs that hold it to its word: [`load`] sends requests and checks the
-//! answers, [`compare`] runs it side by side with others, [`demo`] shows it between two namespaces
-//! of [`netns`], and [`probe`] tells what the machine can do.
+//! Other commands test and measure the server: [`load`] sends requests and checks the answers,
+//! [`compare`] measures Simoom beside other servers, [`demo`] serves between two namespaces of
+//! [`netns`], and [`probe`] reports what the machine can do.
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -98,10 +103,13 @@ pub mod thread;
 mod work;
 pub mod worker;
 
+#[doc(inline)]
 pub use af_xdp::memory::HugePages;
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use later::{Completed, Later, Token};
 pub use server::{Builder, Factories, Server, Signals, Stopper, WorkerInfo};
+#[doc(inline)]
 pub use simoom_io as io;
+#[doc(inline)]
 pub use simoom_tcp::{Congestion, congestion};

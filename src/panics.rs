@@ -33,6 +33,10 @@ pub struct Panic {
 }
 
 impl Panic {
+    fn message(&self) -> &str {
+        message(&*self.payload)
+    }
+
     /// Resumes the panic for an outer caller to catch.
     pub fn resume(self) -> ! {
         PLACE.set(self.place);
@@ -44,8 +48,8 @@ impl Panic {
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Some(place) => write!(f, "{place}: {}", message(&*self.payload)),
-            None => f.write_str(message(&*self.payload)),
+            Some(place) => write!(f, "{place}: {}", self.message()),
+            None => f.write_str(self.message()),
         }
     }
 }
@@ -132,11 +136,33 @@ struct Told {
 
 static TOLD: Mutex<Told> = Mutex::new(Told { at: None, suppressed: 0 });
 
+/// What a panic ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A connection, of the service with this name if it is known.
+    Connection(Option<&'static str>),
+    /// A call that concerns no connection.
+    Call,
+}
+
 /// Logs a contained panic. Only counts it if another was logged less than 1 s ago.
 #[cold]
-pub fn log(panic: &Panic) {
-    if let Some(suppressed) = due(Instant::now(), 1) {
-        tracing::error!(at = %panic, suppressed, "a panic was contained; its connection or call is ended");
+pub fn log(panic: &Panic, ended: Ended) {
+    let Some(suppressed) = due(Instant::now(), 1) else { return };
+    let suppressed = (suppressed > 0).then_some(suppressed);
+    // The field `message` is the text of the line.
+    let (location, panic) = (panic.place.as_deref(), panic.message());
+    match ended {
+        Ended::Connection(service) => tracing::error!(
+            service,
+            location,
+            panic,
+            suppressed,
+            "a panic was contained; its connection is closed"
+        ),
+        Ended::Call => {
+            tracing::error!(location, panic, suppressed, "a panic was contained");
+        }
     }
 }
 
@@ -175,13 +201,13 @@ impl Containment {
     /// Runs `call`. Counts and logs a panic.
     #[inline]
     pub fn run<R>(&self, call: impl FnOnce() -> R) -> Result<R, Panic> {
-        catch(call).inspect_err(|panic| self.note(panic))
+        catch(call).inspect_err(|panic| self.note(panic, Ended::Call))
     }
 
     #[cold]
-    pub(crate) fn note(&self, panic: &Panic) {
+    pub(crate) fn note(&self, panic: &Panic, ended: Ended) {
         self.panics.set(self.panics.get() + 1);
-        log(panic);
+        log(panic, ended);
     }
 
     /// Passes the counter to `sink`.

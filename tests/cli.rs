@@ -47,9 +47,15 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
             "serve --transport",
             "error: --transport: a value is missing; expected one of auto, xdp, io-uring, epoll",
         ),
-        ("serve --http", "error: --http: a value is missing"),
+        ("serve --http", "error: --http: a value is missing; write --http [ADDR:]PORT\n"),
+        ("serve --port 80", "error: --port: unknown flag; did you mean --http?\n"),
+        ("serve --listen=80", "error: --listen: unknown flag; did you mean --http?\n"),
+        ("serve --tls", "error: --tls: unknown flag; Simoom has no TLS"),
+        ("serve --zzz", "error: --zzz: unknown flag; `simoom serve --help` lists the flags\n"),
+        ("load --zzz", "error: --zzz: unknown flag; `simoom load --help` lists the flags\n"),
+        ("--zzz", "error: --zzz: unknown flag; `simoom --help` lists the commands\n"),
         ("serve --http 80 --http 81", "error: --http: given more than once"),
-        ("serve --http 70000", "error: --http 70000: a port is at most 65535"),
+        ("serve --http 70000", "error: --http 70000: a port is from 0 to 65535"),
         ("serve --transport xdp", "error: --transport xdp: cannot be used without --interface"),
         ("serve --busy-poll=maybe", "error: --busy-poll maybe: expected one of true, false"),
         ("serve --cores 0-1023", "error: --cores 0-1023: core "),
@@ -97,9 +103,9 @@ fn an_access_log_that_no_process_reads_is_an_error_and_no_wait() {
 }
 
 #[test]
-fn a_failure_exits_with_1() {
+fn an_interface_that_does_not_exist_is_a_usage_error() {
     let output = run(["probe", "nosuchif0"]);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(
         stderr(&output).starts_with("error: there is no interface \"nosuchif0\" here"),
         "{}",
@@ -114,21 +120,25 @@ fn what_serve_cannot_have_is_named_with_its_flag_and_a_remedy() {
     let held = format!(
         "cannot listen on {taken}: Address already in use (os error 98); stop the process that holds"
     );
-    for (arguments, expected) in [
-        (format!("serve --http {taken}"), format!("error: --http {taken}: {held}")),
+    let unknown =
+        "error: --interface nosuchif0: there is no interface \"nosuchif0\" here; there is: ";
+    for (arguments, code, expected) in [
+        (format!("serve --http {taken}"), 1, format!("error: --http {taken}: {held}")),
         (
             format!("serve --http 127.0.0.1:0 --admin {taken}"),
+            1,
             format!("error: --admin {taken}: {held}"),
         ),
+        ("serve --interface nosuchif0 --http 8080".to_owned(), 2, unknown.to_owned()),
         (
-            "serve --interface nosuchif0 --http 8080".to_owned(),
-            "error: --interface nosuchif0: there is no interface \"nosuchif0\" here; there is: "
-                .to_owned(),
+            "load http://192.0.2.1/ --interface nosuchif0 --source 192.0.2.7".to_owned(),
+            2,
+            unknown.to_owned(),
         ),
     ] {
         let output = run(arguments.split_whitespace());
         let text = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "simoom {arguments}: {text}");
+        assert_eq!(output.status.code(), Some(code), "simoom {arguments}: {text}");
         assert!(
             text.contains(&expected),
             "simoom {arguments}\n  said {text:?}\n  not  {expected:?}"
@@ -383,7 +393,7 @@ fn probe_would_serve_a_veth_in_generic_mode() {
         "{s0}"
     );
     let outside = run(["probe", "s0"]);
-    assert_eq!(outside.status.code(), Some(1), "s0 is not in the test's own namespace");
+    assert_eq!(outside.status.code(), Some(2), "s0 is not in the test's own namespace");
 }
 
 /// FIFOs, and names that would write lines into the log; a name that begins with a dot.

@@ -4,6 +4,8 @@
 #[path = "contain/bed.rs"]
 mod bed;
 mod common;
+#[path = "contain/library_log.rs"]
+mod library_log;
 #[path = "contain/saboteur.rs"]
 mod saboteur;
 

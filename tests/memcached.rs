@@ -154,7 +154,21 @@ fn topics_of_stats_have_the_names_and_types_that_memcached_gives() {
                 " settings",
                 &["maxbytes", "maxconns", "tcpport", "udpport", "num_threads", "item_size_max"][..],
             ),
-            (" items", &["items:#:number", "items:#:age", "items:#:mem_requested"]),
+            (
+                " items",
+                &[
+                    "items:#:number",
+                    "items:#:age",
+                    "items:#:mem_requested",
+                    "items:#:evicted",
+                    "items:#:evicted_nonzero",
+                    "items:#:evicted_time",
+                    "items:#:evicted_unfetched",
+                    "items:#:expired_unfetched",
+                    "items:#:outofmemory",
+                    "items:#:reclaimed",
+                ],
+            ),
             (
                 " slabs",
                 &[

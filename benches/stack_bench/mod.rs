@@ -8,7 +8,8 @@ use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::Random;
 use simoom_tcp::testing::wire::Peer;
 use simoom_tcp::{
-    Address, BURST, Config, Congestion, Limits, LocalAddress, Packet, Stack, Transmit, TxChecksum,
+    Address, BURST, Config, Congestion, Gso, Limits, LocalAddress, Packet, Stack, Transmit,
+    TxChecksum,
 };
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -67,6 +68,8 @@ pub(crate) struct Sink {
     frames: Vec<[u8; 2048]>,
     /// Frames written.
     pub(crate) sent: usize,
+    /// Space for a GSO packet. Empty: none is taken.
+    gso: Vec<u8>,
 }
 
 impl Transmit for Sink {
@@ -80,11 +83,20 @@ impl Transmit for Sink {
     /// A partial checksum is left to the NIC.
     fn transmit_segment(
         &mut self,
-        partial_from: Option<usize>,
+        _: Option<usize>,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> bool {
-        black_box(partial_from);
         self.transmit(write)
+    }
+
+    fn gso_max_bytes(&self) -> usize {
+        self.gso.len()
+    }
+
+    fn transmit_gso(&mut self, _: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        self.sent += 1;
+        black_box(write(&mut self.gso));
+        true
     }
 }
 
@@ -138,7 +150,7 @@ impl Bench {
         );
         let mut stack = Stack::new(config, Instant::ZERO);
         stack.listen(80);
-        let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0 };
+        let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0, gso: Vec::new() };
         let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
         let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
         let responder = Responder { answer_bytes: RESPONSE_BYTES };
@@ -229,6 +241,11 @@ impl Bench {
         );
         self.requests = requests;
         (took, acks)
+    }
+
+    /// Long answers leave in packets that are cut behind the stack.
+    pub(crate) fn take_gso(&mut self) {
+        self.sink.gso = vec![0; 65_553];
     }
 
     /// Sets the size of the following responses.

@@ -16,7 +16,7 @@ mod respond;
 
 use crate::clock::timespec;
 use crate::control::{CommandReceiver, CommandSender, command_channel};
-use crate::listening::Listeners;
+use crate::listening::{ADMIN, Listeners};
 use crate::metrics::Registry;
 use crate::panics::{self, Panic};
 use crate::readiness::Readiness;
@@ -53,7 +53,7 @@ impl Source {
     /// Counts and logs a panic of the endpoint.
     fn note_panic(&self, panic: &Panic) {
         self.panics.fetch_add(1, Ordering::Relaxed);
-        panics::log(panic);
+        panics::log(panic, panics::Ended::Connection(Some(ADMIN)));
     }
 }
 

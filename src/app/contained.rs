@@ -23,7 +23,7 @@
 use crate::handler::{Handler, PortNames, Seconds};
 use crate::later::Completed;
 use crate::metrics::Metric;
-use crate::panics::{self, Containment, Panic};
+use crate::panics::{self, Containment, Ended, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
 
 /// Wraps an application. A panic ends one connection; the module documentation lists the
@@ -77,7 +77,7 @@ impl<A: Handler> Contained<A> {
         reply: &mut Reply<'_, A::Blob>,
         last: Last,
     ) {
-        self.containment.note(&panic);
+        self.containment.note(&panic, Ended::Connection(self.app.service(conn)));
         self.end_if_in_doubt(panic, reply.is_broken());
         reply.set_timeout(None);
         if last == Last::Abort {

@@ -14,7 +14,6 @@ pub mod memcached;
 pub mod resp;
 pub mod router;
 mod services;
-#[doc(hidden)]
 pub mod testing;
 
 pub use bytes::Bytes;

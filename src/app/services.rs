@@ -183,6 +183,13 @@ where
         }
     }
 
+    fn service(&self, conn: &Self::Conn) -> Option<&'static str> {
+        match conn {
+            Conn::First(_) => self.port_names.map(|names| names.service),
+            Conn::Rest(conn) => self.rest.service(conn),
+        }
+    }
+
     fn panicked(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Blob>) {
         dispatch!(self, conn, panicked(reply), reply.abort());
     }

@@ -1,10 +1,21 @@
 //! One connection of an application, in memory, for tests, benches and fuzz targets.
 //!
-//! It is a transport like the others: [`simoom_io::exchange`] interprets the effects that the
+//! [`Line`] is a transport like the others: [`simoom_io::exchange`] interprets the effects that the
 //! application requests. Bytes move and time passes only when the test calls a function.
+//!
+//! ```
+//! use simoom::app::testing::{Line, services};
+//!
+//! let mut line = Line::open(services(), 11211);
+//! line.offer(b"set a 0 0 1\r\n1\r\nget a\r\n");
+//! assert_eq!(line.take(), b"STORED\r\nVALUE a 0 1\r\n1\r\nEND\r\n");
+//! line.expire();
+//! assert!(line.is_over(), "an idle client has no more time");
+//! ```
 
 mod user;
 
+#[doc(hidden)]
 pub use user::{fuzz_resp, fuzz_router, resp_answers, router_answers};
 
 use super::content::Content;
@@ -101,7 +112,7 @@ impl<A: Application> Line<A> {
         result
     }
 
-    /// Receives bytes from the client.
+    /// Receives bytes from the client: calls `received`, unless the application waits for capacity.
     pub fn offer(&mut self, bytes: &[u8]) {
         let taken = self.event(|app, exchange| exchange.receive(app, bytes));
         assert_eq!(taken, bytes.len(), "more than a line holds");
@@ -252,7 +263,7 @@ pub fn http() -> Http {
     http
 }
 
-/// All services of a worker: [`http`] on port 80 and [`memcached`] on port 11211.
+/// All services of a worker: [`http`] on port 80 and [`memcached()`] on port 11211.
 pub fn services() -> HttpAndMemcached {
     let options = Options { body_max_bytes: 4096, ..Options::default() };
     let http = Http::new(Arc::new(Content::for_tests()), options);
@@ -265,7 +276,7 @@ pub fn both(ports: [u16; 2], http: Http, memcached: Memcached) -> HttpAndMemcach
     Services::new(&ports[1..], None, Some(memcached), http)
 }
 
-/// Start time of [`memcached`].
+/// Start time of [`memcached()`].
 pub const NOW: u64 = 1_700_000_000;
 
 /// A memcached handler with its own store of 8 MiB.
@@ -330,6 +341,7 @@ pub(crate) fn answers_and_line<A: Application>(
 /// Entry point of the HTTP fuzz target. The first byte selects how the input is split. Split input
 /// and input with capacity for one response at a time must get the same responses as whole input.
 /// So must input to a handler with an access log, which has no fast path for plain heads.
+#[doc(hidden)]
 pub fn fuzz_http(data: &[u8]) {
     fuzz(data, http_answers);
     let Some((_, input)) = data.split_first() else { return };
@@ -341,6 +353,7 @@ pub fn fuzz_http(data: &[u8]) {
 
 /// Entry point of the memcached fuzz target. As [`fuzz_http`]. The values of `stats` depend on more
 /// than the requests, so input that may contain `stats` is processed but not compared.
+#[doc(hidden)]
 pub fn fuzz_memcached(data: &[u8]) {
     let asks_for_stats = data.windows(5).any(|window| window == b"stats") || data.contains(&0x10);
     if asks_for_stats {

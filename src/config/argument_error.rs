@@ -1,8 +1,12 @@
 //! An invalid argument as one line: `--connections 5000000000: at most 16777216; …`.
 
+use super::hints;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::error::Error as _;
 use std::fmt;
+
+/// The reason of an error about a flag that does not exist.
+const UNKNOWN: &str = "unknown flag";
 
 /// An invalid argument.
 #[derive(Debug)]
@@ -33,11 +37,13 @@ impl ArgumentError {
         let value = text(ContextKind::InvalidValue);
         let (value, reason) = match error.kind() {
             ErrorKind::ValueValidation => (value, error.source()?.to_string()),
-            ErrorKind::InvalidValue if value.as_deref() == Some("") => (None, missing_value(error)),
+            ErrorKind::InvalidValue if value.as_deref() == Some("") => {
+                (None, missing_value(error, &argument))
+            }
             ErrorKind::InvalidValue => {
                 (value, format!("expected one of {}", possible_values(error)?))
             }
-            ErrorKind::UnknownArgument => (None, "unknown flag".to_owned()),
+            ErrorKind::UnknownArgument => (None, UNKNOWN.to_owned()),
             ErrorKind::ArgumentConflict => (None, "given more than once".to_owned()),
             _ => return None,
         };
@@ -59,11 +65,29 @@ impl fmt::Display for ArgumentError {
     }
 }
 
-fn missing_value(error: &clap::Error) -> String {
+/// `argument` is the flag with its value: `--memcached <[ADDR:]PORT>`.
+fn missing_value(error: &clap::Error, argument: &str) -> String {
     match possible_values(error) {
         Some(values) => format!("a value is missing; expected one of {values}"),
-        None => "a value is missing".to_owned(),
+        None => format!("a value is missing; write {}", argument.replace(['<', '>'], "")),
     }
+}
+
+/// The end of the error of a command of this name: what to write instead of an unknown flag, or
+/// where the flags are listed.
+pub(crate) fn remedy(error: &ArgumentError, command: Option<&str>) -> Option<String> {
+    if error.reason != UNKNOWN {
+        return None;
+    }
+    let help = match command {
+        Some("serve") => match hints::meant(error.flag.trim_start_matches('-'), "--") {
+            Some(meant) => return Some(meant),
+            None => "`simoom serve --help` lists the flags".to_owned(),
+        },
+        Some(command) => format!("`simoom {command} --help` lists the flags"),
+        None => "`simoom --help` lists the commands".to_owned(),
+    };
+    error.suggestion.is_none().then_some(help)
 }
 
 fn possible_values(error: &clap::Error) -> Option<String> {

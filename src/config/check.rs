@@ -3,6 +3,7 @@
 
 use super::Serve;
 use crate::error::{Error, Result};
+use std::path::Path;
 
 impl Serve {
     /// A limit of connections must belong to a service that is served.
@@ -25,13 +26,15 @@ impl Serve {
     pub(super) fn check_root(&self) -> Result<()> {
         match &self.content.site.root {
             Some(root) if !root.is_dir() => {
-                let what = if root.exists() { "not a directory" } else { "no such directory" };
-                Err(Error::usage(format!(
-                    "--root {}: {what}; name the one that holds the files",
-                    root.display()
-                )))
+                Err(Error::usage(format!("--root {}", no_directory(root))))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// What is wrong with a root that is no directory.
+pub(super) fn no_directory(root: &Path) -> String {
+    let what = if root.exists() { "not a directory" } else { "no such directory" };
+    format!("{}: {what}; name the one that holds the files", root.display())
 }

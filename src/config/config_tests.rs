@@ -376,7 +376,10 @@ fn what_does_not_go_together_is_refused() {
             "--root /dev/null",
             "--root /dev/null: not a directory; name the one that holds the files",
         ),
-        ("--config /does/not/exist", "--config /does/not/exist: "),
+        (
+            "--config /does/not/exist",
+            "No such file or directory (os error 2); name a TOML file with the flags of `simoom",
+        ),
     ] {
         match serve(flags) {
             Err(Error::Usage(got)) => {
@@ -384,6 +387,103 @@ fn what_does_not_go_together_is_refused() {
             }
             other => panic!("{flags}: {other:?}"),
         }
+    }
+}
+
+/// Flags that have an effect whatever others are given, or ask for a service themselves.
+const ALONE: &[&str] = &[
+    "admin",
+    "config",
+    "connections",
+    "connections-per-prefix",
+    "cores",
+    "drain-timeout",
+    "http",
+    "interface",
+    "item-size-max",
+    "log",
+    "log-level",
+    "memcached",
+    "memcached-udp",
+    "memory",
+    "memory-limit",
+    "root",
+    "send-timeout",
+    "tcp-keepalive",
+    "transport",
+];
+
+/// Flags that are refused where they would have no effect.
+const NEEDY: &[(&str, &str)] = &[
+    ("--access-log-format json", "--access-log-format json: no access log; give --access-log FILE"),
+    ("--trusted-proxy ::1", "--trusted-proxy: no access log"),
+    ("--memory 1G --access-log a", "--access-log: HTTP is not served; give --http PORT"),
+    ("--memory 1G --autoindex", "--autoindex: HTTP is not served"),
+    ("--memory 1G --body-timeout 1s", "--body-timeout: HTTP is not served"),
+    ("--memory 1G --compress", "--compress: HTTP is not served"),
+    ("--memory 1G --dotfiles", "--dotfiles: HTTP is not served"),
+    ("--memory 1G --fallback /a", "--fallback: HTTP is not served"),
+    ("--memory 1G --file-buffers 1M", "--file-buffers: HTTP is not served"),
+    ("--memory 1G --file-threads 1", "--file-threads: HTTP is not served"),
+    ("--memory 1G --header-timeout 1s", "--header-timeout: HTTP is not served"),
+    ("--memory 1G --http-body-size 1M", "--http-body-size: HTTP is not served"),
+    ("--memory 1G --http-congestion bbr", "--http-congestion: HTTP is not served"),
+    ("--memory 1G --http-connections 9", "--http-connections 9: HTTP is not served"),
+    ("--memory 1G --http-head-size 1K", "--http-head-size: HTTP is not served"),
+    ("--memory 1G --http-line-size 1K", "--http-line-size: HTTP is not served"),
+    ("--memory 1G --http-pipeline 1", "--http-pipeline: HTTP is not served"),
+    ("--memory 1G --http-requests 1", "--http-requests: HTTP is not served"),
+    ("--memory 1G --http-send-timeout 1s", "--http-send-timeout: HTTP is not served"),
+    ("--memory 1G --http-tcp-keepalive 1s", "--http-tcp-keepalive: HTTP is not served"),
+    ("--memory 1G --idle-timeout 1s", "--idle-timeout: HTTP is not served"),
+    ("--memory 1G --large-file-size 1M", "--large-file-size: HTTP is not served"),
+    ("--memory 1G --proxy-protocol ::1", "--proxy-protocol: HTTP is not served"),
+    ("--memory 1G --watch=false", "--watch: HTTP is not served"),
+    ("--http 80 --memcached-congestion bbr", "--memcached-congestion: memcached is not served"),
+    ("--http 80 --memcached-connections 9", "--memcached-connections 9: memcached is not served"),
+    ("--http 80 --memcached-idle-timeout 1s", "--memcached-idle-timeout: memcached is not served"),
+    ("--http 80 --memcached-send-timeout 1s", "--memcached-send-timeout: memcached is not served"),
+    ("--http 80 --memcached-tcp-keepalive 1s", "--memcached-tcp-keepalive: memcached is not"),
+    ("--autoindex", "--autoindex: no files are served; give --root DIR"),
+    ("--compress", "--compress: no files are served"),
+    ("--dotfiles", "--dotfiles: no files are served"),
+    ("--file-buffers 1M", "--file-buffers: no files are served"),
+    ("--file-threads 1", "--file-threads: no files are served"),
+    ("--large-file-size 1M", "--large-file-size: no files are served"),
+    ("--watch", "--watch: no files are served"),
+    (
+        "--prefix-length-v4 32",
+        "--prefix-length-v4: networks have no limit; give --connections-per-",
+    ),
+    ("--prefix-length-v6 64", "--prefix-length-v6: networks have no limit"),
+    ("--address 198.18.0.1", "--address 198.18.0.1: cannot be used without --interface"),
+    ("--address-probe 1s", "--address-probe: over AF_XDP only; give --interface IF"),
+    ("--interface s0 --transport epoll --address-probe 1s", "--address-probe: over AF_XDP only"),
+    ("--busy-poll", "--busy-poll: cannot be used without --interface"),
+    ("--congestion bbr", "--congestion bbr: cannot be used without --interface"),
+    ("--ecn off", "--ecn off: cannot be used without --interface"),
+    ("--on-interface-change end", "--on-interface-change end: cannot be used without --interface"),
+    ("--tunnel gre", "--tunnel gre: cannot be used without --interface"),
+    ("--xdp-mode copy", "--xdp-mode copy: cannot be used without --interface"),
+];
+
+#[test]
+fn a_flag_without_an_effect_is_an_error_that_names_what_it_needs() {
+    for (flags, expected) in NEEDY {
+        let error = serve(flags).expect_err(flags).to_string();
+        assert!(error.contains(expected), "{flags}: {error}");
+    }
+    let command = cli::command();
+    let command = command.find_subcommand("serve").unwrap();
+    for flag in command.get_arguments().filter_map(|flag| flag.get_long()) {
+        let is_needy = NEEDY
+            .iter()
+            .any(|(_, expected)| expected.split([' ', ':']).next() == Some(&format!("--{flag}")));
+        assert_ne!(
+            ALONE.contains(&flag),
+            is_needy || flag == "help",
+            "--{flag}: add it to ALONE, or to NEEDY and config/effects.rs"
+        );
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::argument_error::ArgumentError;
 use super::options::ServeOptions;
-use super::sites;
+use super::{hints, sites};
 use crate::error::{Error, Result};
 use clap::{ArgAction, Args, Command, FromArgMatches};
 use std::fs::File;
@@ -26,7 +26,9 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 pub(super) fn read(path: &Path) -> Result<ServeOptions> {
     let refuse =
         |what: &dyn std::fmt::Display| Error::usage(format!("--config {}: {what}", path.display()));
-    let file = File::open(path).map_err(|error| refuse(&error))?;
+    let cannot_read =
+        |error| refuse(&format!("{error}; name a TOML file with the flags of `simoom serve`"));
+    let file = File::open(path).map_err(cannot_read)?;
     let mut text = String::new();
     // A pipe is allowed. A device may never end.
     let read = file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text);
@@ -35,7 +37,7 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions> {
             &"longer than 1 MiB; give a TOML file with the flags of `simoom serve`",
         ));
     }
-    read.map_err(|error| refuse(&error))?;
+    read.map_err(cannot_read)?;
     parse(&text, &path.display().to_string())
 }
 
@@ -45,14 +47,17 @@ fn parse(text: &str, name: &str) -> Result<ServeOptions> {
         let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         Error::usage(format!("{name}:{line}: {what}"))
     };
-    let table = DeTable::parse(text)
-        .map_err(|error| refuse(error.span().map_or(0, |span| span.start), error.message()))?;
-    let mut entries: Vec<_> = table.get_ref().iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-
     let flags = ServeOptions::augment_args(
         Command::new("serve").no_binary_name(true).disable_help_flag(true),
     );
+    let table = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let what = unquoted(&flags, text, at).unwrap_or_else(|| error.message().to_owned());
+        refuse(at, &what)
+    })?;
+    let mut entries: Vec<_> = table.get_ref().iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+
     let mut options = ServeOptions::default();
     for (key, value) in entries {
         if sites::is_key(key.get_ref()) {
@@ -75,10 +80,15 @@ fn set(
     if key == NOT_A_KEY {
         return Err(format!("{key}: a configuration file cannot name another"));
     }
-    let flag = flags
-        .get_arguments()
-        .find(|flag| flag.get_long() == Some(key))
-        .ok_or_else(|| unknown(flags, key))?;
+    let flag = flags.get_arguments().find(|flag| flag.get_long() == Some(key)).ok_or_else(
+        || match value {
+            DeValue::Table(_) => unknown_table(key),
+            DeValue::Array(array) if array.iter().any(|value| value.get_ref().is_table()) => {
+                unknown_table(key)
+            }
+            _ => unknown(flags, key),
+        },
+    )?;
     let values = match (value, flag.get_action()) {
         (DeValue::Array(array), ArgAction::Append) => {
             array.iter().map(|value| scalar(key, value.get_ref())).collect::<Result<Vec<_>, _>>()?
@@ -122,7 +132,40 @@ fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
+/// What is wrong with the line around `at`, if it has one value that needs quotes.
+fn unquoted(flags: &Command, text: &str, at: usize) -> Option<String> {
+    let at = text.floor_char_boundary(at);
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let (key, value) = text[start..].lines().next()?.split_once('=')?;
+    let (key, value) = (key.trim(), value.split('#').next()?.trim());
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', ' ', '\t']);
+    let is_valid = || DeTable::parse(&format!("key = {value}")).is_ok();
+    if key.is_empty() || !key.bytes().all(is_key) || !is_bare || is_valid() {
+        return None;
+    }
+    let flag = flags.get_arguments().find(|flag| flag.get_long() == Some(key));
+    let values = flag.and_then(|flag| flag.get_value_names());
+    let is_boolean = values.is_some_and(|names| names.iter().any(|name| name == "BOOL"));
+    Some(match is_boolean {
+        true => format!("{key} = {value}: write true or false, without quotes"),
+        false => format!("{key} = {value}: a text stands in quotes; write {key} = \"{value}\""),
+    })
+}
+
+fn unknown_table(key: &str) -> String {
+    if let Some(meant) = hints::meant(key, "") {
+        return format!("{key}: unknown table; {meant}");
+    }
+    let like = hints::table(key).map_or_else(String::new, |like| format!("did you mean {like}? "));
+    let tables = hints::TABLES;
+    format!("{key}: unknown table; {like}Keys of the server stand above all tables; {tables}")
+}
+
 fn unknown(flags: &Command, key: &str) -> String {
+    if let Some(meant) = hints::meant(key, "") {
+        return format!("{key}: unknown key; {meant}");
+    }
     let error = flags.clone().try_get_matches_from([format!("--{key}")]).err();
     let like = error.as_ref().and_then(ArgumentError::of).and_then(|error| error.suggestion);
     let like = like.map_or_else(String::new, |like| {

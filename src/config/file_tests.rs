@@ -67,12 +67,35 @@ fn errors_name_file_line_key_value_and_bound() {
             "simoom.toml:1: config: a configuration file cannot name another",
         ),
         ("help = true", "simoom.toml:1: help: unknown key"),
-        ("[serve]\nhttp = 80", "simoom.toml:1: serve: unknown key"),
+        ("[serve]\nhttp = 80", "simoom.toml:1: serve: unknown table; Keys of the server stand"),
+        (
+            "[server]\nhttp = 80",
+            "the tables are types, error-pages, header, redirect, rewrite, auth and host",
+        ),
+        (
+            "http = 80\n[[hosts]]\nnames = []",
+            "simoom.toml:2: hosts: unknown table; did you mean host? ",
+        ),
+        ("[[vhost]]\nnames = []", "vhost: unknown table; did you mean host? "),
+        ("[error-page]\n404 = 1", "error-page: unknown table; did you mean error-pages? "),
+        ("[tls]\ncert = 1", "simoom.toml:1: tls: unknown table; Simoom has no TLS"),
+        ("tls = true", "simoom.toml:1: tls: unknown key; Simoom has no TLS"),
+        ("ssl_certificate = 'a'", "ssl_certificate: unknown key; Simoom has no TLS"),
+        ("listen = 80", "simoom.toml:1: listen: unknown key; did you mean http?"),
+        (
+            "http = 80\nroot = /srv # files",
+            "simoom.toml:2: root = /srv: a text stands in quotes; write root = \"/srv\"",
+        ),
+        (
+            "memory-limit = 2G",
+            "memory-limit = 2G: a text stands in quotes; write memory-limit = \"2G\"",
+        ),
+        ("\nwatch = no\n", "simoom.toml:2: watch = no: write true or false, without quotes"),
         ("\n[http]\nport = 80", "simoom.toml:2: http: table is not a value of this key"),
         ("http = 80\nhttp = 81", "simoom.toml:2: duplicate key"),
         ("http = 80\ncores 5", "simoom.toml:2: "),
         ("http = 1979-05-27", "datetime is not a value of this key"),
-        ("http = 99999", "http = 99999: a port is at most 65535"),
+        ("http = 99999", "http = 99999: a port is from 0 to 65535"),
         ("http = -1", "http = -1: neither a port"),
         ("http = true", "http = true: neither a port"),
         ("http = ''", "http = : neither a port"),
@@ -178,7 +201,7 @@ fn errors_in_sites_name_line_value_and_bound() {
         ("[[redirect]]\nfrom = \"/a\"\nto = \"/$1\"", "simoom.toml:3: redirect: location"),
         (
             "[[redirect]]\nfrom = \"/a\"\nto = \"/b\"\nstatus = 200",
-            "simoom.toml:4: redirect: status: one of 301, 302, 303, 307, 308",
+            "simoom.toml:4: redirect: status 200: one of 301, 302, 303, 307, 308",
         ),
         ("[error-pages]\n500 = \"/a\"", "simoom.toml:2: error-pages: status 500: one of 404, "),
         ("[types]\nts = \"a\"", "simoom.toml:2: types: media type \"a\""),
@@ -191,9 +214,39 @@ fn errors_in_sites_name_line_value_and_bound() {
         ("try-files = 1", "simoom.toml:1: try-files: a list is expected, not integer"),
         ("[[host]]\nroot = \"/\"", "simoom.toml:1: host: without a name"),
         ("[[host]]\nnames = [\"a:80\"]", "simoom.toml:2: host name \"a:80\""),
-        ("[[host]]\nname = \"a\"", "simoom.toml:2: name: a host has autoindex, "),
-        ("[[host]]\nnames = [\"a\"]\n[[host]]\nnames = [\"A\"]", "host a: named by two hosts"),
-        ("[[host]]\nnames = [\"a\"]\nroot = \"/none\"", "root /none: no directory"),
+        ("[[host]]\nname = \"a\"", "simoom.toml:2: name: unknown key; a host has auto"),
+        (
+            "[[host]]\nnames = [\"a\"]\n[[host]]\nnames = [\"A\"]",
+            "simoom.toml:3: host a: named by two hosts",
+        ),
+        (
+            "[[host]]\nnames = [\"a\"]\nroot = \"/none\"",
+            "simoom.toml:3: root /none: no such directory; name the one that holds the files",
+        ),
+        (
+            "[[host]]\nnames = \"a.b\"",
+            "simoom.toml:2: names: a list is expected, not string; write names = [\"a.b\"]",
+        ),
+        ("[host]\nnames = [\"a\"]", "simoom.toml:1: host: a list; write [[host]]"),
+        (
+            "[[host]]\nnames = [\"a\"]\nautoindex = true",
+            "simoom.toml:3: autoindex: the host has no files; add root",
+        ),
+        (
+            "[[host]]\nnames = [\"a\"]\nautoindex = \"no\"",
+            "simoom.toml:3: autoindex: true or false, without quotes, is expected",
+        ),
+        (
+            "[[host]]\nnames = [\"a\"]\nhttp = 80",
+            "simoom.toml:3: http: a key of the server; write it above the first table",
+        ),
+        ("[[redirect]]\nfrom = \"/a\"\ncores = 1", "simoom.toml:3: cores: a key of the server"),
+        ("[types]\nts = \"text/plain\"\nadmin = 9090", "simoom.toml:3: admin: a key of the server"),
+        ("[error-pages]\nhttp = 80", "simoom.toml:2: http: a key of the server"),
+        (
+            "[[header]]\npath = \"*\"\nX-A = \"b\"",
+            "simoom.toml:3: header: X-A: unknown key; expected path, fields; to set a field, add fields = { X-A = ",
+        ),
     ];
     for (text, expected) in table {
         let error = refused(text);

@@ -9,9 +9,13 @@ pub(crate) mod argument_error;
 mod check;
 mod cores;
 #[cfg(feature = "cli")]
+mod effects;
+#[cfg(feature = "cli")]
 mod endpoints;
 #[cfg(feature = "cli")]
 mod file;
+#[cfg(feature = "cli")]
+pub(crate) mod hints;
 #[cfg(feature = "cli")]
 mod http_limits;
 #[cfg(feature = "cli")]
@@ -244,6 +248,7 @@ impl Serve {
     /// Fills in the defaults and checks that everything goes together.
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
+        options.check_effects(&endpoints)?;
         let store = store::Settings::default();
         let memory_bytes = options.memory.unwrap_or(store.memory_bytes);
         let item_max_bytes = store.item_max_bytes.min(memory_bytes / store::ITEM_MAX_PART);

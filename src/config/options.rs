@@ -118,9 +118,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub memcached_udp: Option<Endpoint>,
 
-    /// Memory for items of memcached [default: 64M]
+    /// Memory for items of memcached, which this flag selects [default: 64M]
     ///
-    /// All of it is allocated at start-up and shared by all workers.
+    /// All of it is allocated at start-up and shared by all workers. --item-size-max selects
+    /// memcached too.
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "What to serve")]
     pub memory: Option<u64>,
 

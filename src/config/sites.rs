@@ -3,6 +3,8 @@
 //! Input: keys and values of the file. Output: sites, or what is wrong and where: the offset in the
 //! file, the value and its bound.
 
+use super::check::no_directory;
+use super::hints;
 use crate::app::content::{
     AuthRule, ERROR_PAGE_STATUSES, HeaderRule, Pattern, REDIRECT_STATUSES, RedirectRule,
     RewriteRule, Site, Template, Users, check_field, check_host_name, check_realm,
@@ -39,6 +41,11 @@ pub(super) type Problem = (usize, String);
 
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
+/// The tables of the file.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    SITE_KEYS.into_iter().filter(|key| *key != "try-files").chain([HOST])
+}
+
 /// Whether the key belongs to the sites.
 pub(super) fn is_key(key: &str) -> bool {
     key == HOST || SITE_KEYS.contains(&key)
@@ -54,10 +61,11 @@ pub(super) fn set(
         return set_rules(&mut sites.site, key.get_ref(), value);
     }
     for host in list(HOST, value, HOSTS_MAX)? {
+        let at = host.span().start;
         let host = self::host(host)?;
         let known: BTreeSet<&String> = sites.hosts.iter().flat_map(|site| &site.names).collect();
         if let Some(twice) = host.names.iter().find(|name| known.contains(name)) {
-            return Err((value.span().start, format!("host {twice}: named by two hosts")));
+            return Err((at, format!("host {twice}: named by two hosts")));
         }
         sites.hosts.push(host);
     }
@@ -66,8 +74,13 @@ pub(super) fn set(
 
 fn host(value: Value<'_, '_>) -> Result<Site, Problem> {
     let mut site = Site::default();
+    // The key of a flag that needs files of the host.
+    let mut needs_root = None;
     for (key, value) in table(HOST, value)? {
         let name: &str = key.get_ref();
+        if matches!(name, "autoindex" | "dotfiles") {
+            needs_root = Some((key.span().start, name));
+        }
         match name {
             "names" => {
                 for name in list(name, value, RULES_MAX)? {
@@ -75,14 +88,23 @@ fn host(value: Value<'_, '_>) -> Result<Site, Problem> {
                     site.names.push(checked.map_err(|what| (name.span().start, what))?);
                 }
             }
-            "root" => site.root = Some(PathBuf::from(text(name, value)?)),
+            "root" => {
+                let root = PathBuf::from(text(name, value)?);
+                if !root.is_dir() {
+                    let what = format!("root {}", no_directory(&root));
+                    return Err((value.span().start, what));
+                }
+                site.root = Some(root);
+            }
             "dotfiles" => site.dotfiles = boolean(name, value)?,
             "autoindex" => site.autoindex = boolean(name, value)?,
             "fallback" => site.try_files.push(path(name, value)?),
             name if SITE_KEYS.contains(&name) => set_rules(&mut site, name, value)?,
             name => {
-                let known = [&HOST_KEYS[..], &SITE_KEYS[..]].concat().join(", ");
-                return Err((key.span().start, format!("{name}: a host has {known}")));
+                let known = || [&HOST_KEYS[..], &SITE_KEYS[..]].concat().join(", ");
+                let what = hints::misplaced(name)
+                    .unwrap_or_else(|| format!("{name}: unknown key; a host has {}", known()));
+                return Err((key.span().start, what));
             }
         }
     }
@@ -90,9 +112,8 @@ fn host(value: Value<'_, '_>) -> Result<Site, Problem> {
         let example = "names = [\"example.com\", \"*.example.com\"]";
         return Err((value.span().start, format!("host: without a name; add {example}")));
     }
-    if let Some(root) = site.root.as_ref().filter(|root| !root.is_dir()) {
-        let what = format!("root {}: no directory", root.display());
-        return Err((value.span().start, what));
+    if let (Some((at, name)), None) = (needs_root, &site.root) {
+        return Err((at, format!("{name}: the host has no files; add root = \"/srv/www\"")));
     }
     Ok(site)
 }
@@ -102,8 +123,12 @@ fn set_rules(site: &mut Site, key: &str, value: Value<'_, '_>) -> Result<(), Pro
     match key {
         "types" => {
             for (extension, value) in table(key, value)? {
-                let added = site.types.add(extension.get_ref(), text(extension.get_ref(), value)?);
-                added.map_err(|what| (value.span().start, format!("types: {what}")))?;
+                let (at, extension) = (value.span().start, extension.get_ref());
+                let add = text(extension, value).and_then(|media_type| {
+                    let added = site.types.add(extension, media_type);
+                    added.map_err(|what| (at, format!("types: {what}")))
+                });
+                add.map_err(|(at, what)| (at, hints::misplaced(extension).unwrap_or(what)))?;
             }
         }
         "error-pages" => {
@@ -112,10 +137,10 @@ fn set_rules(site: &mut Site, key: &str, value: Value<'_, '_>) -> Result<(), Pro
                 let code =
                     code.filter(|code| ERROR_PAGE_STATUSES.contains(code)).ok_or_else(|| {
                         let (status, known) = (status.get_ref(), listed(&ERROR_PAGE_STATUSES));
-                        (
-                            value.span().start,
-                            format!("error-pages: status {status}: one of {known}"),
-                        )
+                        let what = hints::misplaced(status).unwrap_or_else(|| {
+                            format!("error-pages: status {status}: one of {known}")
+                        });
+                        (value.span().start, what)
                     })?;
                 path(key, value)?;
                 site.error_pages.push((code, text(key, value)?.to_owned()));
@@ -206,7 +231,11 @@ fn redirect(rule: Value<'_, '_>) -> Result<RedirectRule, Problem> {
         .filter(|code| REDIRECT_STATUSES.contains(code))
         .ok_or_else(|| {
             let known = listed(&REDIRECT_STATUSES);
-            (status.span().start, format!("redirect: status: one of {known}"))
+            let given = match status.get_ref() {
+                DeValue::Integer(code) => code.as_str(),
+                other => other.type_str(),
+            };
+            (status.span().start, format!("redirect: status {given}: one of {known}"))
         })?,
     };
     Ok(RedirectRule { from, to, status })
@@ -221,7 +250,14 @@ fn members<'a, 'i, const N: usize>(
     let table = table(what, rule)?;
     if let Some((key, _)) = table.iter().find(|(key, _)| !keys.contains(&&**key.get_ref())) {
         let (known, key, at) = (keys.join(", "), key.get_ref(), key.span().start);
-        return Err((at, format!("{what}: {key}: unknown key; expected {known}")));
+        let misplaced = hints::misplaced(key);
+        let example = if keys.contains(&"fields") {
+            format!("; to set a field, add fields = {{ {key} = \"…\" }}")
+        } else {
+            String::new()
+        };
+        let unknown = || format!("{what}: {key}: unknown key; expected {known}{example}");
+        return Err((at, misplaced.unwrap_or_else(unknown)));
     }
     Ok(keys
         .map(|key| table.iter().find(|(known, _)| known.get_ref() == key).map(|(_, value)| value)))
@@ -261,7 +297,7 @@ fn text<'a>(what: &str, value: Value<'a, '_>) -> Result<&'a str, Problem> {
 fn boolean(what: &str, value: Value<'_, '_>) -> Result<bool, Problem> {
     match value.get_ref() {
         DeValue::Boolean(value) => Ok(*value),
-        other => Err(kind(what, value, other, "true or false")),
+        other => Err(kind(what, value, other, "true or false, without quotes,")),
     }
 }
 
@@ -282,6 +318,13 @@ fn list<'a, 'i>(
             Err((value.span().start, format!("{what}: {} of them, at most {max}", array.len())))
         }
         DeValue::Array(array) => Ok(array.iter()),
+        DeValue::String(text) => {
+            let (at, problem) = kind(what, value, value.get_ref(), "a list");
+            Err((at, format!("{problem}; write {what} = [\"{text}\"]")))
+        }
+        DeValue::Table(_) => {
+            Err((value.span().start, format!("{what}: a list; write [[{what}]] above its keys")))
+        }
         other => Err(kind(what, value, other, "a list")),
     }
 }

@@ -238,14 +238,25 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(pub Vec<usize>);
 
+/// The error of a number that is no port.
+const PORT_RANGE: &str = "a port is from 0 to 65535";
+
 /// Parses `8080`, `127.0.0.1:8080` or `[::1]:8080`.
 pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(at) = text.parse::<SocketAddr>() {
         return Ok(Endpoint { address: Some(at.ip()), port: at.port() });
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let port = text.parse().map_err(|_| "a port is at most 65535".to_owned())?;
+        let port = text.parse().map_err(|_| PORT_RANGE.to_owned())?;
         return Ok(Endpoint { address: None, port });
+    }
+    // `0.0.0.0:80000`
+    if let Some((address, port)) = text.rsplit_once(':')
+        && format!("{address}:0").parse::<SocketAddr>().is_ok()
+        && !port.is_empty()
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(PORT_RANGE.to_owned());
     }
     Err("neither a port nor ADDR:PORT; write 8080, 192.0.2.1:8080 or [2001:db8::1]:8080".to_owned())
 }

@@ -21,8 +21,10 @@ fn endpoints() {
         endpoint,
         &[
             ("", "neither a port"),
-            ("65536", "at most 65535"),
-            ("99999999999999999999", "at most 65535"),
+            ("0.0.0.0:80000", "a port is from 0 to 65535"),
+            ("[::1]:65536", "a port is from 0 to 65535"),
+            ("65536", "from 0 to 65535"),
+            ("99999999999999999999", "from 0 to 65535"),
             ("-1", "neither a port"),
             (":80", "neither a port"),
             ("localhost:80", "neither a port"),

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Snapshot};
 use crate::steer::{Claim, Device};
-use crate::worker::stack_config::suit_device;
+use crate::worker::stack_config::{DeviceFacts, suit_device};
 use crate::worker::{Parts, Worker, WorkerContext, handover};
 use crate::{address_check, control, netns};
 use af_xdp::{OpenOptions, RingSizes};
@@ -88,7 +88,8 @@ pub(super) fn run<P: Protocol>(
             source.address
         )));
     }
-    let facts = netns::interface(interface).map_err(cannot)?;
+    let facts = netns::interface(interface)
+        .map_err(|error| Error::about_named(&error, format!("--interface {interface}: {error}")))?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
     let copied_bytes = protocol.copied_bytes();
@@ -219,7 +220,13 @@ fn stack_config(
         secret()?,
         stack_limits(plan.connections, plan.slow, copied_bytes),
     );
-    suit_device(&mut stack, facts.mtu_bytes, device);
+    let facts = DeviceFacts {
+        driver: device.driver(),
+        mtu_bytes: facts.mtu_bytes,
+        frame_bytes: device.frame_bytes(),
+        completes_checksums: device.checksum_offload().is_ok(),
+    };
+    suit_device(&mut stack, &facts);
     stack.syn_retries = SYN_RETRIES;
     stack.neighbour_retry_ms = NEIGHBOUR_RETRY_MS;
     stack.announces = true;

@@ -24,7 +24,7 @@ pub(crate) struct Section {
 pub(crate) fn sections() -> Vec<Section> {
     let of = |title, groups: &[&[Metric]]| Section { title, metrics: groups.concat() };
     let ports = [config::HTTP, config::MEMCACHED].map(PortNames::of);
-    let ports = ports.map(|PortNames { open, limit, refused }| [*open, *limit, *refused]);
+    let ports = ports.map(|PortNames { open, limit, refused, .. }| [*open, *limit, *refused]);
     let queue = [QueueCounters::COUNTERS, KernelCounters::COUNTERS].concat();
     let queue: Vec<Metric> = queue.iter().map(|counter: &Counter| metric_of(counter)).collect();
     vec![
@@ -71,14 +71,40 @@ mod tests {
         lines.map(|line| format!("{line}\n")).collect()
     }
 
+    /// What to do to `documented`, to make it `declared`: a line for each row.
+    fn changes(documented: &str, declared: &str) -> String {
+        let missing = declared.lines().filter(|row| !documented.lines().any(|line| line == *row));
+        let stale = documented.lines().filter(|line| !declared.lines().any(|row| row == *line));
+        let changes: String = missing
+            .map(|row| {
+                let before = declared.lines().take_while(|line| line != &row).last();
+                format!("add    {row}\nbehind {}\n", before.unwrap_or_default())
+            })
+            .chain(stale.map(|line| format!("remove {line}\n")))
+            .collect();
+        let is_order = changes.is_empty() && documented != declared;
+        if is_order { format!("in this order:\n{declared}") } else { changes }
+    }
+
     #[test]
     fn the_guide_lists_every_metric_as_it_is_declared() {
         let outdated: String = sections()
             .iter()
-            .filter(|section| documented(section.title) != table(&section.metrics))
-            .map(|Section { title, metrics }| format!("## {title}\n\n{}\n", table(metrics)))
+            .map(|section| (section, documented(section.title), table(&section.metrics)))
+            .filter(|(_, documented, declared)| documented != declared)
+            .map(|(section, documented, declared)| {
+                format!("\n## {}\n\n{}", section.title, changes(&documented, &declared))
+            })
             .collect();
-        assert!(outdated.is_empty(), "paste into src/guide/metrics.md:\n\n{outdated}");
+        assert!(outdated.is_empty(), "src/guide/metrics.md is outdated:\n{outdated}");
+    }
+
+    #[test]
+    fn only_rows_that_differ_are_printed() {
+        assert_eq!(changes("a\nb\n", "a\nb\n"), "");
+        assert_eq!(changes("a\nc\n", "a\nb\nc\n"), "add    b\nbehind a\n");
+        assert_eq!(changes("a\nx\n", "a\n"), "remove x\n");
+        assert_eq!(changes("b\na\n", "a\nb\n"), "in this order:\na\nb\n");
     }
 
     #[test]

@@ -39,7 +39,10 @@ pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
 pub fn facts(interface: Option<&str>) -> Result<Facts> {
     let interfaces = match interface {
         Some(name) => {
-            vec![netns::interface(name).map_err(|error| Error::failed(error.to_string()))?]
+            vec![
+                netns::interface(name)
+                    .map_err(|error| Error::about_named(&error, error.to_string()))?,
+            ]
         }
         None => netns::interfaces(),
     };

@@ -131,7 +131,7 @@ impl<L: Factories> Builder<L> {
     /// handler.
     pub fn handler<F, H>(
         mut self,
-        name: &str,
+        name: impl AsRef<str>,
         at: impl IntoEndpoints,
         factory: F,
     ) -> Builder<With<F, H, L>>
@@ -139,6 +139,7 @@ impl<L: Factories> Builder<L> {
         F: Fn(WorkerInfo) -> Result<H>,
         H: Handler<Blob = Blob> + Send + 'static,
     {
+        let name = name.as_ref();
         let endpoints = at.into_endpoints().unwrap_or_else(|reason| {
             self.refuse(format!("handler {name}: {reason}"));
             Vec::new()
@@ -183,8 +184,9 @@ impl<L: Factories> Builder<L> {
 /// The addresses and transports of a server.
 impl<L: Factories> Builder<L> {
     /// Serves from the receive queues of this interface, over AF_XDP where that works.
-    pub fn interface(mut self, name: &str) -> Builder<L> {
-        match crate::config::interface_name(name) {
+    pub fn interface(mut self, name: impl Into<String>) -> Builder<L> {
+        let name = name.into();
+        match crate::config::interface_name(&name) {
             Ok(name) => self.setup.interface = Some(name),
             Err(reason) => self.refuse(format!("interface {name}: {reason}")),
         }
@@ -250,7 +252,12 @@ impl<L: Factories> Builder<L> {
 
     /// The congestion control of connections to the handler `name`. Default:
     /// [`Builder::congestion`].
-    pub fn handler_congestion(mut self, name: &str, congestion: Congestion) -> Builder<L> {
+    pub fn handler_congestion(
+        mut self,
+        name: impl AsRef<str>,
+        congestion: Congestion,
+    ) -> Builder<L> {
+        let name = name.as_ref();
         self.change_handler("handler_congestion", name, |service| {
             service.congestion = Some(congestion);
         });
@@ -302,7 +309,8 @@ impl<L: Factories> Builder<L> {
 
     /// Maximum of open connections to each port of the handler `name`, over all workers. Default: a
     /// handler beside others leaves them 1/8 of [`Builder::connections`].
-    pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
+    pub fn handler_connections(mut self, name: impl AsRef<str>, connections: u32) -> Builder<L> {
+        let name = name.as_ref();
         let option = format!("handler_connections {name}");
         let connections = self.checked_count(&option, connections);
         match self.setup.services.iter_mut().find(|service| service.name == name) {
@@ -341,7 +349,7 @@ impl<L: Factories> Builder<L> {
     }
 
     /// Adds memory that handlers share to the plan, in bytes.
-    pub fn memory(self, what: &str, bytes: usize) -> Builder<L> {
+    pub fn memory(self, what: impl AsRef<str>, bytes: usize) -> Builder<L> {
         self.prepare(what, move |_| Ok(bytes))
     }
 
@@ -350,10 +358,10 @@ impl<L: Factories> Builder<L> {
     /// size.
     pub fn prepare(
         mut self,
-        what: &str,
+        what: impl AsRef<str>,
         take: impl FnOnce(usize) -> Result<usize> + 'static,
     ) -> Builder<L> {
-        self.hooks.prepare.push((interned(what), Box::new(take)));
+        self.hooks.prepare.push((interned(what.as_ref()), Box::new(take)));
         self
     }
 
@@ -367,7 +375,8 @@ impl<L: Factories> Builder<L> {
     }
 
     /// The send timeout of connections to the handler `name`. Default: [`Builder::send_timeout`].
-    pub fn handler_send_timeout(mut self, name: &str, time: Duration) -> Builder<L> {
+    pub fn handler_send_timeout(mut self, name: impl AsRef<str>, time: Duration) -> Builder<L> {
+        let name = name.as_ref();
         if time < Duration::from_millis(1) {
             self.refuse(format!("handler_send_timeout {name} {time:?}: at least 1ms"));
         }
@@ -380,7 +389,8 @@ impl<L: Factories> Builder<L> {
 
     /// Silence after which a client of the handler `name` is probed. Default:
     /// [`Builder::tcp_keepalive`].
-    pub fn handler_tcp_keepalive(mut self, name: &str, time: Duration) -> Builder<L> {
+    pub fn handler_tcp_keepalive(mut self, name: impl AsRef<str>, time: Duration) -> Builder<L> {
+        let name = name.as_ref();
         let time = self.checked_time("handler_tcp_keepalive", time);
         self.change_handler("handler_tcp_keepalive", name, |service| {
             service.keep_alive = Some(time);
@@ -450,7 +460,10 @@ impl<L: Factories> Builder<L> {
 
     /// Serves until a signal or the failure of a worker. Returns the last counters.
     pub fn run(self) -> Result<Vec<Count>> {
-        self.start()?.run()
+        // The program `simoom` has more to log, and ends its log itself.
+        let ends_log = !self.names_flags;
+        let server = self.start()?;
+        if ends_log { server.run() } else { server.run_and_go_on_logging() }
     }
 
     /// Starts serving, in the network namespace of the calling thread.

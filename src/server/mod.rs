@@ -36,6 +36,7 @@ use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
 use crate::listening::{self, Listeners, Listening, Via};
+use crate::log;
 use crate::metrics::{self, Count, Metric, Registry, Snapshot};
 use crate::panics;
 use crate::readiness::{Readiness, Reason};
@@ -207,7 +208,7 @@ impl<L: Factories> Common<'_, L> {
 fn resolve_endpoints(setup: &Setup) -> Result<(Option<Host>, ResolvedEndpoints)> {
     let around = |name: &String| {
         let mut host = Host::around(name)
-            .map_err(|error| Error::failed(format!("--interface {name}: {error}")))?;
+            .map_err(|error| Error::about_named(&error, format!("--interface {name}: {error}")))?;
         if !setup.tunnels.is_empty() {
             host.adopt(&setup.addresses);
         }
@@ -376,8 +377,15 @@ impl Server {
     }
 
     /// Serves until [`Server::wait`] returns, then drains within the drain timeout. Returns the
-    /// last counters.
-    pub fn run(mut self) -> Result<Vec<Count>> {
+    /// last counters, when the log is written or a second has passed.
+    pub fn run(self) -> Result<Vec<Count>> {
+        let outcome = self.run_and_go_on_logging();
+        // The thread that writes the log would end with the process.
+        log::flush();
+        outcome
+    }
+
+    pub(crate) fn run_and_go_on_logging(mut self) -> Result<Vec<Count>> {
         tracing::info!(transport = %self.transport, addresses = ?self.addresses, "serving");
         let outcome = self.wait();
         let limit = self.setup.drain_timeout;
@@ -386,8 +394,10 @@ impl Server {
             Err(error) => tracing::error!("{error}; stopping"),
         }
         let totals = self.drain(limit)?;
-        let requests = totals.iter().find(|(name, _)| *name == "http_requests");
-        tracing::info!(requests = requests.map(|(_, requests)| requests), "stopped");
+        let of_http = |name: &str| matches!(name, "http_requests" | "router_requests");
+        let requests = totals.iter().filter(|(metric, _)| of_http(metric.name));
+        let requests = requests.map(|(_, requests)| *requests).reduce(|sum, more| sum + more);
+        tracing::info!(requests, "stopped");
         outcome.map(|_| totals)
     }
 

@@ -13,7 +13,7 @@ use crate::setup::Setup;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
 use crate::steer::{Device, Tunnel, is_host_address};
-use crate::worker::stack_config::{secret, stack_mtu, suit_device};
+use crate::worker::stack_config::{DeviceFacts, secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
 use crate::{address_check, netns, probe, thread};
 use af_xdp::{FramePool, GsoSender, Link, Mode, OpenOptions, Queue, rx_queues};
@@ -390,6 +390,7 @@ fn stack_config<L>(
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
+    stack.zone = facts.index;
     let has_ipv6_end = host.own_addresses().any(|end| end.is_ipv6());
     stack.tunnel_bytes = Tunnel::max_bytes(&setup.tunnels, has_ipv6_end);
     stack.ecn = match setup.ecn {
@@ -409,6 +410,12 @@ fn stack_config<L>(
             keep_alive_ms: millis(keep_alive),
         })
         .collect();
-    suit_device(&mut stack, facts.mtu_bytes, device);
+    let facts = DeviceFacts {
+        driver: device.driver(),
+        mtu_bytes: facts.mtu_bytes,
+        frame_bytes: device.frame_bytes(),
+        completes_checksums: device.checksum_offload().is_ok(),
+    };
+    suit_device(&mut stack, &facts);
     Ok(stack)
 }

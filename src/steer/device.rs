@@ -38,6 +38,16 @@ impl Device {
             );
         }
         let (device, queues) = af_xdp::Device::open(options, program)?;
+        let interface = device.interface();
+        match device.checksum_offload() {
+            Ok(()) => {
+                tracing::info!(interface, by = "offload", "checksums of transmitted segments")
+            }
+            Err(reason) => {
+                let by = "software";
+                tracing::info!(interface, by, reason, "checksums of transmitted segments");
+            }
+        }
         if is_guarded && device.mode() == Mode::Generic {
             steering.learn_sources();
         }

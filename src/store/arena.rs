@@ -164,6 +164,13 @@ impl Arena {
         unsafe { &*address.cast::<Bucket>() }
     }
 
+    /// Prefetches a bucket.
+    #[inline]
+    pub(super) fn prefetch_bucket(&self, at: BucketOffset) {
+        let base = self.mapping.base().as_ptr();
+        prefetch(base.wrapping_add(at.offset() as usize * UNIT_BYTES));
+    }
+
     /// A byte range of the line of the item at `at`.
     #[inline]
     pub(super) fn line<'a>(

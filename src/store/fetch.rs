@@ -4,7 +4,7 @@
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
 use super::shard::{add, chance};
-use super::table::{Chain, ChainGuard, Entry, Slot};
+use super::table::{Chain, ChainGuard, Entry, SLOTS, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -17,6 +17,9 @@ pub const PREFETCH_MAX: usize = 16;
 pub struct Hash {
     hash: u64,
     chain: Chain,
+    /// The slot of the first bucket where the prefetch of the item found a candidate; [`SLOTS`] if
+    /// it found none, or if there was no prefetch.
+    slot: u8,
 }
 
 impl Store {
@@ -79,7 +82,7 @@ impl Store {
             *hash = self.hash(key);
             count += 1;
         }
-        self.prefetch_hashed(hashes[..count].iter().copied());
+        self.prefetch_hashed(hashes[..count].iter_mut());
         count
     }
 
@@ -94,15 +97,17 @@ impl Store {
     #[inline]
     fn hash_of(&self, key: &[u8]) -> Hash {
         let hash = self.hash_key.hash(key);
-        Hash { hash, chain: self.table.chain_of(hash) }
+        Hash { hash, chain: self.table.chain_of(hash), slot: SLOTS as u8 }
     }
 
-    /// Prefetches items by the hashes of their keys.
+    /// Prefetches items by the hashes of their keys. A fetch with the same hash then begins with
+    /// the entry found here.
     #[inline]
-    pub fn prefetch_hashed(&self, hashes: impl Iterator<Item = Hash>) {
-        for Hash { hash, chain } in hashes {
-            if let Some(at) = self.table.first_candidate(chain, hash) {
-                self.memory.arena.prefetch(at);
+    pub fn prefetch_hashed<'h>(&self, hashes: impl Iterator<Item = &'h mut Hash>) {
+        for Hash { hash, chain, slot } in hashes {
+            if let Some((at, entry)) = self.table.first_candidate(*chain, *hash) {
+                *slot = at as u8;
+                self.memory.arena.prefetch(entry.offset());
             }
         }
     }
@@ -216,8 +221,27 @@ impl Store {
     /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
     /// its removal, and the thread that reuses the frame sees the pin.
     #[inline(always)]
-    fn find(&self, key: &[u8], Hash { hash, chain }: Hash) -> Option<ItemGuard<'_>> {
+    fn find(&self, key: &[u8], hash: Hash) -> Option<ItemGuard<'_>> {
         let (shard, memory) = (self.shard(), &*self.memory);
+        let first = self.table.first_of(hash.chain);
+        // The entry that a prefetch found, if it is still there.
+        if let Some((slot, entry)) = first.candidate_at(hash.slot.into(), hash.hash)
+            && let Some(guard) = ItemGuard::of(shard, memory, slot, entry)
+            && guard.is_key(key)
+        {
+            return Some(guard);
+        }
+        self.find_in_chain(shard, key, hash)
+    }
+
+    #[inline(always)]
+    fn find_in_chain<'a>(
+        &'a self,
+        shard: &'a Arc<Shard>,
+        key: &[u8],
+        Hash { hash, chain, .. }: Hash,
+    ) -> Option<ItemGuard<'a>> {
+        let memory = &*self.memory;
         let mut first = self.table.first_of(chain);
         let mut bucket = first;
         'buckets: loop {

@@ -239,11 +239,14 @@ fn assigned_number() -> usize {
 /// True with a probability of 2^-`power`. Decides whether a fetch increments the use count.
 #[inline]
 pub(super) fn chance(power: u8) -> bool {
+    if power == 0 {
+        return true;
+    }
     // Knuth's MMIX generator. Only its upper bits are random.
     let state = RANDOM
         .get()
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
     RANDOM.set(state);
-    power == 0 || state >> (64 - power) == 0
+    state >> (64 - power) == 0
 }

@@ -567,3 +567,27 @@ fn items_lie_beyond_32_gibibytes() {
 fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
 }
+
+/// Between the prefetch of a key and its fetch, other threads may move its entry to another slot or
+/// chain, or give its slot to another key.
+#[test]
+fn a_fetch_finds_its_key_wherever_the_entry_went_since_the_prefetch() {
+    let store = store(4 << 20, 64 << 10);
+    let key = |n: usize| format!("key:{n:08}").into_bytes();
+    let is_there = |n: usize, hash: Hash| {
+        let guard = store.guard_hashed(&key(n), hash, NOW);
+        guard.is_some_and(|guard| guard.line().ends_with(format!("\r\n{n}\r\n").as_bytes()))
+    };
+    let put = |n: usize| _ = set(&store, &key(n), n.to_string().as_bytes());
+    let early: Vec<Hash> = (0..2000).map(|n| store.hash(&key(n))).collect();
+    (0..2000).for_each(put);
+    let mut found = early.clone();
+    store.prefetch_hashed(found.iter_mut());
+    assert!((0..2000).all(|n| is_there(n, early[n]) && is_there(n, found[n])));
+    // Every second key goes; another takes its slot, and it comes back in another one.
+    (0..2000).step_by(2).for_each(|n| _ = store.delete(&key(n), &Delete::default(), NOW));
+    assert!((0..2000).all(|n| is_there(n, found[n]) == (n % 2 == 1)));
+    (2000..8000).for_each(put);
+    (0..2000).step_by(2).for_each(put);
+    assert!((0..2000).all(|n| is_there(n, early[n]) && is_there(n, found[n])));
+}

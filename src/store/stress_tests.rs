@@ -153,6 +153,8 @@ enum Event {
     Cas(u64, u64, Outcome),
     Get(Option<u64>),
     Delete(bool),
+    /// Adds 1; the sum, if the key was there.
+    Increment(Option<u64>),
 }
 
 impl Event {
@@ -171,6 +173,7 @@ impl Event {
             Event::Cas(..) => state.is_none().then_some(state),
             Event::Get(value) => (state == value).then_some(state),
             Event::Delete(found) => (state.is_some() == found).then_some(None),
+            Event::Increment(sum) => (state.map(|value| value + 1) == sum).then_some(sum),
         }
     }
 }
@@ -212,7 +215,8 @@ fn is_linearizable(history: &[Vec<Timed>], evicts: bool) -> bool {
 
 /// Histories of `keys` keys, by key and thread.
 fn histories(store: &Store, keys: usize, rounds: usize) -> Vec<Vec<Vec<Timed>>> {
-    let (clock, values) = (AtomicU64::new(0), AtomicU64::new(1));
+    // Values differ by more than the increments add.
+    let (clock, values) = (AtomicU64::new(0), AtomicU64::new(1 << 20));
     let by_thread = threads(|thread| {
         let mut random = Random::new(thread as u64 + 77);
         let mut histories = vec![Vec::new(); keys];
@@ -220,13 +224,13 @@ fn histories(store: &Store, keys: usize, rounds: usize) -> Vec<Vec<Vec<Timed>>> 
         for _ in 0..rounds {
             let key = random.below(keys as u64) as usize;
             let name = format!("key{key}").into_bytes();
-            let fresh = values.fetch_add(1, SeqCst);
+            let fresh = values.fetch_add(1 << 20, SeqCst);
             let store_it = |commit: Commit| {
                 let text = fresh.to_string();
                 super::tests::put(store, &name, text.as_bytes(), 0, commit, NOW)
             };
             let start = clock.fetch_add(1, SeqCst);
-            let event = match random.below(10) {
+            let event = match random.below(12) {
                 choice @ (0 | 1) => {
                     let text = fresh.to_string();
                     let new = new(&name, text.len(), 0);
@@ -251,6 +255,14 @@ fn histories(store: &Store, keys: usize, rounds: usize) -> Vec<Vec<Vec<Timed>>> 
                 }
                 5 => {
                     Event::Delete(store.delete(&name, &Delete::default(), NOW) != Outcome::NotFound)
+                }
+                6 | 7 => {
+                    let up = Count { delta: 1, ..Count::default() };
+                    match store.count(&name, &up, NOW) {
+                        Counted::Value { value, .. } => Event::Increment(Some(value)),
+                        Counted::NotFound => Event::Increment(None),
+                        other => panic!("{other:?}"),
+                    }
                 }
                 _ => {
                     let item = store.get(&name, NOW);
@@ -327,4 +339,12 @@ fn the_checker_tells_possible_from_impossible_histories() {
     assert!(!is_linearizable(&[writes.clone(), vec![get(None, 8, 9)]], false));
     assert!(is_linearizable(&[writes.clone(), vec![get(None, 8, 9)]], true));
     assert!(!is_linearizable(&[writes, vec![get(None, 8, 9), get(Some(2), 10, 11)]], true));
+    // Two increments at the same time: neither is lost.
+    let increment = |sum, start, end| (start, Event::Increment(sum), end);
+    let history =
+        |first, second| [vec![set(5, 0, 1), increment(first, 2, 5)], vec![increment(second, 3, 4)]];
+    assert!(is_linearizable(&history(Some(7), Some(6)), false));
+    assert!(!is_linearizable(&history(Some(6), Some(6)), false));
+    assert!(!is_linearizable(&history(None, Some(6)), false));
+    assert!(is_linearizable(&history(None, Some(6)), true));
 }

@@ -18,7 +18,7 @@
 //!
 //! An item takes 13 to 17 bytes of the table: 8 for its entry, the rest for empty slots and links.
 
-use super::arena::{OFFSET_BITS, Offset, UNIT_BYTES, prefetch};
+use super::arena::{OFFSET_BITS, Offset, UNIT_BYTES};
 use super::memory::Memory;
 use super::space::TableFrame;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Slots of a bucket.
-const SLOTS: usize = 7;
+pub(super) const SLOTS: usize = 7;
 /// Items of a chain, on average, above which chains are split.
 const LOAD: usize = 5;
 /// Chains split at once.
@@ -129,7 +129,28 @@ impl Bucket {
     /// The first slot from `from` on whose entry may be that of a hash, and the entry.
     #[inline(always)]
     pub(super) fn candidate(&self, from: usize, hash: u64) -> Option<(usize, Entry)> {
+        let bits = hash << OFFSET_BITS;
+        let has_bits = |entry: Entry| (entry.0 ^ bits) < 1 << OFFSET_BITS;
+        let mut entries = (from..SLOTS).map(|at| (at, self.slots[at].load()));
+        match entries.find(|(_, entry)| has_bits(*entry)) {
+            // Only if the bits of the hash are 0.
+            Some((at, Entry::NONE)) => self.candidate_among_empty(at + 1, hash),
+            found => found,
+        }
+    }
+
+    /// As [`Bucket::candidate`], past empty slots that look like candidates.
+    #[cold]
+    fn candidate_among_empty(&self, from: usize, hash: u64) -> Option<(usize, Entry)> {
         (from..SLOTS).map(|at| (at, self.slots[at].load())).find(|(_, entry)| entry.may_be(hash))
+    }
+
+    /// The slot `at`, if its entry may be that of a hash, and the entry.
+    #[inline(always)]
+    pub(super) fn candidate_at(&self, at: usize, hash: u64) -> Option<(&Slot, Entry)> {
+        let slot = self.slots.get(at)?;
+        let entry = slot.load();
+        entry.may_be(hash).then_some((slot, entry))
     }
 
     #[inline]
@@ -301,14 +322,14 @@ impl Table {
     /// Prefetches the first bucket of a chain.
     #[inline]
     pub(super) fn prefetch(&self, chain: Chain) {
-        prefetch(&raw const *self.first_of(chain));
+        self.memory.arena.prefetch_bucket(BucketOffset(chain.0 as u64 * BUCKET_UNITS));
     }
 
-    /// The offset of the first candidate for a hash in the first bucket of its chain. Reads no
+    /// The first candidate for a hash in the first bucket of its chain, and its slot. Reads no
     /// second bucket.
     #[inline]
-    pub(super) fn first_candidate(&self, chain: Chain, hash: u64) -> Option<Offset> {
-        self.first_of(chain).candidate(0, hash).map(|(_, entry)| entry.offset())
+    pub(super) fn first_candidate(&self, chain: Chain, hash: u64) -> Option<(usize, Entry)> {
+        self.first_of(chain).candidate(0, hash)
     }
 
     /// Takes the lock of the chain of a hash.

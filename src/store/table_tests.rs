@@ -39,6 +39,26 @@ fn entries_tell_a_part_of_the_hash_and_the_place() {
 }
 
 #[test]
+fn a_candidate_is_any_entry_with_the_bits_of_a_hash_but_no_empty_slot() {
+    let bucket = Bucket::default();
+    for hash in [0, 1, 0xff_ffff, 1 << HASH_BITS] {
+        let other = Entry::new(hash ^ 1, 7);
+        for at in 0..SLOTS {
+            bucket.slots.iter().for_each(|slot| slot.store(Entry::NONE));
+            assert_eq!(bucket.candidate(0, hash), None);
+            bucket.slots[at].store(Entry::new(hash, 3));
+            bucket.slots[(at + 1) % SLOTS].store(other);
+            let found = Some((at, Entry::new(hash, 3)));
+            assert!((0..=at).all(|from| bucket.candidate(from, hash) == found), "{hash} at {at}");
+            assert_eq!(bucket.candidate(at + 1, hash), None);
+            let at_slot = |at| bucket.candidate_at(at, hash).map(|(_, entry)| entry);
+            assert_eq!(at_slot(at), Some(Entry::new(hash, 3)));
+            assert!((0..=SLOTS).all(|other| other == at || at_slot(other).is_none()));
+        }
+    }
+}
+
+#[test]
 fn a_chain_grows_into_spare_buckets_and_gives_them_back() {
     let table = table(3);
     assert_eq!(table.spare(), (FRAME_BUCKETS, FRAME_BUCKETS));

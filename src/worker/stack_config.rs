@@ -1,7 +1,6 @@
 //! The parts of a stack's configuration that come from its device and from the kernel.
 
 use crate::error::{Error, Result};
-use crate::steer::Device;
 use af_xdp::drivers;
 use simoom_tcp::wire::ipv6;
 use simoom_tcp::{ChecksumPolicy, Config, TxChecksum};
@@ -16,20 +15,25 @@ pub(crate) fn secret() -> Result<[u64; 4]> {
     }))
 }
 
+/// What a stack must know of its device.
+pub(crate) struct DeviceFacts<'a> {
+    pub(crate) driver: &'a str,
+    pub(crate) mtu_bytes: u32,
+    /// The longest frame that the device carries.
+    pub(crate) frame_bytes: usize,
+    /// Whether the device completes the checksums of transmitted segments.
+    pub(crate) completes_checksums: bool,
+}
+
 /// Sets the options that depend on the device: the MTU and checksum offloads.
-pub(crate) fn suit_device(stack: &mut Config, mtu_bytes: u32, device: &Device) {
-    stack.mtu = stack_mtu(mtu_bytes, device.frame_bytes(), stack);
-    if drivers::leaves_checksums_partial(device.driver()) {
+pub(crate) fn suit_device(stack: &mut Config, device: &DeviceFacts<'_>) {
+    stack.mtu = stack_mtu(device.mtu_bytes, device.frame_bytes, stack);
+    if drivers::leaves_checksums_partial(device.driver) {
         stack.checksums = ChecksumPolicy::AcceptPartial;
     }
-    let offload = device.checksum_offload();
-    if offload.is_ok() {
+    if device.completes_checksums {
         stack.tx_checksum = TxChecksum::Partial;
     }
-    let (interface, by) =
-        (device.interface(), if offload.is_ok() { "offload" } else { "software" });
-    let reason = offload.err().map(tracing::field::display);
-    tracing::info!(interface, by, reason, "checksums of transmitted segments");
 }
 
 /// The MTU of the interface, limited to the longest frame of the device. Not below the minimum of

@@ -2,7 +2,7 @@
 //! validated.
 
 use crate::common::capture::Capture;
-use crate::common::{Network, Path, need_program, need_root, skip};
+use crate::common::{Network, Path, TEST_TIMEOUT, need_program, need_root, skip};
 use crate::site::{FILES, LARGE, PORT, Plan, Site, Transport};
 use pnet::datalink::{self, Channel, DataLinkReceiver};
 use simoom_tcp::wire::{self, Incoming};
@@ -113,7 +113,13 @@ fn packets(site: &Site) -> Box<dyn DataLinkReceiver> {
     site.network.client.run(|| {
         let interfaces = datalink::interfaces();
         let interface = interfaces.iter().find(|interface| interface.name == "c0").unwrap();
-        match datalink::channel(interface, datalink::Config::default()).unwrap() {
+        // A packet that the kernel or the NIC is to cut has up to 64 KiB.
+        let config = datalink::Config {
+            read_buffer_size: 1 << 17,
+            read_timeout: Some(TEST_TIMEOUT),
+            ..datalink::Config::default()
+        };
+        match datalink::channel(interface, config).unwrap() {
             Channel::Ethernet(_, receiver) => receiver,
             _ => panic!("c0 is an Ethernet interface"),
         }

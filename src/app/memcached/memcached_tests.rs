@@ -118,6 +118,28 @@ fn stats_have_topics() {
     assert!(answer.ends_with("END\r\nERROR\r\n"));
 }
 
+#[test]
+fn items_tell_what_became_of_them_in_each_class() {
+    let (answer, _) = ask(
+        b"set a 0 0 1\r\nx\r\nset b 0 60 1\r\nx\r\nget b\r\nset c 0 60 1\r\nx\r\nflush_all\r\n\
+          delete b\r\ndelete c\r\nstats items\r\nstats slabs\r\n",
+    );
+    let class = answer.split("items:").find_map(|line| line.split_once(":number 0\r\n"));
+    let (class, _) = class.unwrap_or_else(|| panic!("no class without items in {answer}"));
+    for (name, value) in [("reclaimed", 2), ("expired_unfetched", 1), ("evicted", 0)] {
+        assert_eq!(stat(&answer, &format!("items:{class}:{name}")), value.to_string(), "{name}");
+        assert_eq!(stat(&answer, &format!("items:1:{name}")), "0", "{name}");
+    }
+    for name in ["evicted_nonzero", "evicted_time", "evicted_unfetched", "outofmemory"] {
+        assert_eq!(stat(&answer, &format!("items:{class}:{name}")), "0", "{name}");
+    }
+    let number = |name: &str| stat(&answer, name).parse::<u64>().unwrap();
+    // The mean item is the one item, and the gaps would hold the rest.
+    assert_eq!(number("1:chunk_size"), number("items:1:mem_requested"));
+    assert_eq!(number("1:total_chunks"), number("1:used_chunks") + number("1:free_chunks"));
+    assert!(number("1:total_chunks") * number("1:chunk_size") <= number("total_malloced"));
+}
+
 /// Without these lines memcached_exporter reports the server as down.
 #[test]
 fn slabs_tell_what_was_stored_in_each() {

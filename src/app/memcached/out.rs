@@ -2,7 +2,7 @@
 //! buffer.
 
 use super::base64;
-use crate::digits::Digits;
+use crate::digits;
 
 /// The guaranteed capacity of the send queue. It exceeds the longest head: a key with every byte
 /// escaped, and a dozen numbers.
@@ -38,8 +38,11 @@ impl Out {
     }
 
     /// Appends decimal digits.
+    #[inline]
     pub(super) fn number(&mut self, number: u64) -> &mut Out {
-        self.push(Digits::of(number).bytes())
+        self.len += digits::count(number);
+        digits::write_before(&mut self.bytes, self.len, number);
+        self
     }
 
     /// Appends a space, the flag, and its number.

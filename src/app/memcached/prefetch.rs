@@ -136,12 +136,11 @@ impl Batch {
         self.clear();
         let mut at = 0;
         for place in &mut self.keys {
-            let Some((len, wire_len)) = key_of_line(bytes, at) else { break };
-            let is_last = bytes[at + wire_len - 1] == b'\n';
-            let hash = store.hash(&bytes[at..at + len]);
-            *place = Key { len, wire_len, is_last, hash };
+            let Some((end, next, is_last)) = key_of_line(bytes, at) else { break };
+            let hash = store.hash(&bytes[at..end]);
+            *place = Key { len: end - at, wire_len: next - at, is_last, hash };
             self.len += 1;
-            at += wire_len;
+            at = next;
             if is_last {
                 break;
             }
@@ -176,29 +175,32 @@ impl Batch {
         self.prefetch(store);
     }
 
-    fn prefetch(&self, store: &Store) {
-        store.prefetch_hashed(self.keys[..self.len].iter().map(|key| key.hash));
+    #[inline]
+    fn prefetch(&mut self, store: &Store) {
+        store.prefetch_hashed(self.keys[..self.len].iter_mut().map(|key| &mut key.hash));
     }
 }
 
-/// The length of the key at `at`, and its length with its separator; `None` if there is none.
+/// The end of the key at `at`, the end of its separator, and whether the line ends with the key;
+/// `None` if no separator follows.
 #[inline(always)]
-fn key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+fn key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize, bool)> {
     let end = scan::blank(bytes, at);
-    match bytes.get(end..)? {
-        [b' ' | b'\n', ..] => Some((end - at, end + 1 - at)),
-        [b'\r', b'\n', ..] => Some((end - at, end + 2 - at)),
+    match bytes.get(end)? {
+        b' ' => Some((end, end + 1, false)),
+        b'\n' => Some((end, end + 1, true)),
+        b'\r' if bytes.get(end + 1) == Some(&b'\n') => Some((end, end + 2, true)),
         _ => odd_key_of_line(bytes, at),
     }
 }
 
 /// As [`key_of_line`], for a key with control characters.
 #[cold]
-fn odd_key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+fn odd_key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize, bool)> {
     let end = scan::space_or_line_feed(bytes, at)?;
-    let key = &bytes[at..end];
-    let key = if bytes[end] == b'\n' { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
-    Some((key.len(), end + 1 - at))
+    let (key, is_last) = (&bytes[at..end], bytes[end] == b'\n');
+    let key = if is_last { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
+    Some((at + key.len(), end + 1, is_last))
 }
 
 #[cfg(test)]

@@ -31,6 +31,49 @@ fn values_are_stored_under_conditions() {
     ]);
 }
 
+/// More gets at once than one batch holds, with every kind of request between them.
+#[test]
+fn requests_that_arrive_together_are_answered_in_order() {
+    let (mut requests, mut answers) = (String::new(), String::new());
+    for n in 0..120usize {
+        let key = format!("{}{n}", "k".repeat(n % 30));
+        let value = "v".repeat(n * 7 % 600);
+        match n % 40 {
+            7 => requests += "get a",
+            19 => requests += "mg a v",
+            23 => requests += "get  a  b ",
+            31 => requests += "get ",
+            _ => {
+                requests += &format!("get {key}\nset {key} 1 0 {}\n{value}\n", value.len());
+                answers += "END\nSTORED\n";
+                requests += &format!("{0}{0}{0}", format!("get {key}\n"));
+                let hit = format!("VALUE {key} 1 {}\n{value}\nEND\n", value.len());
+                answers += &hit.repeat(3);
+                continue;
+            }
+        }
+        requests += "\n";
+        answers += match n % 40 {
+            19 => "EN\n",
+            31 => "CLIENT_ERROR bad command line format\n",
+            _ => "END\n",
+        };
+    }
+    // All of them once more, as gets only.
+    let gets: String = (0..120usize)
+        .filter(|n| ![7, 19, 23, 31].contains(&(n % 40)))
+        .map(|n| format!("get {}{n}\n", "k".repeat(n % 30)))
+        .collect();
+    let hits: String = (0..120usize)
+        .filter(|n| ![7, 19, 23, 31].contains(&(n % 40)))
+        .map(|n| {
+            let (key, value) = (format!("{}{n}", "k".repeat(n % 30)), "v".repeat(n * 7 % 600));
+            format!("VALUE {key} 1 {}\n{value}\nEND\n", value.len())
+        })
+        .collect();
+    check(&[(&(requests + &gets), &(answers + &hits))]);
+}
+
 #[test]
 fn values_that_do_not_end_where_they_say_are_refused() {
     check(&[

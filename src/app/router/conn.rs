@@ -14,6 +14,8 @@ pub struct Connection<S> {
     pub(super) phase: Phase<S>,
     pub(super) deadline: Deadline,
     pub(super) peer: Peer,
+    /// Whether the last request whose head is complete is HEAD: no answer to it has a body.
+    pub(super) is_head: bool,
     pub(super) share: Share,
 }
 
@@ -25,6 +27,7 @@ impl<S> Default for Connection<S> {
             phase: Phase::default(),
             deadline: Deadline::default(),
             peer: Peer::default(),
+            is_head: false,
             share: Share::default(),
         }
     }

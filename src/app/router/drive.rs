@@ -105,6 +105,7 @@ impl<S> Router<S> {
     ) -> usize {
         self.counters.router_requests += 1;
         conn.phase = Phase::Head(Search::default());
+        conn.is_head = send::is_head(head);
         let handled = match self.handle_parsed(conn, head, behind, reply) {
             Err(HttpError::UnknownVersion) => self.handle_later_minor(conn, head, behind, reply),
             handled => handled,

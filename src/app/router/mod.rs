@@ -243,7 +243,8 @@ impl<S> Application for Router<S> {
             }
             (Waiting::Body, Phase::Files(_)) => {
                 self.release(conn);
-                self.refuse(conn, HttpError::BodyTimeout, send::Asked::unknown(b""), reply);
+                let asked = send::Asked::cut_short(conn.is_head);
+                self.refuse(conn, HttpError::BodyTimeout, asked, reply);
             }
             _ => return self.idle_timeout(conn, reply),
         }
@@ -281,7 +282,7 @@ impl<S> Handler for Router<S> {
     fn panicked(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
         if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Sending(_)) {
-            self.refuse_with(conn, 500, send::Asked::unknown(b"HEAD "), reply);
+            self.refuse_with(conn, 500, send::Asked::cut_short(conn.is_head), reply);
         } else {
             reply.abort();
         }

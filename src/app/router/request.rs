@@ -140,7 +140,9 @@ impl<'a> Request<'a> {
         query::pairs(self.body)
     }
 
-    /// The address and port of the peer, if the transport knows them.
+    /// The address and port of the peer. `None` if the peer had reset the connection before a
+    /// kernel socket accepted it, so that the kernel no longer knows the address. A link-local
+    /// address has no zone here.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }

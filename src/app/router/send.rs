@@ -45,12 +45,18 @@ impl Asked {
 
     /// The form for a request that cannot be parsed: the connection closes after the response.
     pub(super) fn unknown(head: &[u8]) -> Asked {
-        Asked {
-            persistence: Persistence::Close,
-            chunked: false,
-            with_content: !head.starts_with(b"HEAD "),
-        }
+        Asked { persistence: Persistence::Close, chunked: false, with_content: !is_head(head) }
     }
+
+    /// The form for a request that ends early: the connection closes after the response.
+    pub(super) fn cut_short(is_head: bool) -> Asked {
+        Asked { with_content: !is_head, ..Asked::unknown(b"") }
+    }
+}
+
+/// Whether the request with this head asks for an answer without a body.
+pub(super) fn is_head(head: &[u8]) -> bool {
+    head.starts_with(b"HEAD ")
 }
 
 /// The unsent part of a response.

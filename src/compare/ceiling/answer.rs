@@ -1,4 +1,5 @@
-//! The ceiling's answers: requests in, segment-sized payloads with their checksums out.
+//! The ceiling's answers: requests in, payloads with their checksums out. A payload is one segment,
+//! or as many as a GSO packet has.
 //!
 //! The HTTP answer is the same for every request. It is built and checksummed once. The parser
 //! looks only for the end of a request, and misses an end that two segments share; `simoom load`
@@ -17,7 +18,7 @@ use simoom_tcp::wire::tcp::TIMESTAMPS_BYTES;
 use simoom_tcp::wire::{ipv4, tcp};
 use std::collections::HashMap;
 
-/// A segment-sized part of an answer, with its checksum.
+/// A part of an answer, with its checksum.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
     pub(super) bytes: Vec<u8>,
@@ -48,7 +49,7 @@ pub(super) struct Memcached {
     partial: HashMap<(Address, u16), Partial>,
     text: Vec<u8>,
     /// Payload bytes of a segment.
-    payload_bytes: usize,
+    segment_bytes: usize,
 }
 
 /// The start of a request, and the sequence number of its answer. The segment with the rest may
@@ -60,21 +61,26 @@ struct Partial {
 }
 
 /// Payload bytes of a packet whose TCP header has timestamps.
-fn payload_bytes(packet_bytes: usize) -> usize {
+pub(super) fn payload_bytes(packet_bytes: usize) -> usize {
     packet_bytes - ipv4::HEADER_BYTES - tcp::HEADER_BYTES - TIMESTAMPS_BYTES
 }
 
 impl Http {
-    /// An answer with `content_bytes` of content, in packets of at most `packet_bytes`. If
-    /// `closes`, it closes the connection.
-    pub(super) fn new(content_bytes: usize, closes: bool, packet_bytes: usize) -> Http {
+    /// An answer with `content_bytes` of content, in payloads of `segments` segments of at most
+    /// `segment_bytes`. If `closes`, it closes the connection.
+    pub(super) fn new(
+        content_bytes: usize,
+        closes: bool,
+        segment_bytes: usize,
+        segments: usize,
+    ) -> Http {
         let close = if closes { "Connection: close\r\n" } else { "" };
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {content_bytes}\r\n{close}\r\n");
         let mut text = head.into_bytes();
         text.resize(text.len() + content_bytes, b'x');
         let payload =
             |bytes: &[u8]| Payload { bytes: bytes.to_vec(), sum: Sum::default().add_bytes(bytes) };
-        let payloads = text.chunks(payload_bytes(packet_bytes)).map(payload).collect();
+        let payloads = text.chunks(segments * segment_bytes).map(payload).collect();
         Http { payloads, closes, end: Finder::new(b"\r\n\r\n") }
     }
 
@@ -93,17 +99,12 @@ impl Http {
 }
 
 impl Memcached {
-    /// Values of `value_bytes`, in packets of at most `packet_bytes`.
-    pub(super) fn new(value_bytes: usize, packet_bytes: usize) -> Memcached {
+    /// Values of `value_bytes`, in segments of at most `segment_bytes`.
+    pub(super) fn new(value_bytes: usize, segment_bytes: usize) -> Memcached {
         let mut value = format!(" 0 {value_bytes}\r\n").into_bytes();
         value.resize(value.len() + value_bytes, b'0');
         value.extend(b"\r\n");
-        Memcached {
-            value,
-            partial: HashMap::new(),
-            text: Vec::new(),
-            payload_bytes: payload_bytes(packet_bytes),
-        }
+        Memcached { value, partial: HashMap::new(), text: Vec::new(), segment_bytes }
     }
 
     /// Answers all requests that end in a segment from `peer` with SEG.ACK `ack`. Returns the
@@ -132,7 +133,7 @@ impl Memcached {
         (
             seq,
             self.text
-                .chunks(self.payload_bytes)
+                .chunks(self.segment_bytes)
                 .map(|bytes| (bytes, Sum::default().add_bytes(bytes))),
         )
     }

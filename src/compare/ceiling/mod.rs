@@ -3,20 +3,20 @@
 //!
 //! It is not a server. It parses and checks each segment over AF_XDP, and builds an answer from
 //! that segment alone ([`responder`]). It keeps no connections: it retransmits nothing, ignores
-//! windows, and parses no more of a request than it needs. Rings, system calls, parsing and
-//! checksums are those of Simoom, in the same code.
+//! windows, and parses no more of a request than it needs. Rings, system calls, parsing, checksums and
+//! segmentation offload are those of Simoom, in the same code.
 
 mod answer;
 mod responder;
 
-use crate::config::{LogOptions, values};
+use crate::config::{LogOptions, SegmentationOffload, TxChecksum, values};
 use crate::error::{Error, Result};
 use crate::print::print_line;
 use crate::steer::{self, Claim, Device};
 use crate::worker::Outbound;
 use crate::{netns, thread};
-use af_xdp::{BURST, Frame, FramePool, OpenOptions, Queue, drivers, rx_queues};
-use answer::{Answers, Http, Memcached};
+use af_xdp::{BURST, Frame, GsoSender, OpenOptions, drivers, rx_queues};
+use answer::{Answers, Http, Memcached, payload_bytes};
 use clap::Args;
 use responder::Responder;
 use simoom_tcp::{ChecksumPolicy, Packet};
@@ -84,27 +84,31 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
         ChecksumPolicy::Verify
     };
     let bytes = options.response_bytes as usize;
+    let segment_bytes = payload_bytes(packet_bytes);
+    // As `simoom serve` does with this device.
+    let is_gso = SegmentationOffload::Auto.is_for(device.mode(), TxChecksum::Auto);
+    let gso = is_gso.then(|| GsoSender::open(device.ifindex())).transpose();
+    let gso = gso.map_err(|error| cannot(error.into()))?;
+    let segments = gso.as_ref().map_or(1, |_| payload_bytes(usize::from(u16::MAX)) / segment_bytes);
     let answers = if options.memcached {
-        Answers::Memcached(Memcached::new(bytes, packet_bytes))
+        Answers::Memcached(Memcached::new(bytes, segment_bytes))
     } else {
-        Answers::Http(Box::new(Http::new(bytes, options.close, packet_bytes)))
+        Answers::Http(Box::new(Http::new(bytes, options.close, segment_bytes, segments)))
     };
-    let responder = Responder::new(facts.mac, options.port, checksums, answers);
+    let responder = Responder::new(facts.mac, options.port, checksums, answers, segment_bytes);
     device.add_claim(Claim::Port(SocketAddr::new(address, options.port))).map_err(cannot)?;
     print_line(&format!("answering on {address}:{} from {queues} queues", options.port))?;
-    answer(responder, parts).map_err(failed)
+    answer(responder, Outbound::new(parts).with_gso(gso), queues).map_err(failed)
 }
 
 /// The loop. Never sleeps; ends when the interface is removed.
-fn answer(mut responder: Responder, queues: Vec<(Queue, FramePool)>) -> io::Result<()> {
-    let count = queues.len();
-    let mut outbound = Outbound::new(queues);
+fn answer(mut responder: Responder, mut outbound: Outbound, queues: u32) -> io::Result<()> {
     let mut frames: Vec<Frame> = Vec::with_capacity(4 * BURST);
     let umem = outbound.umem().clone();
     let mut empty_turns = 0;
     loop {
         let mut received = 0;
-        for queue in 0..count {
+        for queue in 0..queues as usize {
             received += outbound.receive(queue, &mut frames, BURST);
             for frame in frames.drain(..) {
                 responder.respond(Packet(&[umem.bytes(&frame)]), &mut outbound);

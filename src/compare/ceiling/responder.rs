@@ -9,7 +9,7 @@ use simoom_tcp::seq::Seq;
 use simoom_tcp::wire::checksum::Sum;
 use simoom_tcp::wire::tcp::{self, Flags, Options};
 use simoom_tcp::wire::{self, Ecn, Incoming, Segment, ethernet, ip, ipv4};
-use simoom_tcp::{ChecksumPolicy, Mac, Packet, Transmit};
+use simoom_tcp::{ChecksumPolicy, Gso, Mac, Packet, Transmit, TxChecksum};
 
 /// The initial send sequence number. There is nobody to protect from guessing it.
 const INITIAL: Seq = Seq(0);
@@ -31,6 +31,8 @@ pub(super) struct Responder {
 #[derive(Debug)]
 struct ReturnPath {
     mac: Mac,
+    /// Payload bytes of a segment. A longer payload leaves in a GSO packet.
+    segment_bytes: usize,
 }
 
 /// The fields of an outgoing segment.
@@ -44,14 +46,15 @@ struct Outgoing<'a> {
 }
 
 impl Responder {
-    /// Answers segments for `port` at `mac` with `answers`.
+    /// Answers segments for `port` at `mac` with `answers`, in segments of at most `segment_bytes`.
     pub(super) fn new(
         mac: Mac,
         port: u16,
         checksums: ChecksumPolicy,
         answers: Answers,
+        segment_bytes: usize,
     ) -> Responder {
-        Responder { port, checksums, answers, back: ReturnPath { mac } }
+        Responder { port, checksums, answers, back: ReturnPath { mac, segment_bytes } }
     }
 
     /// Answers one packet if it is a segment for the port.
@@ -136,33 +139,60 @@ impl ReturnPath {
         }
     }
 
-    /// Sends a segment to the sender of `segment`. Without a free frame the segment is lost, as on
-    /// a wire.
+    /// Sends a segment to the sender of `segment`, or several in a GSO packet. Without a free frame
+    /// the segment is lost, as on a wire.
     #[inline]
     fn send(&self, segment: &Segment<'_>, out: &Outgoing<'_>, tx: &mut impl Transmit) {
-        tx.transmit(|frame| {
-            let at = ethernet::emit(frame, &self.mac, &segment.link, ethernet::IPV4);
-            let tcp = &mut frame[at + ipv4::HEADER_BYTES..];
-            let header_len = write_header(tcp, segment, out);
-            let tcp_len = header_len + out.payload.len();
-            tcp[header_len..tcp_len].copy_from_slice(out.payload);
-            let checksum =
-                Sum::pseudo_header(&segment.local, &segment.remote, ip::TCP, tcp_len as u16)
-                    .add_bytes(&tcp[..header_len])
-                    .add_sum(out.sum)
-                    .finish();
-            tcp[16..18].copy_from_slice(&checksum);
-            ipv4::emit(
-                &mut frame[at..],
-                &segment.local,
-                &segment.remote,
-                ip::TCP,
-                Ecn::NOT_CAPABLE,
-                tcp_len,
-            );
-            at + ipv4::HEADER_BYTES + tcp_len
-        });
+        if out.payload.len() > self.segment_bytes {
+            let tcp_at = ethernet::header_bytes(&segment.link) + ipv4::HEADER_BYTES;
+            let gso = Gso {
+                is_ipv6: false,
+                tcp_at: tcp_at as u16,
+                header_bytes: (tcp_at + header_bytes(out)) as u16,
+                segment_bytes: self.segment_bytes as u16,
+            };
+            tx.transmit_gso(gso, |packet| self.write(packet, segment, out, TxChecksum::Partial));
+        } else {
+            tx.transmit(|frame| self.write(frame, segment, out, TxChecksum::Full));
+        }
     }
+
+    /// Writes a frame. Returns its length.
+    #[inline]
+    fn write(
+        &self,
+        frame: &mut [u8],
+        segment: &Segment<'_>,
+        out: &Outgoing<'_>,
+        checksum: TxChecksum,
+    ) -> usize {
+        let at = ethernet::emit(frame, &self.mac, &segment.link, ethernet::IPV4);
+        let tcp = &mut frame[at + ipv4::HEADER_BYTES..];
+        let header_len = write_header(tcp, segment, out);
+        let tcp_len = header_len + out.payload.len();
+        tcp[header_len..tcp_len].copy_from_slice(out.payload);
+        let pseudo = Sum::pseudo_header(&segment.local, &segment.remote, ip::TCP, tcp_len as u16);
+        let checksum = match checksum {
+            TxChecksum::Full => pseudo.add_bytes(&tcp[..header_len]).add_sum(out.sum).finish(),
+            TxChecksum::Partial => pseudo.fold().to_ne_bytes(),
+        };
+        tcp[16..18].copy_from_slice(&checksum);
+        ipv4::emit(
+            &mut frame[at..],
+            &segment.local,
+            &segment.remote,
+            ip::TCP,
+            Ecn::NOT_CAPABLE,
+            tcp_len,
+        );
+        at + ipv4::HEADER_BYTES + tcp_len
+    }
+}
+
+/// Bytes of the TCP header of a segment with text.
+fn header_bytes(out: &Outgoing<'_>) -> usize {
+    let timestamps = out.options.timestamps.map_or(0, |_| tcp::TIMESTAMPS_BYTES);
+    tcp::HEADER_BYTES + timestamps
 }
 
 /// The timestamps option, if the segment has one.

@@ -5,6 +5,8 @@ use super::*;
 use simoom_tcp::testing::Forged;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+/// Payload bytes of a segment in a packet of 1500 bytes.
+const SEGMENT_BYTES: usize = 1448;
 /// Destination of the frames that `Forged` builds.
 const MAC: Mac = [2, 0, 0, 0, 0, 2];
 
@@ -22,9 +24,14 @@ impl Transmit for Wire {
     }
 }
 
+fn responder(answers: Answers) -> Responder {
+    let port = Forged::syn(1, 0).port;
+    Responder::new(MAC, port, ChecksumPolicy::Verify, answers, SEGMENT_BYTES)
+}
+
 fn http(content_bytes: usize, closes: bool) -> Responder {
-    let answers = Answers::Http(Box::new(Http::new(content_bytes, closes, 1500)));
-    Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
+    let answers = Answers::Http(Box::new(Http::new(content_bytes, closes, SEGMENT_BYTES, 1)));
+    responder(answers)
 }
 
 /// The answers to a segment with this text: flags, SEG.SEQ, SEG.ACK and text of each. Verifies the
@@ -148,8 +155,8 @@ fn what_asks_for_nothing_is_not_answered() {
 }
 
 fn memcached() -> Responder {
-    let answers = Answers::Memcached(Memcached::new(3, 1500));
-    Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
+    let answers = Answers::Memcached(Memcached::new(3, SEGMENT_BYTES));
+    responder(answers)
 }
 
 /// The text of all answers to segments with these texts.
@@ -193,4 +200,38 @@ fn a_request_that_is_cut_off_is_answered_with_its_rest() {
         let is_whole = [9, 29].contains(&cut);
         assert!(is_whole || second[0].1 == 1 + first_text.len() as u32, "cut at {cut}: {second:?}");
     }
+}
+
+/// Takes GSO packets only.
+#[derive(Default)]
+struct Offload(Vec<(Gso, Vec<u8>)>);
+
+impl Transmit for Offload {
+    fn transmit(&mut self, _: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        panic!("a frame")
+    }
+
+    fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let mut packet = vec![0; 65_553];
+        let len = write(&mut packet);
+        packet.truncate(len);
+        self.0.push((gso, packet));
+        true
+    }
+}
+
+#[test]
+fn a_long_answer_is_one_packet_to_be_cut() {
+    let answers = Answers::Http(Box::new(Http::new(10_000, false, SEGMENT_BYTES, 45)));
+    let mut responder = responder(answers);
+    let mut offload = Offload::default();
+    let segment = segment(1, 1, Flags::ACK);
+    responder.respond(Packet(&[&segment.frame(REQUEST)]), &mut offload);
+    let [(gso, packet)] = &offload.0[..] else { panic!("{} packets", offload.0.len()) };
+    assert_eq!((usize::from(gso.segment_bytes), gso.tcp_at), (SEGMENT_BYTES, 34));
+    let text = &packet[usize::from(gso.header_bytes)..];
+    assert!(text.starts_with(b"HTTP/1.1 200 OK\r\n") && text.ends_with(b"xx"));
+    let parts = [&packet[..]];
+    let accepted = wire::parse(Packet(&parts), ChecksumPolicy::AcceptPartial);
+    assert!(matches!(accepted, Ok(Incoming::Tcp(answer)) if answer.payload.len() == text.len()));
 }

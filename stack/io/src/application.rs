@@ -102,7 +102,8 @@ pub struct Opened {
     pub token: u32,
     /// Names the connection on its transport for as long as it is open.
     pub id: ConnectionId,
-    /// Both ends, if the application [wants](Application::wants_ends) them.
+    /// The endpoints, peer and local, if [`Application::wants_ends`] is true for the port. `None`
+    /// also if the peer had reset the connection before a kernel socket accepted it.
     pub ends: Option<Ends>,
 }
 
@@ -111,7 +112,7 @@ pub struct Opened {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// The two ends of a connection.
+/// The two endpoints of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
     /// The peer.

@@ -29,6 +29,8 @@ pub struct Config {
     /// The routes of active opens. Without routes, each active open must pass its next hop's
     /// hardware address.
     pub routes: Vec<Route>,
+    /// The index of the interface, which applications get with link-local addresses. 0 for none.
+    pub zone: u32,
     /// Whether this stack announces its dedicated addresses at the start (RFC 5227 §2.3). Set for
     /// one worker of a device.
     pub announces: bool,
@@ -224,6 +226,7 @@ impl Config {
             listen_addresses: Vec::new(),
             no_peers: Vec::new(),
             routes: Vec::new(),
+            zone: 0,
             announces: false,
             mtu: 1500,
             tunnel_bytes: 0,

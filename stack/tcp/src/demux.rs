@@ -6,7 +6,7 @@
 
 use crate::wire::{Address, Segment};
 use simoom_io::application::Ends;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// The owner of a four-tuple: its table and its index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +44,22 @@ impl Tuple {
         }
     }
 
-    /// The two ends as the application gets them.
-    pub(crate) fn ends(&self) -> Ends {
+    /// The two endpoints as the application gets them: link-local addresses with `zone`
+    /// (RFC 4007 §6), as the kernel has them.
+    pub(crate) fn ends(&self, zone: u32) -> Ends {
         Ends {
-            remote: SocketAddr::new(self.remote.into(), self.remote_port),
-            local: SocketAddr::new(self.local.into(), self.local_port),
+            remote: endpoint(self.remote.into(), self.remote_port, zone),
+            local: endpoint(self.local.into(), self.local_port, zone),
         }
+    }
+}
+
+fn endpoint(address: IpAddr, port: u16, zone: u32) -> SocketAddr {
+    match address {
+        IpAddr::V6(address) if address.is_unicast_link_local() => {
+            SocketAddrV6::new(address, port, 0, zone).into()
+        }
+        address => SocketAddr::new(address, port),
     }
 }
 
@@ -217,6 +227,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
+
+    #[test]
+    fn rfc_4007_section_6_link_local_addresses_have_the_zone_of_the_interface() {
+        let at = |address: &str| endpoint(address.parse().unwrap(), 80, 7).to_string();
+        assert_eq!(at("fe80::1"), "[fe80::1%7]:80");
+        assert_eq!(at("2001:db8::1"), "[2001:db8::1]:80");
+        assert_eq!(at("169.254.0.1"), "169.254.0.1:80");
+    }
 
     proptest! {
         /// Few distinct hashes, so that runs form, wrap and close.

@@ -187,6 +187,19 @@ impl HalfOpen {
         }
     }
 
+    /// The peer has retransmitted its SYN. Options that it has left out are not in force any more
+    /// (RFC 7323 §1.3), nor is ECN (RFC 3168 §6.1.1.1). The latest timestamp is echoed (RFC 7323
+    /// §4.3).
+    pub(crate) fn syn_again(&mut self, syn: &Segment<'_>, asks_for_ecn: bool) {
+        let latest = |last, value| if Seq(value).after(Seq(last)) { value } else { last };
+        let timestamps = self.timestamp.zip(syn.options.timestamps);
+        self.timestamp = timestamps.map(|(last, (value, _))| latest(last, value));
+        self.window_scale = self.window_scale.and(syn.options.window_scale);
+        self.sack_permitted &= syn.options.sack_permitted;
+        self.mss = self.mss.zip(syn.options.mss).map(|(one, other)| one.min(other));
+        self.ecn &= asks_for_ecn;
+    }
+
     /// Whether a segment acknowledges the SYN-ACK of another worker.
     pub(crate) fn is_for_other_worker(&self, segment: &Segment<'_>) -> bool {
         segment.flags.only_acknowledge() && segment.ack != self.iss + 1

@@ -17,7 +17,7 @@ fn quality(delay_us: u64) -> Quality {
 fn echo(total: u64, connections: u16, quality: Quality, seed: u64) -> Pair<Echo> {
     let congestion = Congestion::ALL[seed as usize % Congestion::ALL.len()];
     // The link completes partial checksums.
-    let tx_checksum = if seed % 2 == 0 { TxChecksum::Partial } else { TxChecksum::Full };
+    let tx_checksum = if seed.is_multiple_of(2) { TxChecksum::Partial } else { TxChecksum::Full };
     let config =
         |host| Config { congestion, tx_checksum, ..config(host, Limits::for_connections(64)) };
     let app = || Echo { total, ..Echo::default() };

@@ -141,13 +141,16 @@ impl Memcached {
             known: &known,
             now: self.now,
         };
+        let has_only_value = flags == b" v";
         let flags = flags.split(|byte| *byte == b' ').filter(|flag| !flag.is_empty());
         let out = self.out.clear();
         match with_value {
             true => out.push(b"VA ").number(value.len() as u64),
             false => out.push(b"HD"),
         };
-        flags.for_each(|flag| _ = properties.push(flag, out));
+        if !has_only_value {
+            flags.for_each(|flag| _ = properties.push(flag, out));
+        }
         let head = out.push(b"\r\n").bytes();
         if with_value {
             reply.copy_all([head, &guard.line()[value.start..value.end + 2]]);

@@ -199,6 +199,9 @@ pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Protoco
     if wire_len < LINE_MIN_BYTES {
         return Err(ProtocolError::of(BAD_FORMAT));
     }
+    if line.starts_with(GET) {
+        return get(&line[GET.len() - 1..], false);
+    }
     let word = &line[..memchr::memchr(b' ', line).unwrap_or(line.len())];
     match word {
         b"get" => get(&line[3..], false),

@@ -10,9 +10,13 @@ use super::request::{BAD_FORMAT, GET, Get, KEY_MAX_BYTES, ProtocolError};
 use crate::app::Blob;
 use crate::store::{Hash, Item};
 use simoom_io::Reply;
+use simoom_io::send::CAPACITY_COPY_BYTES;
 
 /// The end of an answer.
 const END: &[u8] = b"END\r\n";
+/// After copies of so many bytes, the capacity that was promised suffices for another small item
+/// and the end.
+const COPIED_MAX_BYTES: u64 = (CAPACITY_COPY_BYTES - COPY_MAX_BYTES - END.len()) as u64;
 
 impl Memcached {
     /// Handles a line without an end. Only a retrieval may have so many keys.
@@ -95,7 +99,7 @@ impl Memcached {
         conn.phase = Phase::Keys(keys);
         let is_plain = !keys.with_cas && keys.touch().is_none();
         self.line_keys.clear();
-        let mut at = 0;
+        let (mut at, mut promised_at) = (0, reply.queued());
         loop {
             let Some(next) = self.line_keys.next_of_line(&self.store, bytes, at) else {
                 return self.key_without_end(conn, at, &bytes[at..], reply);
@@ -110,25 +114,36 @@ impl Memcached {
                 self.prefetch_next(&bytes[end..]);
             }
             let key = &bytes[at..at + next.len];
-            let is_answered = key.is_empty()
-                || if is_plain {
-                    self.answer_plain_key(key, next.hash, reply)
-                } else {
-                    self.answer_key_with(key, keys, reply)
-                };
+            let is_answered = if key.is_empty() {
+                self.end_if(next.is_last, reply)
+            } else if is_plain {
+                self.answer_plain_key(key, next.hash, next.is_last, reply)
+            } else {
+                self.answer_key_with(key, keys, reply) && self.end_if(next.is_last, reply)
+            };
             if !is_answered {
                 return if at == 0 { self.hold_back() } else { Step::Took(at) };
             }
             at = end;
             if next.is_last {
-                reply.copy(END);
                 conn.phase = Phase::Command;
                 return Step::Took(at);
             }
-            if !reply.has_capacity() {
-                return Step::Took(at);
+            if !is_plain || reply.queued() - promised_at > COPIED_MAX_BYTES {
+                if !reply.has_capacity() {
+                    return Step::Took(at);
+                }
+                promised_at = reply.queued();
             }
         }
+    }
+
+    /// Ends the answer after the last key. Returns true.
+    fn end_if(&self, is_last: bool, reply: &mut Reply<'_, Blob>) -> bool {
+        if is_last {
+            reply.copy(END);
+        }
+        true
     }
 
     /// Only in a line above the limit of other lines.
@@ -150,8 +165,14 @@ impl Memcached {
 
     /// Answers one key of a plain `get`. Returns false if the answer must wait.
     #[inline(always)]
-    fn answer_plain_key(&mut self, key: &[u8], hash: Hash, reply: &mut Reply<'_, Blob>) -> bool {
-        let hit = self.answer_plain(key, hash, false, reply);
+    fn answer_plain_key(
+        &mut self,
+        key: &[u8],
+        hash: Hash,
+        is_last: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) -> bool {
+        let hit = self.answer_plain(key, hash, is_last, reply);
         if let Some(hit) = hit {
             self.count_fetch(false, hit);
         }

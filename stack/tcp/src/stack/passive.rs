@@ -252,9 +252,8 @@ impl<A: Application> Stack<A> {
         match entry.action(&arrival.segment, &self.shared.config) {
             listen::Action::Complete => self.complete(index, entry, arrival, app, tx),
             listen::Action::Retransmit => {
-                // RFC 3168 §6.1.1.1: the peer asks for ECN no more, and gets the same answer.
                 let asks = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
-                self.half_open.get_mut(index).ecn &= asks;
+                self.half_open.get_mut(index).syn_again(&arrival.segment, asks);
                 self.send_syn_ack(index, tx);
             }
             listen::Action::Forget => self.forget_half_open(index, arrival.hash),

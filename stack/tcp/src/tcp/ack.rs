@@ -88,14 +88,14 @@ fn sampled_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared:
 }
 
 /// Takes a round-trip measurement: from data that was sent once (RFC 6298 §3), otherwise from the
-/// timestamp (RFC 7323 §4.1). Returns whether there was one.
+/// timestamp (RFC 7323 §4.1).
 #[inline]
 pub(super) fn measure<C, B>(
     tcb: &mut Tcb<C>,
     sample: &AckSample,
     segment: &Segment<'_>,
     shared: &Shared<B>,
-) -> bool {
+) {
     let now_us = shared.now_us();
     let rtt = &mut tcb.warm.rtt;
     if let Some((first_us, last_us)) = sample.sent_once
@@ -104,15 +104,23 @@ pub(super) fn measure<C, B>(
     {
         rtt.measured(now_us.wrapping_sub(first_us));
         rtt.shortest(now_us.wrapping_sub(last_us), shared.tick);
-        return true;
-    }
-    if sample.bytes > 0
+    } else if sample.bytes > 0
         && let Some(age_ms) = echo_age_ms(tcb, segment, shared)
     {
         tcb.warm.rtt.measured(age_ms * 1000);
-        return true;
     }
-    false
+}
+
+/// Whether [`measure`] takes a measurement. Apart, for the sake of the fast path, which does not
+/// ask.
+pub(super) fn is_measured<C, B>(
+    tcb: &Tcb<C>,
+    sample: &AckSample,
+    segment: &Segment<'_>,
+    shared: &Shared<B>,
+) -> bool {
+    (sample.sent_once.is_some() && !sample.retransmitted)
+        || (sample.bytes > 0 && echo_age_ms(tcb, segment, shared).is_some())
 }
 
 /// Age of the timestamp that a segment echoes, or `None` if the age is not plausible.

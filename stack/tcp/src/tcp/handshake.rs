@@ -73,7 +73,7 @@ pub(crate) fn open<A: Application, T>(
     active: bool,
 ) {
     let (app, tuple) = (&mut *cx.app, &tcb.hot.tuple);
-    let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends());
+    let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends(cx.shared.config.zone));
     cx.shared.opened = cx.shared.opened.wrapping_add(1);
     tcb.cold.opened = cx.shared.opened;
     let id = ConnectionId(u64::from(tcb.cold.opened) << 32 | u64::from(cx.id));

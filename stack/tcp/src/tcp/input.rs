@@ -46,13 +46,42 @@ fn synchronized<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Outcome, Stop> {
-    let opening;
-    let (segment, is_syn_ack) = if tcb.hot.state == State::SynReceived {
-        opening = without_retransmitted_syn(&tcb.hot, segment);
-        (&opening, opening.seq != segment.seq)
-    } else {
-        (segment, false)
-    };
+    if tcb.hot.state == State::SynReceived {
+        return opening(tcb, segment, cx);
+    }
+    check(tcb, segment, cx)?;
+    ecn::arrived(tcb, segment, cx.shared);
+    if segment.ack.at_or_after(tcb.hot.snd.una) {
+        process_ack(tcb, segment, cx)?;
+    }
+    if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
+        return Ok(deliver::text_and_fin(tcb, segment, cx));
+    }
+    Ok(Outcome::Continue)
+}
+
+/// SYN-RECEIVED after a simultaneous open. Not inlined, unlike what it has in common with the path
+/// of every segment.
+#[cold]
+#[inline(never)]
+fn opening<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<Outcome, Stop> {
+    let bare = without_retransmitted_syn(&tcb.hot, segment);
+    check(tcb, &bare, cx)?;
+    Ok(established(tcb, &bare, bare.seq != segment.seq, cx))
+}
+
+/// First to fifth step: whether the segment is acceptable, is no reset or SYN, and acknowledges
+/// what it may. Records that it arrived.
+#[inline(always)]
+fn check<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<(), Stop> {
     check_sequence(tcb, segment, cx.shared)?;
     check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
     if !segment.flags.has(Flags::ACK) {
@@ -65,17 +94,7 @@ fn synchronized<A: Application, T: Transmit>(
     // on.
     tcb.hot.link = segment.link;
     update_ts_recent(&mut tcb.hot, segment);
-    if tcb.hot.state == State::SynReceived {
-        return Ok(established(tcb, segment, is_syn_ack, cx));
-    }
-    ecn::arrived(tcb, segment, cx.shared);
-    if segment.ack.at_or_after(tcb.hot.snd.una) {
-        process_ack(tcb, segment, cx)?;
-    }
-    if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
-        return Ok(deliver::text_and_fin(tcb, segment, cx));
-    }
-    Ok(Outcome::Continue)
+    Ok(())
 }
 
 /// In a simultaneous open the peer's SYN-ACK retransmits the SYN that was already processed. Only
@@ -92,7 +111,7 @@ fn without_retransmitted_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a
 }
 
 /// First step: the sequence number, and PAWS before it (RFC 7323 §5.3).
-#[inline]
+#[inline(always)]
 fn check_sequence<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
@@ -160,7 +179,7 @@ fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
 /// The four cases of §3.10.7.4's table. A segment without text may also stand at the right edge of
 /// an open window: that is SND.NXT of a peer that has filled the window, and its acknowledgements
 /// count while a part of the window's bytes is lost.
-#[inline]
+#[inline(always)]
 fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
     let (nxt, edge) = (hot.rcv.nxt, hot.rcv.edge);
     let (start, len) = (segment.seq, segment.len());
@@ -173,7 +192,7 @@ fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
 
 /// Second and fourth step: RST and SYN. Each gets a challenge ACK unless its sequence number proves
 /// it (RFC 5961 §3.2 and §4.2).
-#[inline]
+#[inline(always)]
 fn check_reset_and_syn<B: Blob>(
     hot: &mut Hot,
     segment: &Segment<'_>,
@@ -205,7 +224,7 @@ fn challenge<B: Blob>(hot: &mut Hot, shared: &mut Shared<B>) {
 }
 
 /// Fifth step, its checks: SND.UNA - MAX.SND.WND ≤ SEG.ACK ≤ SND.NXT (RFC 5961 §5.2).
-#[inline]
+#[inline(always)]
 fn check_ack<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
@@ -226,7 +245,7 @@ fn check_ack<A: Application, T: Transmit>(
 }
 
 /// RFC 7323 §4.3: TS.Recent follows segments that span the last acknowledgement sent.
-#[inline]
+#[inline(always)]
 fn update_ts_recent(hot: &mut Hot, segment: &Segment<'_>) {
     if let Some((value, _)) = segment.options.timestamps
         && segment.seq.at_or_before(hot.rcv.acked)

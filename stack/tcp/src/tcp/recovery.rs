@@ -112,7 +112,8 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     if !tcb.hot.flags.has(ConnFlags::SACK) {
         count_duplicate(tcb, acked, is_duplicate, &mut sample);
     }
-    if ack::measure(tcb, &sample, segment, shared) {
+    ack::measure(tcb, &sample, segment, shared);
+    if ack::is_measured(tcb, &sample, segment, shared) {
         (tcb.recovery.owes_rtt, tcb.recovery.backoff, tcb.cold.timeouts) = (false, 0, 0);
     } else if acked > 0 {
         tcb.cold.timeouts = tcb.recovery.backoff;

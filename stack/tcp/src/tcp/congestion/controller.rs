@@ -83,11 +83,14 @@ pub trait Controller: Debug + Send {
     /// New data was acknowledged or SACKed.
     ///
     /// A controller by window is called only while the window limits the connection (RFC 7661
-    /// §4.3), and not during fast recovery. It raises [`Window::cwnd`].
+    /// §4.3), and not during fast recovery. It raises [`Window::cwnd`]. Slow start is its task too:
+    /// while `cwnd` is below [`Window::ssthresh`], by up to [`Ack::acked`] bytes (RFC 5681 §3.1).
+    /// The transport begins with the initial window (RFC 6928).
     fn on_ack(&mut self, ack: &Ack<'_>, window: &mut Window);
 
     /// The path is congested. Sets [`Window::ssthresh`] to what it can carry (RFC 5681 §3.1,
-    /// equation (4)).
+    /// equation (4)). Begin with the smaller of [`Path::flight_size`] and `cwnd`: the part of a
+    /// window that was not used says nothing about the path.
     ///
     /// The transport then lowers `cwnd`: evenly during fast recovery, at once for a mark, to one
     /// segment after a timeout.

@@ -56,8 +56,9 @@ impl Controller for Cubic {
 }
 
 impl Cubic {
-    /// The growth in slow start: HyStart++ in the first one. After a loss two segments for each
-    /// acknowledgement (RFC 3465 §2.2, L = 2).
+    /// The growth in slow start: HyStart++ in the first one. Later up to two segments for each
+    /// acknowledgement. RFC 3465 §2.3 has one after a timeout, as an acknowledgement may cover
+    /// bytes that arrived long before; bytes that were SACKed are not counted here again.
     fn slow_start(&mut self, ack: &Ack<'_>, window: &mut Window) -> u32 {
         if window.ssthresh != u32::MAX {
             return ack.acked.min(2 * ack.path.mss);
