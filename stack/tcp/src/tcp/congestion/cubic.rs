@@ -119,8 +119,8 @@ impl Cubic {
         self.grown_at = path.now;
     }
 
-    /// Segments have `mss` bytes from now on. Larger ones do not raise windows in bytes, and smaller
-    /// ones do not raise them in segments (RFC 4821 §4).
+    /// Segments have `mss` bytes from now on. Larger ones do not raise windows in bytes, and
+    /// smaller ones do not raise them in segments (RFC 4821 §4).
     #[cold]
     fn resize_segments(&mut self, mss: u32) {
         let factor = (self.mss as f32 / mss as f32).min(1.0);
