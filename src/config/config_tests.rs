@@ -463,7 +463,9 @@ const NEEDY: &[(&str, &str)] = &[
     ("--congestion bbr", "--congestion bbr: cannot be used without --interface"),
     ("--ecn off", "--ecn off: cannot be used without --interface"),
     ("--on-interface-change end", "--on-interface-change end: cannot be used without --interface"),
+    ("--segmentation-offload on", "--segmentation-offload on: cannot be used without --interface"),
     ("--tunnel gre", "--tunnel gre: cannot be used without --interface"),
+    ("--tx-checksum software", "--tx-checksum software: cannot be used without --interface"),
     ("--xdp-mode copy", "--xdp-mode copy: cannot be used without --interface"),
 ];
 

@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::log::Escaped;
 use crate::metrics::Count;
 use crate::print::print_text;
+use crate::steer::is_host_address;
 use crate::thread;
 use client::Plan;
 use http::Http;
@@ -64,6 +65,13 @@ pub fn run(options: &LoadOptions) -> Result<()> {
     };
     let from = options.xdp_options()?;
     let address = target.address()?;
+    if from.is_some() && !is_host_address(address.ip()) {
+        return Err(Error::usage(format!(
+            "{}: {} is not the address of one host on a network",
+            options.url,
+            address.ip()
+        )));
+    }
     let output = Output::open(options)?;
     if let Some(core) = options.core {
         thread::pin(core).map_err(|error| Error::usage(format!("--core {core}: {error}")))?;

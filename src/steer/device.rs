@@ -39,15 +39,10 @@ impl Device {
         }
         let (device, queues) = af_xdp::Device::open(options, program)?;
         let interface = device.interface();
-        match device.checksum_offload() {
-            Ok(()) => {
-                tracing::info!(interface, by = "offload", "checksums of transmitted segments");
-            }
-            Err(reason) => {
-                let by = "software";
-                tracing::info!(interface, by, reason, "checksums of transmitted segments");
-            }
-        }
+        let offload = device.checksum_offload();
+        let by = if offload.is_ok() { "offload" } else { "software" };
+        let reason = offload.err();
+        tracing::info!(interface, by, reason, "checksums of transmitted segments");
         if is_guarded && device.mode() == Mode::Generic {
             steering.learn_sources();
         }

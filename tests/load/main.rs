@@ -106,6 +106,18 @@ fn wrong_flags_are_named() {
         ("load http://a/ --xdp-mode copy", "error: --xdp-mode: cannot be used without --interface"),
         ("load http://a/ --interface c0", "error: --interface c0: --source is missing"),
         (
+            "load http://224.0.0.1/ --interface c0 --source 198.18.0.9",
+            "error: http://224.0.0.1/: 224.0.0.1 is not the address of one host",
+        ),
+        (
+            "load http://[ff02::1]/ --interface c0 --source 2001:db8::9",
+            "error: http://[ff02::1]/: ff02::1 is not the address of one host",
+        ),
+        (
+            "load http://127.0.0.1/ --interface c0 --source 198.18.0.9",
+            "error: http://127.0.0.1/: 127.0.0.1 is not the address of one host",
+        ),
+        (
             "load http://a/ --source 198.18.0.9/40",
             "error: --source 198.18.0.9/40: a prefix is a number from 8",
         ),

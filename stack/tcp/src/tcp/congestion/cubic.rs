@@ -19,7 +19,8 @@ const PAUSE_MS: u32 = 200;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cubic {
     hystart: HyStart,
-    /// W_max: the window before the last reduction, or less after fast convergence (§4.7).
+    /// W_max: the window before the last reduction, or less after fast convergence (§4.7). 0 from
+    /// a timeout until the slow start that follows it is over.
     w_max: f32,
     /// The window just before the last reduction.
     cwnd_prior: f32,
@@ -32,6 +33,8 @@ pub(super) struct Cubic {
     epoch: Tick,
     /// When the window last grew.
     grown_at: Tick,
+    /// The bytes of a segment when a window was last noted.
+    mss: u32,
 }
 
 impl Controller for Cubic {
@@ -56,12 +59,13 @@ impl Controller for Cubic {
 }
 
 impl Cubic {
-    /// The growth in slow start: HyStart++ in the first one. Later up to two segments for each
-    /// acknowledgement. RFC 3465 §2.3 has one after a timeout, as an acknowledgement may cover
-    /// bytes that arrived long before; bytes that were SACKed are not counted here again.
+    /// The growth in slow start: HyStart++ in the first one. Later one acknowledgement adds up to
+    /// two segments, and one after a timeout: it may cover data that had arrived long before (RFC
+    /// 3465 §2.3).
     fn slow_start(&mut self, ack: &Ack<'_>, window: &mut Window) -> u32 {
         if window.ssthresh != u32::MAX {
-            return ack.acked.min(2 * ack.path.mss);
+            let follows_timeout = self.w_max == 0.0;
+            return ack.acked.min(if follows_timeout { 1 } else { 2 } * ack.path.mss);
         }
         let (step, is_over) = self.hystart.grow(ack);
         if is_over {
@@ -98,6 +102,9 @@ impl Cubic {
 
     /// Begins an epoch if there is none, and moves it by a pause in the use of the window.
     fn follow_clock(&mut self, cwnd: f64, path: &Path) {
+        if path.mss != self.mss {
+            self.resize_segments(path.mss);
+        }
         if self.epoch == Tick::NEVER {
             self.epoch = path.now;
             self.w_est = cwnd;
@@ -112,8 +119,22 @@ impl Cubic {
         self.grown_at = path.now;
     }
 
+    /// Segments have `mss` bytes from now on. Larger ones do not raise windows in bytes, and
+    /// smaller ones do not raise them in segments (RFC 4821 §4).
+    #[cold]
+    fn resize_segments(&mut self, mss: u32) {
+        let factor = (self.mss as f32 / mss as f32).min(1.0);
+        self.w_max *= factor;
+        self.cwnd_prior *= factor;
+        self.w_est *= f64::from(factor);
+        self.mss = mss;
+    }
+
     /// §4.6 and §4.7: loss; returns the slow-start threshold in bytes.
     fn lost(&mut self, cwnd_bytes: u32, in_flight: u32, mss: u32) -> u32 {
+        if mss != self.mss {
+            self.resize_segments(mss);
+        }
         let cwnd = cwnd_bytes as f32 / mss as f32;
         // Fast convergence: a flow that has not regained its window leaves capacity to others.
         self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA as f32) / 2.0 } else { cwnd };
@@ -156,8 +177,27 @@ mod tests {
         cubic.on_ack(&ack(5000, 4 * MSS, 100), &mut window);
         assert_eq!(window, Window { cwnd: 14 * MSS, ssthresh: u32::MAX });
         window.ssthresh = 20 * MSS;
+        cubic.lost(20 * MSS, 20 * MSS, MSS);
         cubic.on_ack(&ack(5000, 4 * MSS, 100), &mut window);
         assert_eq!(window.cwnd, 16 * MSS, "two segments after a loss");
+    }
+
+    #[test]
+    fn rfc_3465_section_2_3_one_segment_an_acknowledgement_after_a_timeout() {
+        let mut cubic = Cubic::default();
+        let mut window = Window { cwnd: 40 * MSS, ssthresh: u32::MAX };
+        let path = Path { mss: MSS, flight_size: 40 * MSS, ..Path::default() };
+        cubic.on_congestion(Signal::Timeout, &path, &mut window);
+        window.cwnd = MSS;
+        for segments in 2..=28 {
+            cubic.on_ack(&ack(5000, 4 * MSS, 100), &mut window);
+            assert_eq!(window.cwnd, segments * MSS);
+        }
+        // Congestion avoidance, and a pause that halves the window: two segments again.
+        cubic.on_ack(&ack(5000, MSS, 100), &mut window);
+        window.cwnd = 14 * MSS;
+        cubic.on_ack(&ack(5000, 4 * MSS, 100), &mut window);
+        assert_eq!(window.cwnd, 16 * MSS);
     }
 
     #[test]
@@ -209,6 +249,28 @@ mod tests {
         // 0.4 * 5^3 is 50 segments more after five seconds; NewReno has 27.
         let after = run(&mut cubic, window.ssthresh, 5, 100);
         assert!((740 * MSS..760 * MSS).contains(&after), "{after}");
+    }
+
+    #[test]
+    fn rfc_4821_section_4_larger_segments_do_not_raise_windows_in_bytes() {
+        let mut cubic = Cubic::default();
+        let start = cubic.lost(1000 * MSS, 1000 * MSS, MSS);
+        let before = run(&mut cubic, start, 9, 100);
+        let path = Path { mss: 2 * MSS, ..*ack(14_000, MSS, 100).path };
+        let ack = Ack { path: &path, ..ack(14_000, MSS, 100) };
+        let after = (0..500).fold(before, |cwnd, _| cubic.avoid(cwnd, &ack));
+        assert!((before..before + 10 * MSS).contains(&after), "{after}");
+    }
+
+    #[test]
+    fn rfc_4821_section_4_smaller_segments_do_not_raise_windows_in_segments() {
+        let mut cubic = Cubic::default();
+        let start = cubic.lost(1000 * MSS, 1000 * MSS, MSS);
+        let before = run(&mut cubic, start, 9, 100) / 2;
+        let path = Path { mss: MSS / 2, ..*ack(14_000, MSS, 100).path };
+        let ack = Ack { path: &path, ..ack(14_000, MSS / 2, 100) };
+        let after = (0..1000).fold(before, |cwnd, _| cubic.avoid(cwnd, &ack));
+        assert!((before..before + 10 * MSS).contains(&after), "{after}");
     }
 
     #[test]
