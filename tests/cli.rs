@@ -109,13 +109,17 @@ fn an_access_log_that_no_process_reads_is_an_error_and_no_wait() {
 
 #[test]
 fn an_interface_that_does_not_exist_is_a_usage_error() {
-    let output = run(["probe", "nosuchif0"]);
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(
-        stderr(&output).starts_with("error: there is no interface \"nosuchif0\" here"),
-        "{}",
-        stderr(&output)
-    );
+    for arguments in [
+        "probe nosuchif0",
+        "serve --interface nosuchif0",
+        "load --interface nosuchif0 --source 198.18.0.9/32 http://198.18.0.1/",
+        "ceiling --interface nosuchif0 --port 80 --response-bytes 100",
+    ] {
+        let output = run(arguments.split_whitespace());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "simoom {arguments}: {text}");
+        assert!(text.contains("there is no interface \"nosuchif0\" here"), "{arguments}: {text}");
+    }
 }
 
 #[test]

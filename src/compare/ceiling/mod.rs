@@ -68,7 +68,8 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
     if let Some(core) = options.core {
         thread::pin(core).map_err(|error| Error::usage(format!("--core {core}: {error}")))?;
     }
-    let facts = netns::interface(interface).map_err(failed)?;
+    let named = |error| Error::about_named(&error, format!("--interface {interface}: {error}"));
+    let facts = netns::interface(interface).map_err(named)?;
     let address = facts.addresses.iter().map(|(address, _)| *address).find(IpAddr::is_ipv4);
     let address = address
         .ok_or_else(|| Error::usage(format!("--interface {interface}: it has no IPv4 address")))?;
