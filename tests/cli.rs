@@ -172,7 +172,7 @@ fn memory_that_a_resource_limit_refuses_is_refused_before_anything_is_served() {
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{limit}: {text}");
         assert!(
-            text.contains("they need ") && text.contains(name) && text.contains("--memory"),
+            text.contains(" connection needs ") && text.contains(name) && text.contains("--memory"),
             "{limit}: {text}"
         );
         assert!(!text.contains("serving"), "{limit}: {text}");

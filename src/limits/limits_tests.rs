@@ -113,7 +113,8 @@ fn a_limit_of_the_system_is_named_with_what_fits_and_how_to_raise_it() {
     let text = refusal(bound(1 << 20, 0));
     assert!(
         text.contains(
-            "even one connection needs 1.0 MiB, of which content takes 1.0 MiB: lower that, or raise it"
+            "even one connection needs 1.0 MiB, of which content takes 1.0 MiB, and RLIMIT_AS of 1.0 \
+             MiB leaves 1.0 MiB; lower that, or raise it"
         ),
         "{text}"
     );

@@ -145,18 +145,18 @@ pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) 
     if wanted.total_bytes() <= left {
         return Ok(());
     }
-    let remedy = match largest(connections, |connections| plan(connections).total_bytes() <= left) {
-        0 => format!("even one connection needs {}: lower that", plan(1).with_largest()),
-        fit => format!("--connections {fit} would fit"),
+    let leaves = format!("{} of {} leaves {}", bound.name, Bytes(bound.limit_bytes), Bytes(left));
+    let text = match largest(connections, |connections| plan(connections).total_bytes() <= left) {
+        0 => format!(
+            "even one connection needs {}, and {leaves}; lower that",
+            plan(1).with_largest()
+        ),
+        fit => format!(
+            "--connections {connections}: they need {}, and {leaves}; --connections {fit} would fit",
+            Bytes(wanted.total_bytes())
+        ),
     };
-    Err(Error::usage(format!(
-        "--connections {connections}: they need {}, and {} of {} leaves {}; {remedy}, or {}\n{wanted}",
-        Bytes(wanted.total_bytes()),
-        bound.name,
-        Bytes(bound.limit_bytes),
-        Bytes(left),
-        bound.remedy
-    )))
+    Err(Error::usage(format!("{text}, or {}\n{wanted}", bound.remedy)))
 }
 
 /// The largest number below `end` for which `fits` holds; 0 if there is none. If `fits` holds for a
