@@ -73,6 +73,9 @@
 //! [`Program::redirect_all`] is built in, [`Program::load`] takes an object of the caller's. Drop
 //! the device before the queues: it detaches the program.
 //!
+//! [`GsoSender`] sends what is longer than a frame where the kernel copies frames anyway: TCP
+//! packets that it, or the NIC, cuts into segments.
+//!
 //! [`FrameIo`] is what a packet loop needs of a queue, so that the loop also runs over memory or a
 //! TAP device. [`features`] and [`drivers`] report what the kernel and a NIC support. [`memory`]
 //! has the mappings.
