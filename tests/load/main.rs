@@ -143,7 +143,7 @@ fn missing_parts_for_af_xdp_are_reported() {
             assert!(output.stdout.is_empty(), "{flags}: nothing was measured");
             stderr(&output)
         };
-        let text = stderr_of(server, "--interface nosuch0 --source 198.18.200.1", 1);
+        let text = stderr_of(server, "--interface nosuch0 --source 198.18.200.1", 2);
         assert!(text.starts_with("error: --interface nosuch0: there is no interface"), "{text}");
         let text = stderr_of(server, &format!("--interface c0 --source {}", network.address(2)), 2);
         assert!(text.contains("is taken already"), "{text}");
