@@ -9,8 +9,8 @@
 //! let mut line = Line::open(services(), 11211);
 //! line.offer(b"set a 0 0 1\r\n1\r\nget a\r\n");
 //! assert_eq!(line.take(), b"STORED\r\nVALUE a 0 1\r\n1\r\nEND\r\n");
-//! line.expire();
-//! assert!(line.is_over(), "an idle client has no more time");
+//! line.offer(b"quit\r\n");
+//! assert!(line.is_over(), "the application has closed the connection");
 //! ```
 
 mod user;
