@@ -122,11 +122,17 @@ impl Http {
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
     ) {
+        self.note(conn, status, reply);
+        self.complete(conn, persistence, reply);
+    }
+
+    /// Counts an answer that is queued whole, and writes its record.
+    #[inline(always)]
+    fn note(&mut self, conn: &Connection, status: Status, reply: &Reply<'_, Blob>) {
         self.counters.note_answer(status);
         if self.access.is_some() {
             self.record(conn, status, reply.queued().saturating_sub(self.whole));
         }
-        self.complete(conn, persistence, reply);
     }
 
     /// An answer is queued whole. It was counted, and its record is written.
@@ -172,10 +178,7 @@ impl Http {
         let with_content = !head.starts_with(b"HEAD ");
         let tail = self.answers.status_body(status);
         self.answers.send(status, Persistence::Close, tail, with_content, reply);
-        self.counters.note_answer(status);
-        if self.access.is_some() {
-            self.record(conn, status, reply.queued().saturating_sub(self.whole));
-        }
+        self.note(conn, status, reply);
         conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
         reply.close();

@@ -189,7 +189,7 @@ fn send_full<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let (mss, before) = (tcb.hot.mss, tcb.in_flight());
+    let mss = tcb.hot.mss;
     let numbers = Numbers::plain(
         tcb.hot.snd.nxt,
         tcb.hot.rcv.nxt,
@@ -203,35 +203,19 @@ fn send_full<C, B: Blob, T: Transmit>(
     let template = template(ends, numbers, &options, mss.into(), checksum);
     let partial_from = partial_from(&path, &shared.config);
     let (queue, pool) = (&mut hot.queue, &shared.send);
-    let mut sent = 0;
-    while sent < count
+    let mut segments = 0;
+    while segments < count
         && tx.transmit_segment(partial_from, |frame| {
-            let seq = numbers.seq + sent * u32::from(mss);
+            let seq = numbers.seq + segments * u32::from(mss);
             template.emit_frame(frame, seq, |buf| queue.read_next(pool, buf))
         })
     {
-        sent += 1;
+        segments += 1;
     }
-    if sent > 0 {
-        sent_full(tcb, sent, before, shared);
+    if segments > 0 {
+        sent(tcb, segments * u32::from(mss), false, segments, shared);
     }
-    sent == count
-}
-
-/// `count` full segments of new text were sent, while `before` bytes were in flight.
-fn sent_full<C, B>(tcb: &mut Tcb<C>, count: u32, before: u32, shared: &mut Shared<B>) {
-    let mss = u32::from(tcb.hot.mss);
-    shared.counters.segments_sent += u64::from(count);
-    shared.counters.bytes_sent += u64::from(count * mss);
-    if before == 0 {
-        forget_persist_timer(tcb);
-    }
-    tcb.hot.snd.nxt += count * mss;
-    acknowledged(&mut tcb.hot);
-    tcb.warm.ack_at = Tick::NEVER;
-    let (now_us, blur_us) = (shared.now_us(), tcb.warm.rtt.srtt_us() / BLUR);
-    tcb.warm.flight.sent(&mut shared.flight, tcb.hot.snd.nxt, now_us, blur_us);
-    arm_retransmission(tcb, before + mss, shared);
+    segments == count
 }
 
 /// The congestion window is fully used: acknowledgements of the data in flight may grow it.
@@ -391,7 +375,7 @@ fn retransmit_lost<C, B: Blob, T: Transmit>(
     while let Some((start, end)) = next_lost(tcb, shared) {
         let is_rate_based = tcb.hot.flags.has(ConnFlags::RATE_BASED);
         let len = end.since(start).min(u32::from(tcb.hot.mss));
-        if is_rate_based && pace::must_wait(tcb, len, shared) {
+        if is_rate_based && pace::allowance(tcb, len, shared).is_none() {
             return true;
         }
         if retransmit(tcb, start, end, shared, tx).is_none() {

@@ -20,12 +20,6 @@ pub(super) fn is_due<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
     tcb.warm.rtt.min_us() >= shared.config.paced_from_us || tcb.hot.flags.has(ConnFlags::RATE_BASED)
 }
 
-/// Whether a segment of `len` bytes of a paced connection has to wait. If not, its time is charged.
-#[inline(never)]
-pub(super) fn must_wait<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &mut Shared<B>) -> bool {
-    allowance(tcb, len, shared).is_none()
-}
-
 /// How many of `len` bytes of a paced connection may be sent now, one after the other: all of them
 /// or whole segments. Their time is charged. `None`: they have to wait.
 #[inline(never)]
