@@ -99,6 +99,17 @@ pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Output {
     simoom().args(arguments).output().expect("running the built program")
 }
 
+/// Runs a program in a namespace; returns what it wrote to standard output. Fails if the program
+/// does.
+pub fn run_in(namespace: &Namespace, program: &str, arguments: &[&str]) -> String {
+    let run = || Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = namespace.run(run).unwrap_or_else(|error| panic!("starting {program}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {text}{complaint}");
+    text
+}
+
 /// A child process that is ended, by its own process id, when this value goes.
 #[derive(Debug)]
 pub struct Process(Child);
@@ -223,12 +234,7 @@ impl Network {
         netns::veth(&network.client, "c0", &middle, "c1", 1)?;
         for (namespace, name) in [(&network.server, "s0"), (&network.client, "c0")] {
             let arguments = ["-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off"];
-            let output = namespace.run(|| Command::new("ethtool").args(arguments).output())?;
-            assert!(
-                output.status.success(),
-                "ethtool {arguments:?}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            run_in(namespace, "ethtool", &arguments);
         }
         let mac = |namespace: &Namespace, name: &str| -> io::Result<MacAddr> {
             Ok(namespace.run(|| netns::interface(name))?.mac.into())

@@ -2,12 +2,11 @@
 //! validated.
 
 use crate::common::capture::Capture;
-use crate::common::{Network, Path, TEST_TIMEOUT, need_program, need_root, skip};
+use crate::common::{Network, Path, TEST_TIMEOUT, need_program, need_root, run_in, skip};
 use crate::site::{FILES, LARGE, PORT, Plan, Site, Transport};
 use pnet::datalink::{self, Channel, DataLinkReceiver};
 use simoom_tcp::wire::{self, Incoming};
 use simoom_tcp::{ChecksumPolicy, Packet};
-use std::process::Command;
 use std::time::Duration;
 
 const NGINX: u16 = 8081;
@@ -79,11 +78,7 @@ fn checksums_on_the_wire_are_full_or_left_to_a_peer_that_takes_them() {
         if by == "auto" && !offloads {
             return skip("needs TX metadata: Linux 6.11");
         }
-        let switched = site
-            .network
-            .server
-            .run(|| Command::new("ethtool").args(["-K", "s0", "tx", offload]).status().unwrap());
-        assert!(switched.success());
+        run_in(&site.network.server, "ethtool", &["-K", "s0", "tx", offload]);
         let mut receiver = packets(&site);
         for address in [site.network.address(1), site.network.address_v6(1)] {
             let mut client = site.connect_to((address, PORT).into());

@@ -4,12 +4,11 @@
 
 use crate::TEST_TIMEOUT;
 use crate::client::Client;
-use crate::common::{Network, need_program};
+use crate::common::{Network, need_program, run_in};
 use crate::queues::{connections_on_both, two_workers};
 use crate::site::{LARGE, PORT, Plan, Site, Transport, at};
 use simoom::netns::{self, Namespace};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
-use std::process::{Command, Stdio};
 
 /// The client's namespace of a site's network routes to a third one, over a link that carries 1400
 /// bytes. Whoever is at its far end does not know that.
@@ -34,20 +33,9 @@ fn far_side(network: &Network) -> Namespace {
     for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
         network.client.run(|| std::fs::write(format!("/proc/sys/net/{switch}"), "1")).unwrap();
     }
-    run(&far, "ip", &["route", "add", "default", "via", "198.19.255.1"]);
-    run(&far, "ip", &["-6", "route", "add", "default", "via", "2001:db8:ffff::1"]);
+    run_in(&far, "ip", &["route", "add", "default", "via", "198.19.255.1"]);
+    run_in(&far, "ip", &["-6", "route", "add", "default", "via", "2001:db8:ffff::1"]);
     far
-}
-
-fn run(namespace: &Namespace, program: &str, arguments: &[&str]) {
-    let output = namespace
-        .run(|| Command::new(program).args(arguments).stdin(Stdio::null()).output())
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 fn have_programs() -> bool {
@@ -70,7 +58,11 @@ fn start(host: u8, address: impl Fn(&Network, u8) -> IpAddr) -> Option<(Site, Na
 fn downloads(site: &Site, far: &Namespace, served: IpAddr, nth: u64) {
     let to = tempfile::NamedTempFile::new().unwrap();
     let url = format!("http://{}{LARGE}", at(served));
-    run(far, "curl", &["-g", "-sSf", "--max-time", "60", "-o", to.path().to_str().unwrap(), &url]);
+    run_in(
+        far,
+        "curl",
+        &["-g", "-sSf", "--max-time", "60", "-o", to.path().to_str().unwrap(), &url],
+    );
     assert!(
         std::fs::read(to.path()).unwrap() == site.content(LARGE),
         "not what was sent to port {PORT}"

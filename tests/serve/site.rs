@@ -2,7 +2,7 @@
 
 use crate::TEST_TIMEOUT;
 use crate::client::Client;
-use crate::common::{Network, Process, need_root, simoom, wait_until};
+use crate::common::{Network, Process, need_root, run_in, simoom, wait_until};
 use simoom_io::testing::Random;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -205,13 +205,7 @@ impl Site {
 
     /// Runs a program in the client's namespace; returns what it wrote to standard output.
     pub fn run_client(&self, program: &str, arguments: &[&str]) -> String {
-        let run =
-            || std::process::Command::new(program).args(arguments).stdin(Stdio::null()).output();
-        let output = self.network.client.run(run).unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {text}{complaint}");
-        text
+        run_in(&self.network.client, program, arguments)
     }
 
     /// Asks for three echoes from the client, with these flags of ping's, and gets them all.

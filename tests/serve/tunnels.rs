@@ -4,11 +4,10 @@
 
 use crate::TEST_TIMEOUT;
 use crate::client::{Client, get};
-use crate::common::{Network, Path, need_program, need_root, wait_until};
+use crate::common::{Network, Path, need_program, need_root, run_in, wait_until};
 use crate::site::{PORT, Plan, Site, Transport};
 use simoom::netns;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::process::Command;
 
 /// The address of the service. The server's loopback interface has it.
 const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
@@ -50,8 +49,7 @@ fn site(flags: &str, encapsulate: fn(&[u8]) -> Option<Vec<u8>>) -> Option<Site> 
     let network = Network::through(path).unwrap();
     network.server.run(|| netns::set_address("lo", SERVICE.into(), 32)).unwrap();
     let route = format!("route add {SERVICE} via {}", network.address(1));
-    let add = || Command::new("ip").args(route.split(' ')).status();
-    assert!(network.client.run(add).unwrap().success(), "ip {route}");
+    run_in(&network.client, "ip", &route.split(' ').collect::<Vec<_>>());
     let plan = Plan::new(Transport::Xdp).with(flags).with(&format!("--address {SERVICE}"));
     Some(plan.start_in(network))
 }
