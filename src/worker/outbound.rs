@@ -112,6 +112,17 @@ impl<Q: FrameIo> Outbound<Q> {
         }
     }
 
+    /// Whether the kernel has all frames, so that a packet which leaves another way does not
+    /// overtake them: the peer would take a retransmission that arrives behind new data as lost.
+    #[inline]
+    fn has_sent_all(&mut self) -> bool {
+        if self.queues[0].unsent() > 0 {
+            // The flush at the end of the iteration reports an error.
+            let _ = self.flush();
+        }
+        self.queues[0].unsent() == 0
+    }
+
     /// Requests the checksum of a segment that begins at byte `at` of `frame`, or computes it.
     #[inline]
     fn complete_checksum(&self, frame: &mut Frame, at: usize) {
@@ -186,8 +197,7 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
     }
 
     fn transmit_gso(&mut self, gso: Gso, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        // Frames of an earlier iteration, still on the ring, must not be overtaken.
-        if self.queues[0].unsent() > self.written as usize {
+        if !self.has_sent_all() {
             return false;
         }
         let Some(sender) = &mut self.gso else { return false };

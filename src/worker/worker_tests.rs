@@ -10,9 +10,10 @@ use simoom_io::Closed;
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::config;
 use simoom_tcp::wire::Link;
-use simoom_tcp::{Connect, Limits, TxChecksum};
+use simoom_tcp::{Connect, Gso, Limits, Transmit, TxChecksum};
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::Duration;
 
@@ -229,4 +230,24 @@ fn a_worker_whose_queue_is_gone_ends_and_says_so() {
     is_gone.store(true, Ordering::Relaxed);
     let error = worker.run().expect_err("nothing to send on").to_string();
     assert_eq!(error, "the link is cut");
+}
+
+/// A retransmission and new data may leave in one iteration.
+#[test]
+fn a_gso_packet_does_not_overtake_frames() {
+    let ([(end, pool), (peer, _)], _) = link();
+    let (socket, receiver) = UnixDatagram::pair().unwrap();
+    let mut outbound =
+        Outbound::new(vec![(end, pool)]).with_gso(Some(OwnedFd::from(socket).into()));
+    let write = |frame: &mut [u8]| {
+        frame[..60].fill(1);
+        60
+    };
+    let gso = Gso { is_ipv6: false, tcp_at: 34, header_bytes: 54, segment_bytes: 2 };
+    assert!(outbound.transmit(write));
+    assert!(peer.from.is_empty(), "frames wait for the end of the iteration");
+    assert!(outbound.transmit_gso(gso, write));
+    assert_eq!(peer.from.len(), 1, "the frame is sent");
+    let mut packet = [0; 100];
+    assert_eq!(receiver.recv(&mut packet).unwrap(), 10 + 60);
 }

@@ -58,6 +58,13 @@ pub struct GsoSender {
     buffer: Box<[u8]>,
 }
 
+/// Sends by this socket, which keeps the boundaries of packets.
+impl From<OwnedFd> for GsoSender {
+    fn from(socket: OwnedFd) -> GsoSender {
+        GsoSender { socket, buffer: vec![0; VNET_HEADER_BYTES + MAX_BYTES].into() }
+    }
+}
+
 impl GsoSender {
     /// Bytes of the longest packet, with its headers.
     pub const MAX_BYTES: usize = MAX_BYTES;
@@ -65,8 +72,7 @@ impl GsoSender {
     /// Opens a packet socket in the calling thread's network namespace, for the interface with
     /// index `ifindex`. Needs CAP_NET_RAW.
     pub fn open(ifindex: u32) -> Result<GsoSender, Error> {
-        let socket = sys::packet_socket(ifindex, SEND_BUFFER_BYTES).map_err(Error::Socket)?;
-        Ok(GsoSender { socket, buffer: vec![0; VNET_HEADER_BYTES + MAX_BYTES].into() })
+        sys::packet_socket(ifindex, SEND_BUFFER_BYTES).map(GsoSender::from).map_err(Error::Socket)
     }
 
     /// Sends one packet. `write` writes it, an Ethernet frame of at most [`GsoSender::MAX_BYTES`],
