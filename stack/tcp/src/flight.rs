@@ -11,8 +11,9 @@
 
 use crate::seq::Seq;
 
-/// One connection has at most this many runs.
-pub const MAX_RUNS: u8 = 255;
+/// One connection has at most this many runs. A window that overflows a long queue has hundreds of
+/// gaps. An acknowledgement takes up to 20 ns for each run.
+pub const MAX_RUNS: u16 = 511;
 const NONE: u32 = u32::MAX;
 
 /// Status of a run.
@@ -212,7 +213,7 @@ fn later(a: u32, b: u32) -> u32 {
 pub struct Flight {
     head: u32,
     tail: u32,
-    count: u8,
+    count: u16,
 }
 
 impl Default for Flight {
@@ -340,6 +341,9 @@ impl Flight {
         sample: &mut AckSample,
     ) -> bool {
         let (mut start, mut at, mut is_noted) = (una, self.head, true);
+        // The run before the first that changes.
+        let mut before = NONE;
+        let mut changes = false;
         while let Some(run) = pool.runs.get(at as usize).copied() {
             if start.at_or_after(right) {
                 break;
@@ -360,12 +364,19 @@ impl Flight {
                 if is_latest {
                     pool.copy_stamp(at, sample);
                 }
+                changes = true;
             }
             is_noted &= within || !reaches;
+            if !changes {
+                before = at;
+            }
             let run = &pool.runs[at as usize];
             (start, at) = (run.end, run.next);
         }
-        self.merge(pool);
+        if changes {
+            let from = if before == NONE { self.head } else { before };
+            self.merge(pool, from, right);
+        }
         is_noted
     }
 
@@ -392,7 +403,7 @@ impl Flight {
             (start, at) = (end, next);
         }
         if out + sacked > 0 {
-            self.merge(pool);
+            self.merge(pool, self.head, start);
         }
         (out, sacked)
     }
@@ -424,6 +435,7 @@ impl Flight {
             }
             (start, at) = (run.end, run.next);
         }
+        self.merge(pool, self.head, start);
         bytes
     }
 
@@ -473,7 +485,7 @@ impl Flight {
             let run = &pool.runs[at as usize];
             (start, at) = (run.end, run.next);
         }
-        self.merge(pool);
+        self.merge(pool, self.head, to);
         unmarked
     }
 
@@ -508,10 +520,14 @@ impl Flight {
         true
     }
 
-    /// Joins adjacent runs of the same status and send time.
-    fn merge(&mut self, pool: &mut Pool) {
-        let mut at = self.head;
+    /// Joins adjacent runs of the same status and send time, from the run `from` to the one that
+    /// follows `right`.
+    fn merge(&mut self, pool: &mut Pool, from: u32, right: Seq) {
+        let mut at = from;
         while let Some(run) = pool.runs.get(at as usize).copied() {
+            if run.end.after(right) {
+                break;
+            }
             let Some(next) = pool.runs.get(run.next as usize).copied() else { break };
             let alike = run.status == next.status
                 && (run.status == Status::Sacked

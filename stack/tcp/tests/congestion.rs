@@ -87,7 +87,12 @@ impl Scene {
         seed: u64,
         bursts: Option<(usize, Duration)>,
     ) -> Scene {
-        let limits = Limits { reassembly_blocks: 1 << 16, ..Limits::for_connections(64) };
+        // As many runs as a server has: one connection alone gets no more than its share.
+        let limits = Limits {
+            reassembly_blocks: 1 << 16,
+            flight_runs: 1 << 14,
+            ..Limits::for_connections(64)
+        };
         let server = Config {
             congestion: first,
             congestion_of_ports: vec![(OTHER_PORT, second)],
@@ -243,6 +248,21 @@ fn bbr_keeps_a_long_queue_short() {
     // A bandwidth-delay product is 33 frames.
     assert!(bbr < 40.0 && bbr_most < 100.0, "{bbr} and {bbr_most} frames");
     assert!(cubic > 2.0 * bbr, "{cubic} beside {bbr}");
+}
+
+/// Slow start overflows a long queue, which then drops every second frame: hundreds of gaps. The
+/// scoreboard holds them, so that little is retransmitted that has arrived.
+#[test]
+fn cubic_recovers_soon_from_the_overflow_of_a_long_queue() {
+    let quality = path(100, 100, 1000);
+    let mut scene = Scene::new(Congestion::CUBIC, Congestion::CUBIC, quality, 1);
+    let total = scene.open(PORT).rate_of(2.8) * 2.8;
+    let lost = scene.overflowed();
+    let needless = scene.pair.server.stack.counters().0.dsacks_received;
+    println!("{:.1} MB in 2.8 s; {lost} frames lost, {needless} sent for nothing", total / 1e6);
+    assert!(lost > 500, "the queue did not overflow");
+    assert!(total >= 20e6, "{total} bytes");
+    assert!(needless < lost / 3, "{needless} of {lost}");
 }
 
 /// Draft, §5.3.3.6: two flows come to a share of a third at least, whoever begins.
