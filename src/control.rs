@@ -9,6 +9,7 @@ use crate::later::{self, Completions, Later};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub enum Command {
     Drain(Duration),
     /// Send IP packets of at most this many bytes.
     SetMtu(u16),
+    /// Serve this address, which the kernel has got.
+    Serve(SocketAddr),
     /// Return now. Sent to a worker that has drained and keeps running until others have drained.
     Leave,
 }

@@ -83,7 +83,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             match command {
                 Command::Drain(limit) => self.begin_drain(limit)?,
                 // The kernel knows.
-                Command::SetMtu(_) => {}
+                Command::SetMtu(_) | Command::Serve(_) => {}
                 Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The command receiver of a process that is ending returns this command for

@@ -1,6 +1,5 @@
-//! Compares the addresses of the interface with those at the last check. The set of served
-//! addresses is fixed when the server starts, so a change has an effect on clients that the log
-//! must state.
+//! Compares the addresses of the interface with those at the last check. A change has an effect on
+//! clients, which the log must state.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,8 +15,8 @@ pub(super) enum Effect {
     TwoOwners,
     /// The kernel has given up an address that Simoom answers for.
     OneOwner,
-    /// A new address is not served until the server starts again.
-    NotServed,
+    /// A new address, which is not served.
+    New,
     /// The address was not served.
     None,
 }
@@ -36,6 +35,11 @@ impl Addresses {
         Addresses { known, served }
     }
 
+    /// `address`, which the interface has, is served from now on.
+    pub(super) fn serves(&mut self, address: IpAddr) {
+        self.served.push((address, false));
+    }
+
     /// Each address that has come (true) or gone since the last call, and the effect.
     pub(super) fn compare(&mut self, now: BTreeSet<IpAddr>) -> Vec<(IpAddr, bool, Effect)> {
         let changed: Vec<IpAddr> = self.known.symmetric_difference(&now).copied().collect();
@@ -48,7 +52,7 @@ impl Addresses {
                 (Some((_, false)), true) => Effect::Back,
                 (Some((_, true)), true) => Effect::TwoOwners,
                 (Some((_, true)), false) => Effect::OneOwner,
-                (None, true) => Effect::NotServed,
+                (None, true) => Effect::New,
                 (None, false) => Effect::None,
             };
             (address, has, effect)
@@ -76,7 +80,7 @@ mod tests {
                 set(&[1, 3]),
                 vec![
                     (2, false, Effect::None),
-                    (3, true, Effect::NotServed),
+                    (3, true, Effect::New),
                     (9, false, Effect::OneOwner),
                 ],
             ),

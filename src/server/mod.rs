@@ -16,6 +16,7 @@ mod check;
 mod factories;
 mod health;
 mod kernel;
+mod late_addresses;
 mod plan;
 mod udp;
 mod watch;

@@ -14,6 +14,7 @@ use crate::metrics::{Registry, Snapshot};
 use crate::readiness::{Readiness, Reason};
 use crate::setup::Service;
 use af_xdp::{Link, Mode};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -134,9 +135,9 @@ impl Watch {
 
     fn note_addresses(&mut self, claims: &mut Claims) {
         let changes = claims.changed_addresses();
-        let interface = claims.interface();
         self.events.address_changes += changes.len() as u64;
         for (address, _, effect) in changes {
+            let interface = claims.interface();
             match effect {
                 Effect::Unreachable => tracing::warn!(
                     interface,
@@ -156,11 +157,7 @@ impl Watch {
                     %address,
                     "the interface has lost an address of Simoom's own: Simoom alone answers for it again"
                 ),
-                Effect::NotServed => tracing::info!(
-                    interface,
-                    %address,
-                    "the interface was given an address that is not served; restart to serve it"
-                ),
+                Effect::New => note_new_address(claims, address),
                 Effect::None => {
                     tracing::info!(interface, %address, "the interface has lost an address");
                 }
@@ -246,6 +243,29 @@ impl Watch {
         }
         tracing::error!("{text}");
         Ok(())
+    }
+}
+
+/// Serves an address that the interface was given, if a service is for all of its addresses.
+fn note_new_address(claims: &mut Claims, address: IpAddr) {
+    let outcome = claims.serve_address(address);
+    let interface = claims.interface();
+    match outcome {
+        Ok(true) => tracing::info!(
+            interface,
+            %address,
+            "the interface was given an address: it is served from now on"
+        ),
+        Ok(false) => tracing::info!(
+            interface,
+            %address,
+            "the interface was given an address that is not served: the flags name others"
+        ),
+        Err(error) => tracing::error!(
+            interface,
+            %address,
+            "the interface was given an address that cannot be served: {error}"
+        ),
     }
 }
 

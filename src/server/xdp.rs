@@ -3,6 +3,7 @@
 
 use super::addresses::{Addresses, Effect};
 use super::factories::{Factories, Ports};
+use super::late_addresses::LateAddresses;
 use super::{Common, Running, Server, count, kernel, plan};
 use crate::config::{self, Transport};
 use crate::control::{self, Command, CommandReceiver, CommandSender};
@@ -17,6 +18,7 @@ use crate::worker::stack_config::{DeviceFacts, secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
 use crate::{address_check, netns, probe, thread};
 use af_xdp::{FramePool, GsoSender, Link, Mode, OpenOptions, Queue, rx_queues};
+use simoom_tcp::wire::ipv6;
 use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
 use std::io;
@@ -42,6 +44,7 @@ pub(super) struct Claims {
     mtu_bytes: u32,
     /// The addresses of the interface.
     addresses: Addresses,
+    late_addresses: LateAddresses,
     /// The configuration of the stacks.
     stack: Config,
     /// The workers of the device.
@@ -87,6 +90,20 @@ impl Claims {
     pub(super) fn changed_addresses(&mut self) -> Vec<(IpAddr, bool, Effect)> {
         let now = host_addresses(netns::addresses(self.device.interface()));
         self.addresses.compare(now)
+    }
+
+    /// Serves a new address of the interface. Returns false if the flags name other addresses.
+    pub(super) fn serve_address(&mut self, address: IpAddr) -> Result<bool> {
+        if !self.late_addresses.are_served() {
+            return Ok(false);
+        }
+        if address.is_ipv6() && self.mtu_bytes < u32::from(ipv6::MIN_MTU) {
+            let (mtu, least) = (self.mtu_bytes, ipv6::MIN_MTU);
+            return Err(Error::failed(format!("an MTU of {mtu}; IPv6 needs at least {least}")));
+        }
+        self.late_addresses.serve(address, &mut self.device, &self.workers)?;
+        self.addresses.serves(address);
+        Ok(true)
     }
 
     /// Whether the program has seen a frame since the last call. Unknown counts as yes.
@@ -261,7 +278,17 @@ impl Server {
         let served = claimed.iter().map(|claimed| (claimed.at.ip(), claimed.dedicated)).collect();
         let own = common.host.iter().flat_map(Host::own_addresses);
         let addresses = Addresses::new(host_addresses(own), served);
-        let claims = Claims { addresses, device, queues, snapshot, mtu_bytes, stack, workers };
+        let late_addresses = LateAddresses::of(common.setup, device.ifindex());
+        let claims = Claims {
+            addresses,
+            late_addresses,
+            device,
+            queues,
+            snapshot,
+            mtu_bytes,
+            stack,
+            workers,
+        };
         let claims = self.device.insert(claims);
         claims.publish();
         let tunnels = &common.setup.tunnels;

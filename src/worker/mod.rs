@@ -294,6 +294,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         match self.commands.take() {
             Some(Command::Drain(limit)) => self.begin_to_drain(limit),
             Some(Command::SetMtu(mtu)) => self.stack.set_mtu(mtu),
+            Some(Command::Serve(at)) => self.stack.serve(at.ip().into(), at.port()),
             Some(Command::Leave) => self.leaves = true,
             None => {}
         }

@@ -2,8 +2,9 @@
 //! repaired where it can be.
 
 use crate::TEST_TIMEOUT;
-use crate::common::{need_program, wait_until};
-use crate::site::{Plan, Site, Transport};
+use crate::common::{need_program, run_in, wait_until};
+use crate::site::{PORT, Plan, Site, Transport, at};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 /// Detaches the XDP program with the identifier that it is given, as `bpftool link detach` does:
@@ -44,13 +45,7 @@ fn detach(site: &Site) {
 }
 
 fn run_server(site: &Site, program: &str, arguments: &[&str]) {
-    let run = || Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let output = site.network.server.run(run).unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    run_in(&site.network.server, program, arguments);
 }
 
 fn wait_for_readyz(site: &Site, end: &str) {
@@ -145,7 +140,59 @@ fn an_mtu_that_changes_is_followed_by_open_and_new_connections() {
     assert_eq!(site.counter("retransmission_timeouts"), 0, "{}", site.metrics());
 }
 
-/// The set of served addresses is fixed: the log states the effect of each change.
+/// Without `--address`, what the interface gets later is served as what it had: the failover of an
+/// address, or router advertisements that come after the start.
+#[test]
+fn an_address_that_comes_is_served() {
+    if !need_program("ip") {
+        return;
+    }
+    let plan = Plan { queues: 2, ..Plan::new(Transport::Xdp) }.with("--cores 0,1");
+    let Some(network) = plan.network() else { return };
+    let mut site = plan.start_in(network);
+    let content = site.content("/64k");
+    let mut before = site.connect();
+    before.expect("/64k", &content);
+    for address in [site.network.address(9), site.network.address_v6(9)] {
+        let prefix = format!("{address}/{}", if address.is_ipv4() { 24 } else { 64 });
+        run_server(&site, "ip", &["address", "add", &prefix, "dev", "s0", "nodad"]);
+        site.wait_for_log(&format!("\"address\":\"{address}\""));
+        assert!(site.log().contains("it is served from now on"), "{}", site.log());
+        for _ in 0..4 {
+            site.connect_to(at(address)).expect("/64k", &content);
+        }
+        run_server(&site, "ip", &["address", "del", &prefix, "dev", "s0"]);
+        site.wait_for_log("has lost a served address");
+        run_server(&site, "ip", &["address", "add", &prefix, "dev", "s0", "nodad"]);
+        site.wait_for_log("has a served address again");
+        site.connect_to(at(address)).expect("/64k", &content);
+    }
+    before.expect("/64k", &content);
+    assert_eq!(site.counter("connections_accepted"), 0, "the kernel's TCP served none");
+}
+
+/// The address of another server, which listens there already, is left to it.
+#[test]
+fn an_address_that_comes_with_a_server_of_its_own_is_left_to_it() {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    let address = site.network.address(9);
+    let free_bind = "/proc/sys/net/ipv4/ip_nonlocal_bind";
+    let listener = site.network.server.run(|| {
+        std::fs::write(free_bind, "1").unwrap();
+        TcpListener::bind(SocketAddr::new(address, PORT)).unwrap()
+    });
+    run_server(&site, "ip", &["address", "add", &format!("{address}/24"), "dev", "s0"]);
+    site.wait_for_log("that cannot be served");
+    let reach = || TcpStream::connect_timeout(&SocketAddr::new(address, PORT), TEST_TIMEOUT);
+    site.network.client.run(reach).unwrap();
+    listener.accept().unwrap();
+    site.serves_others();
+}
+
+/// With `--address` the set of served addresses is fixed: the log states the effect of each change.
 #[test]
 fn addresses_that_come_and_go_are_told() {
     if !need_program("ip") {

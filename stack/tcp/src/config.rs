@@ -1,4 +1,5 @@
-//! The configuration of a stack: addresses, limits and times. It does not change after start-up.
+//! The configuration of a stack: addresses, limits and times. After start-up only the MTU and the
+//! addresses change ([`crate::Stack::set_mtu`], [`crate::Stack::serve`]).
 
 use crate::cookie::Outstanding;
 use crate::demux;

@@ -1,5 +1,6 @@
 //! The stack of one worker: its tables, and the path of a segment through them.
 
+mod address;
 mod control;
 mod flush;
 mod memory;
