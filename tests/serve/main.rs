@@ -33,6 +33,7 @@ mod large;
 mod lifecycle;
 mod limits;
 mod load;
+mod local;
 mod lossy;
 mod memcached;
 mod metrics;

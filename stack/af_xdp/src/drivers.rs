@@ -127,10 +127,27 @@ pub fn prefers_generic(driver: &str) -> bool {
     driver == "veth"
 }
 
-/// Whether the peer of such an interface is a kernel that leaves TCP checksums to hardware. Accept
-/// a checksum over the pseudo-header alone on such an interface, and on no other.
+/// Drivers of interfaces over which kernels of the same machine send: those of the kernel's own
+/// virtual links, and those of the network cards that a hypervisor emulates.
+const LOCAL: &[&str] = &[
+    "802.1Q VLAN Support",
+    "bonding",
+    "bridge",
+    "ipvlan",
+    "macvlan",
+    "team",
+    "tun",
+    "veth",
+    "vif",
+    "virtio_net",
+];
+
+/// Whether a kernel may send over such an interface and leave TCP checksums to hardware that is not
+/// there: of the same host, or of another guest of the hypervisor. Accept a checksum over the
+/// pseudo-header alone on such an interface, and on no other: AF_XDP does not pass on the kernel's
+/// note that the checksum is partial.
 pub fn leaves_checksums_partial(driver: &str) -> bool {
-    driver == "veth"
+    LOCAL.contains(&driver)
 }
 
 /// The reason why a request for a checksum ([`super::Umem::request_checksum`]) would leave a packet
@@ -200,6 +217,16 @@ mod tests {
                 found.as_deref().unwrap_or_default().contains(reason.unwrap_or_default()),
                 "{mode} {driver}: {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_kernel_of_the_same_machine_leaves_checksums_partial() {
+        for driver in ["veth", "bridge", "macvlan", "virtio_net", "tun", "802.1Q VLAN Support"] {
+            assert!(leaves_checksums_partial(driver), "{driver}");
+        }
+        for driver in ["mlx5_core", "igb", "e1000e", "vmxnet3", ""] {
+            assert!(!leaves_checksums_partial(driver), "{driver}");
         }
     }
 

@@ -28,7 +28,9 @@ pub(crate) fn too_big<C, B: Blob>(
     shared: &mut Shared<B>,
 ) -> bool {
     let is_out = report.seq.at_or_after(tcb.hot.snd.una) && report.seq.before(tcb.hot.snd.nxt);
-    if is_out && !lower_mss(tcb, report.mtu, shared) {
+    if is_out && lower_mss(tcb, report.mtu, shared) {
+        shared.paths.lowered(tcb.hot.tuple.remote, report.mtu, shared.tick);
+    } else if is_out {
         path_search::reported(tcb, report.mtu.saturating_sub(overhead(tcb)));
     }
     is_out
@@ -52,7 +54,8 @@ pub(crate) fn fit_link<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> 
 }
 
 /// The retransmission timer expired again: full segments may be too big for a link whose router
-/// sends no report, or whose reports are lost.
+/// sends no report, or whose reports are lost. A peer that is gone looks the same, so the path is
+/// cached only when smaller segments arrive.
 pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     path_search::timed_out(tcb, shared);
     let is_full = tcb.in_flight() >= u32::from(tcb.hot.mss);
@@ -65,6 +68,7 @@ pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let mtu = if mtu(tcb) > BASE_MTU { BASE_MTU } else { least };
     if lower_mss(tcb, mtu, shared) {
         shared.counters.path_black_holes += 1;
+        tcb.cold.search.suspect(tcb.hot.snd.una);
         // The timeout still counts (RFC 5681 §3.1).
         tcb.hot.snd.cwnd = u32::from(tcb.hot.mss);
     }
@@ -77,7 +81,6 @@ fn lower_mss<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) -> b
     }
     shared.counters.path_mtu_lowered += 1;
     tcb.cold.search.shrunk(tcb.hot.mss, shared.tick);
-    shared.paths.lowered(tcb.hot.tuple.remote, to, shared.tick);
     cut_to(tcb, to, shared);
     true
 }

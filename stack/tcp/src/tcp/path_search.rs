@@ -39,6 +39,9 @@ pub(crate) struct Search {
     lost: u8,
     /// The outstanding probe is lost, and is retransmitted.
     is_lost: bool,
+    /// The path may be a black hole for larger segments: SND.UNA when the MSS was lowered for that.
+    /// Nothing that was sent since is acknowledged.
+    suspected: Option<Seq>,
 }
 
 impl Search {
@@ -51,6 +54,11 @@ impl Search {
     /// The MSS was lowered from `mss`.
     pub(super) fn shrunk(&mut self, mss: u16, now: Tick) {
         self.start_over(if self.is_on() { self.max } else { mss }, now.plus(RAISE_MS));
+    }
+
+    /// The MSS was lowered because larger segments vanish without a report.
+    pub(super) fn suspect(&mut self, una: Seq) {
+        self.suspected = Some(una);
     }
 
     /// The interface carries larger packets than before.
@@ -106,6 +114,7 @@ pub(super) fn holds_back<C, B: Blob, T: Transmit>(
     tx: &mut T,
 ) -> bool {
     settle(tcb, shared);
+    confirm(tcb, shared);
     let search = tcb.cold.search;
     let is_due = search.at.is_due(shared.tick) && search.len == 0;
     if !is_due || tcb.hot.phase != Phase::Open || !tcb.hot.flags.has(ConnFlags::SACK) {
@@ -128,6 +137,16 @@ pub(super) fn holds_back<C, B: Blob, T: Transmit>(
         (search.start, search.len, search.is_lost) = (start, len as u16, false);
     }
     false
+}
+
+/// Caches the path of a suspected black hole once smaller segments arrive. A peer that is gone
+/// answers to none of them: other connections to its address, such as those behind the same NAT,
+/// keep their segments.
+fn confirm<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
+    if tcb.cold.search.suspected.is_some_and(|una| tcb.hot.snd.una.after(una)) {
+        tcb.cold.search.suspected = None;
+        shared.paths.lowered(tcb.hot.tuple.remote, path::mtu(tcb), shared.tick);
+    }
 }
 
 /// Concludes from an acknowledged probe.

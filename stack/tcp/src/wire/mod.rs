@@ -62,9 +62,9 @@ pub enum ChecksumPolicy {
     /// Only a correct one.
     #[default]
     Verify,
-    /// Also one that holds only the pseudo-header's sum, which the kernel at the other end of a
-    /// veth pair leaves for a NIC to complete. Never use it where a packet may come from outside
-    /// this machine.
+    /// Also one that holds only the pseudo-header's sum, which a kernel of the same machine leaves
+    /// for a NIC to complete. Use it only where such a kernel may send: of the segments from
+    /// outside this machine, one in 65,536 has that sum by chance, and is then not verified.
     AcceptPartial,
 }
 
