@@ -48,11 +48,12 @@ pub fn interface(name: &str) -> io::Result<Interface> {
     }
 }
 
-/// The addresses of the interface with this name; none if it is gone.
-pub fn addresses(name: &str) -> Vec<IpAddr> {
+/// The addresses of the interface with this index, which stays when the name changes; none if it is
+/// gone.
+pub fn addresses(index: u32) -> Vec<IpAddr> {
     let all = datalink::interfaces();
-    let named = all.iter().filter(|interface| interface.name == name);
-    named.flat_map(|interface| interface.ips.iter().map(IpNetwork::ip)).collect()
+    let same = all.iter().filter(|interface| interface.index == index);
+    same.flat_map(|interface| interface.ips.iter().map(IpNetwork::ip)).collect()
 }
 
 /// All interfaces in the order of their indices. An interface that is removed meanwhile is left

@@ -88,7 +88,7 @@ impl Claims {
 
     /// The addresses that the interface has got or lost since the last call.
     pub(super) fn changed_addresses(&mut self) -> Vec<(IpAddr, bool, Effect)> {
-        let now = host_addresses(netns::addresses(self.device.interface()));
+        let now = host_addresses(netns::addresses(self.device.ifindex()));
         self.addresses.compare(now)
     }
 

@@ -171,6 +171,23 @@ fn an_address_that_comes_is_served() {
     assert_eq!(site.counter("connections_accepted"), 0, "the kernel's TCP served none");
 }
 
+/// The name of an interface is not its identity.
+#[test]
+fn a_renamed_interface_keeps_its_addresses() {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    run_server(&site, "ip", &["link", "set", "s0", "name", "renamed"]);
+    let late = site.network.address(9);
+    run_server(&site, "ip", &["address", "add", &format!("{late}/24"), "dev", "renamed"]);
+    // The check that sees this address has seen the others, too.
+    site.wait_for_log("it is served from now on");
+    assert!(!site.log().contains("has lost"), "{}", site.log());
+    site.connect_to(at(late)).expect("/64k", &site.content("/64k"));
+    site.serves_others();
+}
+
 /// The address of another server, which listens there already, is left to it.
 #[test]
 fn an_address_that_comes_with_a_server_of_its_own_is_left_to_it() {
