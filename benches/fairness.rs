@@ -1,5 +1,5 @@
-//! Two downloads that share a bottleneck: from Simoom over AF_XDP, from nginx over Linux TCP, or one
-//! from each.
+//! Two downloads that share a bottleneck: from Simoom over AF_XDP, from nginx over Linux TCP, or
+//! one from each.
 //!
 //!     cargo bench --bench fairness [-- ROUNDS [SECONDS [MBIT [RTT_MS]]]]
 //!
