@@ -62,8 +62,8 @@ fn trust(driver: &str, kernel: (u32, u32)) -> Trust {
     match drivers::zero_copy(driver) {
         None => Trust::Unknown,
         Some(ZeroCopy::Bad { reason }) => Trust::Bad { note: reason.to_owned() },
-        Some(ZeroCopy::Good { since: since @ (major, minor) }) => {
-            let note = format!("trusted from Linux {major}.{minor} on");
+        Some(ZeroCopy::Good { since: since @ (major, minor), source }) => {
+            let note = format!("trusted from Linux {major}.{minor} on; {source}");
             if kernel < since { Trust::Bad { note } } else { Trust::Good { note } }
         }
     }

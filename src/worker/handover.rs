@@ -143,9 +143,14 @@ impl Handover {
         }
     }
 
+    /// Whether the frames of such a packet are this worker's.
+    pub(super) fn is_home(&self, passed: Passed) -> bool {
+        passed.home == self.index
+    }
+
     /// Sends the frame of another worker to its owner. Returns a frame of this worker.
     pub(super) fn give_home(&self, frame: Frame, passed: Passed) -> Option<Frame> {
-        if passed.home == self.index {
+        if self.is_home(passed) {
             return Some(frame);
         }
         let _ = self.homes[passed.home].try_send(frame);

@@ -105,6 +105,9 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
 
     /// Passes stray packets on, and returns all other frames to their pool.
     fn put_away(&mut self, frames: impl Iterator<Item = Frame>, strays: u64, passed: Passed) {
+        if strays == 0 && self.handover.is_home(passed) {
+            return frames.for_each(|frame| self.outbound.give(frame));
+        }
         let mut packet = 0;
         for frame in frames {
             let is_stray = strays != 0 && strays >> packet & 1 == 1;

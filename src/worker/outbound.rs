@@ -137,10 +137,10 @@ impl<Q: FrameIo> Outbound<Q> {
     /// A free frame, if the TX ring has a slot for it. Flushes written frames to get one.
     #[inline]
     fn frame(&mut self) -> Option<Frame> {
-        if self.queues[0].transmit_space() == 0 || self.pool.is_empty() {
+        if !self.queues[0].can_transmit() || self.pool.is_empty() {
             // The flush at the end of the iteration reports an error.
             let _ = self.flush();
-            if self.queues[0].transmit_space() == 0 {
+            if !self.queues[0].can_transmit() {
                 return None;
             }
         }

@@ -39,6 +39,8 @@ const VERSION: &[u8] = b" HTTP/1.1\r\n";
 const HOST: u64 = u64::from_le_bytes(*b"host: \0\0");
 /// The bytes of [`HOST`] in a word.
 const HOST_MASK: u64 = u64::MAX >> 16;
+/// Lines of a head behind the request line: its fields and the empty line.
+const LINES_MAX: usize = FIELDS_MAX + 1;
 /// Makes the letters of [`HOST`] lower-case.
 const HOST_CASE: u64 = 0x2020_2020;
 
@@ -55,7 +57,8 @@ pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Option<Plain<'_>> {
         return None;
     }
     let (mut host, mut accepts_codings) = (None, false);
-    for _ in 0..=FIELDS_MAX {
+    // An inclusive range would be asked at each line whether it has ended before.
+    for _ in 0..LINES_MAX {
         let word = word_at(bytes, at)?;
         if word as u16 == u16::from_le_bytes(*b"\r\n") {
             let (path, len) = (&bytes[START.len() - 1..path_end], at + 2);

@@ -1,7 +1,7 @@
 //! Known faults and preferences of NIC drivers, beyond what the drivers report.
 //!
 //! Zero-copy mode of some drivers corrupts memory on some kernels. A table has the drivers with
-//! reports, and where the fault was reported. A driver that is not in the table is tried, if the
+//! reports, and the source of each. A driver that is not in the table is tried, if the
 //! kernel reports that it has the mode.
 
 use super::Mode;
@@ -14,6 +14,8 @@ pub enum ZeroCopy {
     Good {
         /// The first version.
         since: (u32, u32),
+        /// What was wrong before, and what was reported since, with its source.
+        source: &'static str,
     },
     /// Used only on request.
     Bad {
@@ -23,8 +25,24 @@ pub enum ZeroCopy {
 }
 
 const ZERO_COPY: &[(&str, ZeroCopy)] = &[
-    ("mlx5_core", ZeroCopy::Good { since: (6, 1) }),
-    ("i40e", ZeroCopy::Good { since: (5, 19) }),
+    (
+        "mlx5_core",
+        ZeroCopy::Good {
+            since: (6, 1),
+            source: "before, long frames overwrote their neighbours in unaligned mode, and busy polling found no NAPI \
+                     (Linux commits 139213451046, 8eaa1d110800, a2740f529da2); until October 2026 a refill that failed \
+                     in part could hand out a frame twice (CVE-2026-99078, CVE-2026-99079)",
+        },
+    ),
+    (
+        "i40e",
+        ZeroCopy::Good {
+            since: (5, 19),
+            source: "before, the driver went on receiving into a full RX ring (Linux commit b8aef650e549); it loses \
+                     buffers if the fill ring is short of frames at bind(2), so they are put there before \
+                     (github.com/anza-xyz/agave pull 6836)",
+        },
+    ),
     (
         "ice",
         ZeroCopy::Bad {
@@ -81,7 +99,7 @@ pub fn zero_copy(driver: &str) -> Option<ZeroCopy> {
 pub fn distrust(driver: &str, kernel: (u32, u32)) -> Option<String> {
     match zero_copy(driver)? {
         ZeroCopy::Bad { reason } => Some(format!("zero-copy of driver {driver}: {reason}")),
-        ZeroCopy::Good { since } if kernel < since => {
+        ZeroCopy::Good { since, .. } if kernel < since => {
             let (major, minor) = since;
             Some(format!("zero-copy of driver {driver} is trusted from Linux {major}.{minor} on"))
         }
@@ -176,7 +194,10 @@ mod tests {
 
     #[test]
     fn the_table_knows_good_from_bad_and_keeps_silent_on_the_rest() {
-        assert_eq!(zero_copy("mlx5_core"), Some(ZeroCopy::Good { since: (6, 1) }));
+        assert!(matches!(
+            zero_copy("mlx5_core"),
+            Some(ZeroCopy::Good { since: (6, 1), source }) if source.contains("CVE-2026-99078")
+        ));
         assert!(matches!(zero_copy("ice"), Some(ZeroCopy::Bad { .. })));
         assert_eq!(zero_copy("unheard_of"), None);
     }

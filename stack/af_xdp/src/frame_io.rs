@@ -42,6 +42,11 @@ pub trait FrameIo: AsFd {
     /// Frames that [`FrameIo::transmit`] accepts now.
     fn transmit_space(&mut self) -> usize;
 
+    /// Whether [`FrameIo::transmit`] accepts a frame now.
+    fn can_transmit(&mut self) -> bool {
+        self.transmit_space() > 0
+    }
+
     /// Frames queued that the device has not taken.
     fn unsent(&self) -> usize;
 
@@ -99,6 +104,11 @@ impl FrameIo for Queue {
     #[inline]
     fn transmit_space(&mut self) -> usize {
         Queue::transmit_space(self)
+    }
+
+    #[inline]
+    fn can_transmit(&mut self) -> bool {
+        Queue::can_transmit(self)
     }
 
     #[inline]

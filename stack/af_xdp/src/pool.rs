@@ -14,7 +14,8 @@ pub struct FramePool {
     offset_mask: u64,
     /// Bytes before a transmitted frame.
     headroom: u64,
-    free: Vec<Frame>,
+    /// Where each free frame begins: it has no bytes in use.
+    free: Vec<u64>,
 }
 
 impl FramePool {
@@ -26,27 +27,27 @@ impl FramePool {
         frames: impl Iterator<Item = Frame>,
     ) -> Self {
         let mut free = Vec::with_capacity(chunks as usize);
-        free.extend(frames);
+        free.extend(frames.map(|frame| frame.addr()));
         FramePool { umem, offset_mask: u64::from(chunk_bytes - 1), headroom: headroom.into(), free }
     }
 
     /// Takes a free frame, without bytes. `None` if all are in use.
     #[inline]
     pub fn take(&mut self) -> Option<Frame> {
-        self.free.pop()
+        self.free.pop().map(|addr| Frame::empty(addr, self.umem))
     }
 
     /// Returns a frame to the pool. Panics if it is another device's.
     #[inline]
     pub fn give(&mut self, frame: Frame) {
-        self.free.push(frame.emptied(self.umem, self.offset_mask, self.headroom));
+        let chunk = frame.into_addr(self.umem) & !self.offset_mask;
+        self.free.push(chunk + self.headroom);
     }
 
     /// Adds the frames of another pool of the same device, for a thread that serves several queues.
     pub fn append(&mut self, other: FramePool) {
-        for frame in other.free {
-            self.give(frame);
-        }
+        assert_eq!(self.umem, other.umem, "a frame of another device");
+        self.free.extend(other.free);
     }
 
     /// Free frames.

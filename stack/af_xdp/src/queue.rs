@@ -144,6 +144,10 @@ impl Queue {
         for ahead in 0..taken {
             self.accept(ahead, out);
         }
+        let accepted = out.len() - before;
+        self.frames.receive -= accepted;
+        self.counters.rx_frames += accepted as u64;
+        self.counters.rx_bad_descriptors += u64::from(taken) - accepted as u64;
         if taken > 0 {
             self.rings.rx.release(taken);
             self.depth.received(taken);
@@ -156,7 +160,7 @@ impl Queue {
             // `check` or the next transmission reports an error.
             let _ = sys::kick_rx(&self.socket);
         }
-        out.len() - before
+        accepted
     }
 
     /// Descriptors to take so that no packet is split: the last one ends a packet.
@@ -191,11 +195,8 @@ impl Queue {
     fn accept(&mut self, ahead: u32, out: &mut Vec<Frame>) {
         let desc = self.rings.rx.peek(ahead);
         let Some(frame) = self.umem.take_back(desc, Holder::receive(self.id)) else {
-            self.counters.rx_bad_descriptors += 1;
             return;
         };
-        self.frames.receive -= 1;
-        self.counters.rx_frames += 1;
         self.counters.rx_bytes += frame.len() as u64;
         self.counters.rx_continued += u64::from(frame.more());
         out.push(frame);
@@ -255,6 +256,12 @@ impl Queue {
         let desc = self.umem.lend(&frame, Holder::transmit(self.id));
         self.rings.tx.push(desc);
         Ok(())
+    }
+
+    /// Whether the TX ring has a free slot. Cheaper than [`Queue::transmit_space`].
+    #[inline]
+    pub fn can_transmit(&mut self) -> bool {
+        self.rings.tx.free(1) > 0
     }
 
     /// Free slots of the TX ring.
@@ -340,24 +347,24 @@ impl Queue {
     #[inline]
     pub fn complete(&mut self, pool: &mut FramePool) -> usize {
         let done = self.rings.completion.available(1);
+        let before = pool.len();
         for ahead in 0..done {
             let desc = XdpDesc {
                 addr: self.rings.completion.peek(ahead),
                 len: 0,
                 options: XdpDescOptions::empty(),
             };
-            match self.umem.take_back(desc, Holder::transmit(self.id)) {
-                Some(frame) => {
-                    pool.give(frame);
-                    self.frames.transmit -= 1;
-                    self.counters.tx_completed += 1;
-                }
-                None => self.counters.tx_bad_completions += 1,
+            if let Some(frame) = self.umem.take_back(desc, Holder::transmit(self.id)) {
+                pool.give(frame);
             }
         }
         if done > 0 {
             self.rings.completion.release(done);
         }
+        let completed = pool.len() - before;
+        self.frames.transmit -= completed;
+        self.counters.tx_completed += completed as u64;
+        self.counters.tx_bad_completions += u64::from(done) - completed as u64;
         done as usize
     }
 

@@ -168,7 +168,7 @@ fn frames_go_out_in_order_and_come_back_to_the_pool() {
             frame.set_more(number % 2 == 0);
             queue.transmit(frame).unwrap();
         }
-        assert_eq!(queue.transmit_space(), 0);
+        assert_eq!((queue.transmit_space(), queue.can_transmit()), (0, false));
         let refused = pool.take().unwrap();
         let mut refused = queue.transmit(refused).expect_err("no bytes");
         refused.set_len(1);

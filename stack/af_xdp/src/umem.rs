@@ -71,13 +71,19 @@ impl Frame {
         self.more = more;
     }
 
-    /// The same chunk without bytes in use, behind the headroom. Panics if the chunk is not one of
-    /// the UMEM `umem`.
+    /// A frame of the UMEM `umem` without bytes in use. Only for a chunk of which no other frame
+    /// exists.
     #[inline]
-    pub(crate) fn emptied(self, umem: u16, offset_mask: u64, headroom: u64) -> Frame {
-        assert_eq!(self.umem, umem, "a frame of another device");
-        let addr = (self.addr & !offset_mask) + headroom;
+    pub(crate) fn empty(addr: u64, umem: u16) -> Frame {
         Frame { addr, len: 0, umem, more: false, has_metadata: false }
+    }
+
+    /// Where its bytes in use begin, instead of the frame. Panics if it is not one of the UMEM
+    /// `umem`.
+    #[inline]
+    pub(crate) fn into_addr(self, umem: u16) -> u64 {
+        assert_eq!(self.umem, umem, "a frame of another device");
+        self.addr
     }
 }
 
@@ -177,13 +183,8 @@ impl Umem {
 
     /// A frame without bytes. Only for a chunk of which no other frame exists.
     fn empty(&self, chunk: u32) -> Frame {
-        Frame {
-            addr: u64::from(chunk) * u64::from(self.chunk_bytes) + u64::from(self.headroom),
-            len: 0,
-            umem: self.id,
-            more: false,
-            has_metadata: false,
-        }
+        let addr = u64::from(chunk) * u64::from(self.chunk_bytes) + u64::from(self.headroom);
+        Frame::empty(addr, self.id)
     }
 
     /// Chunks in all.

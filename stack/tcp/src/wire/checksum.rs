@@ -15,17 +15,20 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub fn add_bytes(self, bytes: &[u8]) -> Sum {
-        let (blocks, rest) = bytes.as_chunks::<64>();
+        let (blocks, rest) = bytes.as_chunks::<128>();
         // Two sums, so that neither waits for the other's carries.
-        let (mut one, mut other) = (self, Sum::default());
+        let (mut sum, mut other) = (self, Sum::default());
         for block in blocks {
             let (words, _) = block.as_chunks::<8>();
-            (one, other) = (one.add_four(&words[..4]), other.add_four(&words[4..]));
+            (sum, other) = (sum.add_words(&words[..8]), other.add_words(&words[8..]));
+        }
+        sum = sum.add_sum(other);
+        let (blocks, rest) = rest.as_chunks::<32>();
+        for block in blocks {
+            sum = sum.add_words(block.as_chunks::<8>().0);
         }
         let (words, tail) = rest.as_chunks::<8>();
-        let sum = words
-            .iter()
-            .fold(one.add_u64(other.0), |sum, word| sum.add_u64(u64::from_ne_bytes(*word)));
+        let sum = words.iter().fold(sum, |sum, word| sum.add_u64(u64::from_ne_bytes(*word)));
         sum.add_u64(match bytes.last_chunk() {
             // The tail is the end of the last eight bytes.
             Some(last) if !tail.is_empty() => {
@@ -48,9 +51,9 @@ impl Sum {
         last.iter().fold(sum, |sum, &byte| sum.add_u64(u16::from_ne_bytes([byte, 0]).into()))
     }
 
-    /// Adds four words, the carry of each with the next.
+    /// Adds a few words, the carry of each with the next.
     #[inline(always)]
-    fn add_four(self, words: &[[u8; 8]]) -> Sum {
+    fn add_words(self, words: &[[u8; 8]]) -> Sum {
         let (mut sum, mut carry) = (self.0, false);
         for word in words {
             (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
