@@ -1,0 +1,53 @@
+//! Which items eviction keeps, as hit ratios of streams of requests: a get of a key, and a set if
+//! it is missing.
+
+use super::tests::{NOW, set};
+use super::*;
+use simoom_io::testing::Random;
+
+const MEMORY_BYTES: u64 = 4 << 20;
+
+struct Client {
+    store: Arc<Store>,
+    random: Random,
+    value: Vec<u8>,
+}
+
+impl Client {
+    fn new() -> Client {
+        let (memory_bytes, item_max_bytes) = (MEMORY_BYTES, MEMORY_BYTES / 8);
+        let settings =
+            Settings { memory_bytes, item_max_bytes, workers: 1, hash_key: Some([1, 2]) };
+        let value = vec![b'v'; item_max_bytes as usize];
+        Client { store: Store::new(&settings).unwrap(), random: Random::new(1), value }
+    }
+
+    /// Whether the key was there. If not, it is set.
+    fn ask(&self, key: &str, value_bytes: usize) -> bool {
+        let is_there = self.store.get(key.as_bytes(), NOW).is_some();
+        if !is_there {
+            set(&self.store, key.as_bytes(), &self.value[..value_bytes]);
+        }
+        is_there
+    }
+}
+
+/// Sizes of a hundred to one: of two items with as many uses, the smaller one stays.
+#[test]
+#[cfg_attr(miri, ignore = "100,000 items take an hour")]
+fn small_items_stay_before_large_ones_that_are_used_as_often() {
+    let mut client = Client::new();
+    let (mut small, mut large, mut requests) = (0, 0, 0);
+    for n in 0..200_000 {
+        let key = client.random.below(6000);
+        let is_large = key % 8 == 0;
+        let is_hit = client.ask(&format!("key{key}"), if is_large { 10_000 } else { 100 });
+        if n >= 100_000 {
+            requests += 1;
+            small += u32::from(is_hit && !is_large);
+            large += u32::from(is_hit && is_large);
+        }
+    }
+    let ratio = f64::from(small + large) / f64::from(requests);
+    assert!(ratio > 0.85, "{ratio:.3}: {small} small, {large} large of {requests}");
+}
