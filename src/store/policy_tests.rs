@@ -30,6 +30,30 @@ impl Client {
         }
         is_there
     }
+
+    /// The share of hits of so many requests for keys of a working set.
+    fn ask_for_working_set(&mut self, keys: u32, requests: u32, value_bytes: usize) -> f64 {
+        let hits = (0..requests).filter(|_| {
+            let n = self.random.below(keys.into());
+            self.ask(&format!("used{n}"), value_bytes)
+        });
+        hits.count() as f64 / f64::from(requests)
+    }
+}
+
+/// A value larger than a frame takes a run of frames. They come from the scan, too.
+#[test]
+#[cfg_attr(miri, ignore = "megabytes take an hour")]
+fn what_is_used_survives_a_scan_of_large_values() {
+    let mut client = Client::new();
+    let keys = 7000;
+    client.ask_for_working_set(keys, 70_000, 200);
+    let mut hits = 0.0;
+    for n in 0..2000 {
+        client.ask(&format!("scan{n}"), 50_000);
+        hits += client.ask_for_working_set(keys, 20, 200) / 2000.0;
+    }
+    assert!(hits > 0.87, "{hits}");
 }
 
 /// Sizes of a hundred to one: of two items with as many uses, the smaller one stays.
