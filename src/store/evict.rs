@@ -347,6 +347,9 @@ impl Store {
             self.evict_item(&held, slot, at, now);
             if was_young {
                 self.ghost.remember(hash, items);
+            } else if cutoff.discount > 0 {
+                self.ghost.remember_stale(hash);
+                space.staleness.count_eviction();
             }
         }
         self.table.shrink(hash);

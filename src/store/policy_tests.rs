@@ -39,6 +39,28 @@ impl Client {
         });
         hits.count() as f64 / f64::from(requests)
     }
+
+    /// Asks once for so many new keys.
+    fn scan(&self, name: &str, keys: u32, value_bytes: usize) {
+        (0..keys).for_each(|n| _ = self.ask(&format!("{name}{n}"), value_bytes));
+    }
+}
+
+/// The first scan looks like a change of the working set. The clients' requests after it tell that
+/// it was none.
+#[test]
+#[cfg_attr(miri, ignore = "200,000 items take an hour")]
+fn what_is_used_survives_all_scans_but_the_first() {
+    let mut client = Client::new();
+    let (keys, requests) = (7000, 30_000);
+    client.ask_for_working_set(keys, requests, 200);
+    let after_scans = [1, 2, 3, 4].map(|n| {
+        client.scan(&format!("scan{n}-"), 48_000, 200);
+        let ratio = client.ask_for_working_set(keys, 2000, 200);
+        client.ask_for_working_set(keys, requests, 200);
+        ratio
+    });
+    assert!(after_scans[1] > 0.6 && after_scans[3] > 0.9, "{after_scans:?}");
 }
 
 /// A value larger than a frame takes a run of frames. They come from the scan, too.
