@@ -140,3 +140,13 @@ impl Space {
             && self.staleness.before.is_some_and(|before| (age(before) as i32) > 0)
     }
 }
+
+#[cfg(test)]
+impl Space {
+    /// Makes all main segments stale, or none, and begins an epoch.
+    pub(super) fn declare_stale(&mut self, is_stale: bool) {
+        let now = self.written();
+        self.staleness.began = now;
+        self.staleness.before = is_stale.then(|| now.wrapping_add(1));
+    }
+}
