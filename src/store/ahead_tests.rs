@@ -232,7 +232,7 @@ fn a_reader_and_a_writer_may_come_between_any_steps_of_an_eviction() {
                 for writes in 0..=STEPS {
                     let order = Order { reads: [pins, handles, unpins], writes };
                     let choice = random.below(8);
-                    let how = if choice % 2 == 0 { Write::Replace } else { Write::Delete };
+                    let how = if choice.is_multiple_of(2) { Write::Replace } else { Write::Delete };
                     let of = (choice % 4 < 2, choice < 4);
                     let (more, is_stale) = run(&store, order, how, of, &mut count);
                     (steps, stale) = (steps + more, stale + usize::from(is_stale));

@@ -86,7 +86,7 @@ fn small_items_stay_before_large_ones_that_are_used_as_often() {
     let (mut small, mut large, mut requests) = (0, 0, 0);
     for n in 0..200_000 {
         let key = client.random.below(6000);
-        let is_large = key % 8 == 0;
+        let is_large = key.is_multiple_of(8);
         let is_hit = client.ask(&format!("key{key}"), if is_large { 10_000 } else { 100 });
         if n >= 100_000 {
             requests += 1;
