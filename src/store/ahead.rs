@@ -361,3 +361,7 @@ impl Store {
         batch_len > 0
     }
 }
+
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod tests;

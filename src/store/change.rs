@@ -4,6 +4,7 @@
 
 use super::arena::{MayRead, Offset};
 use super::condition::{Verdict, verdict};
+use super::ghost::Evicted;
 use super::layout::{BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
 use super::number::{apply, parse};
 use super::shard::{ClassStats, add};
@@ -304,11 +305,11 @@ impl Store {
         let uses = match old {
             Some((_, at)) => self.uses(at, held),
             None => {
-                let epochs_since = self.ghost.epochs_since(hash);
-                if epochs_since.is_some() {
-                    add(&self.shard().stats.returns, 1);
+                let evicted = self.ghost.evicted(hash);
+                if let Some(evicted) = evicted {
+                    self.note_return(evicted);
                 }
-                u8::from(epochs_since.is_some_and(Ghost::is_recent))
+                u8::from(evicted.is_some_and(Evicted::is_recent))
             }
         };
         header.item_flags.fetch_or(LINKED | uses << USES_SHIFT, Release);

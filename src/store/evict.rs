@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 /// Limit of the size term: doublings above or below the mean size.
 const SMALLER_MAX: i32 = 6;
 /// Weight of a doubling of uses, in halvings of size.
-const USES_WEIGHT: i32 = 3;
+const USES_WEIGHT: i32 = 2;
 /// The largest worth: a small item with the largest use count.
 pub(super) const WORTH_MAX: usize = (USES_WEIGHT * USES_MAX as i32 + 2 * SMALLER_MAX) as usize;
 /// Items of less worth are evicted: unused ones, unless they are smaller than the mean.
@@ -264,16 +264,18 @@ impl Store {
         self.memory.arena.header(at, held).item_flags.load(Relaxed) >> USES_SHIFT
     }
 
-    /// Keeps a large item that was used in place, with one use less. `discount` uses do not count.
-    /// Returns whether it did.
+    /// Keeps a large item that was used in place, with one use less, if it is worth it. `discount`
+    /// uses do not count. Returns whether it did.
     pub(super) fn keep_large(&self, space: &mut Space, head: u32, discount: u8, now: u32) -> bool {
         if !space.is_run(head) {
             return false;
         }
         let mut walk = self.walk(space, head);
-        let Some((at, _)) = self.linked(space, &mut walk).next() else { return false };
+        let Some((at, layout)) = self.linked(space, &mut walk).next() else { return false };
         let header = self.memory.arena.header(at, space);
-        if self.uses(at, space) <= discount || !self.is_alive(header, now) {
+        let uses = self.uses(at, space).saturating_sub(discount);
+        let worth = worth(uses, layout, self.mean_units().ilog2());
+        if uses == 0 || worth < WORTH_KEPT || !self.is_alive(header, now) {
             return false;
         }
         let _ = header.item_flags.fetch_update(AcqRel, Relaxed, |item_flags| {
@@ -345,6 +347,9 @@ impl Store {
             self.evict_item(&held, slot, at, now);
             if was_young {
                 self.ghost.remember(hash, items);
+            } else if cutoff.discount > 0 {
+                self.ghost.remember_stale(hash);
+                space.staleness.count_eviction();
             }
         }
         self.table.shrink(hash);
@@ -481,7 +486,7 @@ fn table_frames_max(space: &Space) -> u32 {
     space.segments.len() as u32 / TABLE_PART
 }
 
-/// What an item is worth keeping. A doubling of uses counts as much as an item eight times smaller.
+/// What an item is worth keeping. A doubling of uses counts as much as an item four times smaller.
 /// Many small hits outweigh one large one, but a large item with many uses stays.
 pub(super) fn worth(uses: u8, layout: Layout, mean: u32) -> usize {
     let smaller = (mean as i32 - layout.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);

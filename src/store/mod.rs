@@ -237,6 +237,9 @@ mod keep_tests;
 #[path = "model_tests.rs"]
 mod model_tests;
 #[cfg(test)]
+#[path = "policy_tests.rs"]
+mod policy_tests;
+#[cfg(test)]
 #[path = "split_tests.rs"]
 mod split_tests;
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Runs of frames for large values: which segments are emptied for them.
 //!
 //! The cost of a run is the value of its items: how much is live, how old it is, and how often it
-//! was used. Recent segments are excluded as long as others suffice, so the newest item is never
-//! evicted for the next one. A segment with a reservation, that is, an item that a writer has not
-//! completed, cannot be freed: another run is cleared then.
+//! was used. Main segments cost more while young items hold more than their share of the memory, so
+//! that a scan of large values does not evict what is used. Recent segments are excluded as long as
+//! others suffice, so the newest item is never evicted for the next one. A segment with a
+//! reservation, that is, an item that a writer has not completed, cannot be freed: another run is
+//! cleared then.
 
 use super::evict::DEFERRED_SCAN_MAX;
 use super::space::{Queue, Space, State};
@@ -22,6 +24,8 @@ const ATTEMPTS: usize = 8;
 const RESERVED_MAX: usize = 64;
 /// Frames of one search, in addition to the length of the run.
 const RUN_SEARCH_FRAMES: u32 = 8192;
+/// Factor of the cost of main segments while young items hold more than their share.
+const MAIN_COST: u32 = 8;
 /// Segments of this age, in quarters of the memory, cost least.
 const AGE_QUARTERS: u32 = 3;
 
@@ -156,7 +160,10 @@ impl Store {
         let quarters = 4 * u64::from(space.age(head)) / space.segments.len() as u64;
         let newer = AGE_QUARTERS.saturating_sub(quarters as u32);
         let uses = if space.is_run(head) { self.uses(space.start(head), space) } else { 0 };
-        Some(self.memory.live_in(space.frames_of(head)).1 * (1 + newer + u32::from(uses)))
+        let is_protected =
+            segment.queue == Queue::Main && space.has_many_young() && !space.is_stale(head);
+        let factor = if is_protected { MAIN_COST } else { 1 } * (1 + newer + u32::from(uses));
+        Some(self.memory.live_in(space.frames_of(head)).1.saturating_mul(factor))
     }
 
     /// Whether a segment counts more items than entries refer to.

@@ -30,6 +30,8 @@ pub(super) struct ShardStats {
     pub(super) hits: AtomicU64,
     /// Keys stored that the ghost queue remembers.
     pub(super) returns: AtomicU64,
+    /// Keys stored that the ghost queue remembers as evicted from a stale segment.
+    pub(super) regrets: AtomicU64,
 }
 
 /// Counters of one class, named as in [`super::ClassStatistics`].

@@ -93,6 +93,47 @@ fn values_are_whole_and_nothing_leaks_while_threads_store_fetch_evict_and_expire
     assert_nothing_leaks(&store, NOW + 1000);
 }
 
+/// Whoever else stores: an item is found until a sixteenth of the memory was written after it.
+/// Some are larger than a frame, and some are used, so that all queues have items.
+#[test]
+#[cfg_attr(miri, ignore = "megabytes take an hour")]
+fn the_newest_items_of_each_thread_are_there() {
+    const MEMORY_BYTES: u64 = 8 << 20;
+    let (store, written) = (store(MEMORY_BYTES, 256 << 10), AtomicU64::new(0));
+    let checked: u32 = threads(|thread| {
+        let (mut random, mut checked) = (Random::new(thread as u64 + 5), 0);
+        let value = vec![b'n'; 120_000];
+        for round in 0..ROUNDS / 5 {
+            let (name, before) = (format!("new{thread}-{round}"), written.load(SeqCst));
+            let bytes = match random.below(50) {
+                0 => 20_000 + random.below(100_000),
+                1..5 => random.below(20_000),
+                _ => random.below(500),
+            };
+            // Counted before it is written: what is written after an item is never underrated.
+            written.fetch_add(bytes + 200, SeqCst);
+            super::tests::set(&store, name.as_bytes(), &value[..bytes as usize]);
+            let is_there = store.get(name.as_bytes(), NOW).is_some();
+            let since = written.load(SeqCst) - before;
+            if since < MEMORY_BYTES / 16 {
+                assert!(is_there, "{name} of {bytes} B, {since} B later: {:?}", store.statistics());
+                checked += 1;
+            }
+            (0..random.below(3)).for_each(|_| {
+                let name = format!("new{thread}-{}", random.below(round as u64 + 1));
+                store.get(name.as_bytes(), NOW);
+            });
+        }
+        checked
+    })
+    .into_iter()
+    .sum();
+    assert!(checked as usize > THREADS * ROUNDS / 10, "{checked}");
+    let statistics = store.statistics();
+    assert!(statistics.evictions > 0 && statistics.items_moved > 0, "{statistics:?}");
+    assert_nothing_leaks(&store, NOW);
+}
+
 #[test]
 fn a_reader_that_panics_leaves_no_pin() {
     let store = store(1 << 20, 64 << 10);
