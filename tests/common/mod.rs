@@ -94,6 +94,9 @@ pub fn run_as_nobody(subcommand: &str) -> Output {
     Command::new(program).arg(subcommand).uid(65_534).gid(65_534).output().unwrap()
 }
 
+/// The interpreter of the modules that packages install: another may come first in PATH.
+pub const PYTHON: &str = "/usr/bin/python3";
+
 /// Runs the built program to its end.
 pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Output {
     simoom().args(arguments).output().expect("running the built program")

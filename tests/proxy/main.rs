@@ -9,7 +9,7 @@
 mod common;
 
 use common::TEST_TIMEOUT;
-use common::{Process, need_program, need_root, simoom, skip, wait_until};
+use common::{PYTHON, Process, need_program, need_root, simoom, skip, wait_until};
 use simoom::netns::{self, Namespace};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -245,7 +245,6 @@ fn is_on(proxy: &Namespace, instance: &Instance, n: usize) -> Option<()> {
 
 #[test]
 fn clients_that_hash_keys_themselves_find_them_again() {
-    const PYTHON: &str = "/usr/bin/python3";
     let modules = Command::new(PYTHON)
         .args(["-c", "import pylibmc, pymemcache"])
         .stderr(Stdio::null())

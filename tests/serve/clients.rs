@@ -1,7 +1,7 @@
 //! Clients that people use get the files of a site: wget, httpx, aiohttp, undici, and Chromium with
 //! a page that seeks in a video. curl is in files.rs and large.rs.
 
-use crate::common::{Process, need_program, skip, wait_until};
+use crate::common::{PYTHON, Process, need_program, skip, wait_until};
 use crate::over_all;
 use crate::site::{FILES, LARGE, Plan, Site, Transport};
 use std::fs::File;
@@ -50,12 +50,12 @@ fn wget_gets_a_file_and_resumes_it(transport: Transport) {
 }
 
 fn httpx_and_aiohttp_get_every_file(transport: Transport) {
-    let modules = Command::new("python3").args(["-c", "import httpx, aiohttp"]).output();
+    let modules = Command::new(PYTHON).args(["-c", "import httpx, aiohttp"]).output();
     if !modules.is_ok_and(|output| output.status.success()) {
         return skip("needs python3 with httpx and aiohttp");
     }
     let Some(site) = Site::start(transport) else { return };
-    run(&site, "python3", &["-c", include_str!("http_clients.py")]);
+    run(&site, PYTHON, &["-c", include_str!("http_clients.py")]);
 }
 
 fn undici_gets_every_file(transport: Transport) {

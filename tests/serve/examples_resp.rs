@@ -4,7 +4,7 @@
 #[path = "../../src/guide/examples/resp.rs"]
 mod resp;
 
-use crate::common::{need_program, skip};
+use crate::common::{PYTHON, need_program, skip};
 use crate::examples::Bed;
 use crate::site::Transport;
 use simoom_io::testing::Random;
@@ -14,8 +14,6 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Debian's own, for which the client is packaged.
-const PYTHON: &str = "/usr/bin/python3";
 const CLIENT: &str = include_str!("redis_client.py");
 
 crate::over_all! {

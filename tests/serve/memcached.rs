@@ -1,7 +1,7 @@
 //! memcached as its clients meet it: libmemcached's conformance test, and clients in Python, text
 //! and binary, over all transports; and beside HTTP on one server.
 
-use crate::common::{need_program, skip, wait_until};
+use crate::common::{PYTHON, need_program, skip, wait_until};
 use crate::site::{Plan, Site, Transport};
 use crate::{TEST_TIMEOUT, over_all};
 use rustix::net::sockopt;
@@ -11,8 +11,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const PORT: u16 = 11211;
-/// Debian's own, for which the clients are packaged.
-const PYTHON: &str = "/usr/bin/python3";
 const CLIENTS: &str = include_str!("memcached_clients.py");
 
 over_all! {
