@@ -2,13 +2,15 @@
 //! advertisements, by hand. They are served as if the interface had had them at the start, but not
 //! by kernel sockets.
 
+use super::xdp::{add_claim, end_tunnels};
 use crate::config::Endpoint;
 use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
 use crate::kernel::{Presence, Reserved};
 use crate::setup::Setup;
+use crate::setup::endpoints::scoped;
 use crate::steer::{Claim, Device, Tunnel};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 
 /// The services of every address of the interface.
 pub(super) struct LateAddresses {
@@ -40,7 +42,7 @@ impl LateAddresses {
         workers: &[CommandSender],
     ) -> Result<()> {
         for port in &self.ports {
-            let at = self.scoped(address, *port);
+            let at = scoped(address, *port, self.ifindex);
             let free = Reserved::bind(at, Presence::AnyTime, 1);
             free.map_err(|error| Error::failed(error.to_string()))?;
         }
@@ -60,25 +62,8 @@ impl LateAddresses {
     }
 
     fn claim(&self, address: IpAddr, device: &mut Device) -> Result<()> {
-        if !self.tunnels.is_empty() {
-            let ended = device.end_tunnels(address, &self.tunnels);
-            ended.map_err(|error| Error::because(format!("tunnels to {address}"), error))?;
-        }
-        for port in &self.ports {
-            let claim = Claim::Port(SocketAddr::new(address, *port));
-            let added = device.add_claim(claim);
-            added.map_err(|error| Error::because(format!("claiming {claim}"), error))?;
-        }
-        Ok(())
-    }
-
-    /// A link-local address needs the interface as its scope (RFC 4007 §6).
-    fn scoped(&self, address: IpAddr, port: u16) -> SocketAddr {
-        match address {
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-                SocketAddrV6::new(v6, port, 0, self.ifindex).into()
-            }
-            _ => SocketAddr::new(address, port),
-        }
+        end_tunnels(device, address, &self.tunnels)?;
+        let mut claims = self.ports.iter().map(|port| Claim::Port(SocketAddr::new(address, *port)));
+        claims.try_for_each(|claim| add_claim(device, claim))
     }
 }

@@ -13,7 +13,7 @@ use crate::metrics::Snapshot;
 use crate::setup::Setup;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
-use crate::steer::{Device, Tunnel, is_host_address};
+use crate::steer::{Claim, Device, Tunnel, is_host_address};
 use crate::worker::stack_config::{DeviceFacts, secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
 use crate::{address_check, netns, probe, thread};
@@ -293,17 +293,11 @@ impl Server {
         claims.publish();
         let tunnels = &common.setup.tunnels;
         let ends = common.host.iter().flat_map(Host::own_addresses);
-        for end in ends.filter(|_| !tunnels.is_empty()) {
-            let ended = claims.device.end_tunnels(end, tunnels);
-            ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))?;
+        for end in ends {
+            end_tunnels(&mut claims.device, end, tunnels)?;
         }
-        for claim in claimed.iter().map(Claimed::claim) {
-            claims
-                .device
-                .add_claim(claim)
-                .map_err(|error| Error::because(format!("claiming {claim}"), error))?;
-        }
-        Ok(())
+        let mut all = claimed.iter().map(Claimed::claim);
+        all.try_for_each(|claim| add_claim(&mut claims.device, claim))
     }
 
     /// Starts the workers and distributes the queues round-robin.
@@ -361,6 +355,19 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Ends `tunnels`, if there are any, at an address of the interface.
+pub(super) fn end_tunnels(device: &mut Device, end: IpAddr, tunnels: &[Tunnel]) -> Result<()> {
+    if tunnels.is_empty() {
+        return Ok(());
+    }
+    let ended = device.end_tunnels(end, tunnels);
+    ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))
+}
+
+pub(super) fn add_claim(device: &mut Device, claim: Claim) -> Result<()> {
+    device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))
 }
 
 /// A sender of long packets for each worker, if they are to be used with the device.

@@ -293,16 +293,21 @@ fn named(service: &Arc<Service>, endpoint: Endpoint) -> Listening {
     Listening { service, at: endpoint.at(Ipv4Addr::LOCALHOST.into()), origin: Origin::Named }
 }
 
-/// An address of the interface. A link-local address needs the interface as its scope (RFC 4007
-/// §6).
+/// An address of the interface.
 fn on_interface(service: &Arc<Service>, address: IpAddr, port: u16, host: &Host) -> Listening {
-    let at = match address {
+    let at = scoped(address, port, host.interface().index);
+    Listening { service: service.clone(), at, origin: Origin::Interface }
+}
+
+/// An address of the interface with this index, for a kernel socket. A link-local address needs the
+/// interface as its scope (RFC 4007 §6).
+pub(crate) fn scoped(address: IpAddr, port: u16, ifindex: u32) -> SocketAddr {
+    match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-            SocketAddr::V6(SocketAddrV6::new(v6, port, 0, host.interface().index))
+            SocketAddrV6::new(v6, port, 0, ifindex).into()
         }
         _ => SocketAddr::new(address, port),
-    };
-    Listening { service: service.clone(), at, origin: Origin::Interface }
+    }
 }
 
 #[cfg(test)]
