@@ -14,25 +14,20 @@
 mod common;
 mod testbed;
 
-use common::{Network, Path, need_program, need_root};
+use common::{Network, Path};
 use simoom::netns;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use testbed::{NGINX_PORT, SIMOOM_PORT, TIMEOUT, content, median};
+use testbed::{Arguments, FRAME_BYTES, NGINX_PORT, SIMOOM_PORT, TIMEOUT, content, median};
 
 /// Round trips in milliseconds.
 const ROUND_TRIPS: [u64; 2] = [10, 100];
 /// Queues in full frames.
 const QUEUES: [u64; 2] = [20, 1000];
-const FRAME_BYTES: u64 = 1514;
 
 fn main() {
-    let numbers: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
-    let is_quick = std::env::args().any(|word| word == "--quick");
-    if !(need_root() && ["nginx", "ip", "ethtool"].into_iter().all(need_program)) {
-        return;
-    }
+    let Some(Arguments { numbers, is_quick }) = testbed::arguments() else { return };
     let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
     let (rounds, megabytes, mbit) = (number(0, 3), number(1, 20), number(2, 100));
     println!("# {rounds} rounds in turn, {megabytes} MB at {mbit} Mbit/s; medians");

@@ -13,22 +13,18 @@
 mod common;
 mod testbed;
 
-use common::{Network, Path, need_program, need_root};
+use common::{Network, Path};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use testbed::{NGINX_PORT, SIMOOM_PORT, TIMEOUT, content, median};
+use testbed::{Arguments, NGINX_PORT, SIMOOM_PORT, TIMEOUT, content, median};
 
 const SIZES: [(&str, usize); 3] = [("64 KB", 64 << 10), ("1 MB", 1 << 20), ("10 MB", 10 << 20)];
 /// Ports of the servers, in the order of measurement.
 const TARGETS: [u16; 2] = [NGINX_PORT, SIMOOM_PORT];
 
 fn main() {
-    let numbers: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
-    let is_quick = std::env::args().any(|word| word == "--quick");
-    if !(need_root() && ["nginx", "ip", "ethtool"].into_iter().all(need_program)) {
-        return;
-    }
+    let Some(Arguments { numbers, is_quick }) = testbed::arguments() else { return };
     let rounds = numbers.first().copied().unwrap_or(if is_quick { 1 } else { 9 });
     let round_trips = match numbers.get(1..) {
         Some(chosen @ [_, ..]) => chosen.to_vec(),

@@ -15,15 +15,14 @@
 mod common;
 mod testbed;
 
-use common::{Network, Path, need_program, need_root, run_in};
+use common::{Network, Path, run_in};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use testbed::{NGINX_PORT, SIMOOM_PORT, TIMEOUT, content, median};
+use testbed::{Arguments, FRAME_BYTES, NGINX_PORT, SIMOOM_PORT, TIMEOUT, content, median};
 
-const FRAME_BYTES: u64 = 1514;
 /// Payload bytes of a full frame.
 const MSS: u64 = 1448;
 /// Queues as multiples of the bandwidth-delay product.
@@ -48,11 +47,7 @@ const PAIRS: [[Sender; 2]; 10] = [
 ];
 
 fn main() {
-    let numbers: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
-    let is_quick = std::env::args().any(|word| word == "--quick");
-    if !(need_root() && ["nginx", "ip", "ethtool"].into_iter().all(need_program)) {
-        return;
-    }
+    let Some(Arguments { numbers, is_quick }) = testbed::arguments() else { return };
     let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
     let rounds = number(0, if is_quick { 1 } else { 3 });
     let (seconds, mbit, rtt_ms) =
@@ -100,8 +95,8 @@ fn measure(path: Path, root: &std::path::Path, pair: [Sender; 2], seconds: u64) 
         common::nginx(&network, root, NGINX_PORT),
         testbed::start_simoom(&network, root, &format!("--congestion {ours}")),
     ];
-    for (client, (_, control)) in [&first, &second].into_iter().zip(pair) {
-        if control != "bbr-lossy" {
+    for (client, (port, control)) in [&first, &second].into_iter().zip(pair) {
+        if port == NGINX_PORT {
             let route = ["route", "add", &format!("{client}/32"), "dev", "s0", "congctl", control];
             run_in(&network.server, "ip", &route);
         }

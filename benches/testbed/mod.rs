@@ -7,7 +7,7 @@
     reason = "each bench compiles this file and uses a part of it"
 )]
 
-use crate::common::{Network, Process, simoom, wait_until};
+use crate::common::{Network, Process, need_program, need_root, simoom, wait_until};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +17,25 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 pub const SIMOOM_PORT: u16 = 8080;
 /// Port of nginx.
 pub const NGINX_PORT: u16 = 8081;
+
+/// Bytes of a full Ethernet frame.
+pub const FRAME_BYTES: u64 = 1514;
+
+/// The words behind the name of a bench.
+pub struct Arguments {
+    pub numbers: Vec<u64>,
+    /// Continuous integration asks only whether it works.
+    pub is_quick: bool,
+}
+
+/// The arguments; `None` where a bench behind the delaying bridge, beside nginx, cannot run.
+pub fn arguments() -> Option<Arguments> {
+    let programs = ["nginx", "ip", "ethtool"];
+    (need_root() && programs.into_iter().all(need_program)).then(|| Arguments {
+        numbers: std::env::args().filter_map(|word| word.parse().ok()).collect(),
+        is_quick: std::env::args().any(|word| word == "--quick"),
+    })
+}
 
 /// Starts Simoom over AF_XDP with these files and flags, and waits until it logs that it serves. A
 /// connection that the kernel's listener accepts before that is reset when the port is claimed.
