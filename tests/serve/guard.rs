@@ -3,11 +3,10 @@
 
 use crate::TEST_TIMEOUT;
 use crate::client::Client;
-use crate::common::{Network, need_program};
+use crate::common::{Network, need_program, run_in};
 use crate::site::{PORT, Plan, Site, Transport, at};
 use simoom::netns::{self, Namespace};
 use std::net::{IpAddr, TcpStream};
-use std::process::{Command, Stdio};
 
 /// Downloads in turn, each on a connection of its own.
 const DOWNLOADS: u64 = 20;
@@ -21,11 +20,7 @@ enum Segments {
 }
 
 fn tc(namespace: &Namespace, arguments: &str) {
-    let words = arguments.split_whitespace();
-    let run = || Command::new("tc").args(words).stdin(Stdio::null()).output().unwrap();
-    let output = namespace.run(run);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "tc {arguments}: {complaint}");
+    run_in(namespace, "tc", &arguments.split_whitespace().collect::<Vec<_>>());
 }
 
 /// Joins the namespaces by a second veth pair, `d0` and `e0`. tc redirects what comes in on `e0`
@@ -34,9 +29,7 @@ fn detour(network: &Network, segments: Segments, action: &str) {
     netns::veth(&network.server, "e0", &network.client, "d0", 1).unwrap();
     let own = network.server.run(|| netns::interface("s0")).unwrap().mac;
     let own = own.map(|byte| format!("{byte:02x}")).join(":");
-    let link = ["link", "set", "e0", "address", &own];
-    let set = network.server.run(|| Command::new("ip").args(link).status()).unwrap();
-    assert!(set.success());
+    run_in(&network.server, "ip", &["link", "set", "e0", "address", &own]);
     network.server.run(|| netns::set_up("e0")).unwrap();
     network.client.run(|| netns::set_up("d0")).unwrap();
     tc(&network.server, "qdisc add dev e0 clsact");

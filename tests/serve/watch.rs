@@ -5,7 +5,7 @@ use crate::TEST_TIMEOUT;
 use crate::common::{need_program, run_in, wait_until};
 use crate::site::{PORT, Plan, Site, Transport, at};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Detaches the XDP program with the identifier that it is given, as `bpftool link detach` does:
 /// among all links the one whose file says that it is of this program (bpf(2):
@@ -31,9 +31,7 @@ while True:
 
 /// The identifier of the program on the server's interface, if there is one.
 fn program(site: &Site) -> Option<String> {
-    let show =
-        || Command::new("ip").args(["link", "show", "dev", "s0"]).stdin(Stdio::null()).output();
-    let text = String::from_utf8(site.network.server.run(show).unwrap().stdout).unwrap();
+    let text = run_in(&site.network.server, "ip", &["link", "show", "dev", "s0"]);
     let (_, rest) = text.split_once("prog/xdp id ")?;
     Some(rest.split_whitespace().next().unwrap().to_owned())
 }
@@ -153,6 +151,7 @@ fn an_address_that_comes_is_served() {
     let content = site.content("/64k");
     let mut before = site.connect();
     before.expect("/64k", &content);
+    let mut changes = 0;
     for address in [site.network.address(9), site.network.address_v6(9)] {
         let prefix = format!("{address}/{}", if address.is_ipv4() { 24 } else { 64 });
         run_server(&site, "ip", &["address", "add", &prefix, "dev", "s0", "nodad"]);
@@ -162,10 +161,13 @@ fn an_address_that_comes_is_served() {
             site.connect_to(at(address)).expect("/64k", &content);
         }
         run_server(&site, "ip", &["address", "del", &prefix, "dev", "s0"]);
+        site.wait_for("address_changes", changes + 2);
         site.wait_for_log("has lost a served address");
         run_server(&site, "ip", &["address", "add", &prefix, "dev", "s0", "nodad"]);
+        site.wait_for("address_changes", changes + 3);
         site.wait_for_log("has a served address again");
         site.connect_to(at(address)).expect("/64k", &content);
+        changes += 3;
     }
     before.expect("/64k", &content);
     assert_eq!(site.counter("connections_accepted"), 0, "the kernel's TCP served none");
@@ -249,13 +251,7 @@ fn with_a_queue_to_spare(flags: &str) -> Option<Site> {
     }
     let plan = Plan { queues: 2, ..Plan::new(Transport::Xdp) }.with(flags);
     let network = plan.network()?;
-    let set = || {
-        Command::new("ethtool")
-            .args(["-L", "s0", "rx", "1", "tx", "1"])
-            .stdin(Stdio::null())
-            .status()
-    };
-    assert!(network.server.run(set).unwrap().success());
+    run_in(&network.server, "ethtool", &["-L", "s0", "rx", "1", "tx", "1"]);
     Some(plan.start_in(network))
 }
 
