@@ -15,15 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A command to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Command {
     /// Accept no connections, close idle ones, let responses finish for at most this long, then
     /// return.
     Drain(Duration),
     /// Send IP packets of at most this many bytes.
     SetMtu(u16),
-    /// Serve this address, which the kernel has got.
+    /// Serve this address, which the kernel has got. For workers of AF_XDP.
     Serve(SocketAddr),
+    /// Accept the connections of this listening socket. For workers of kernel sockets.
+    Accept(OwnedFd),
     /// Return now. Sent to a worker that has drained and keeps running until others have drained.
     Leave,
 }
@@ -132,14 +134,15 @@ mod tests {
         assert!(readable(&commands));
         commands.clear_wake();
         assert!(!readable(&commands));
-        assert_eq!(commands.take(), Some(Command::Drain(Duration::from_secs(1))));
-        assert_eq!(commands.take(), None);
+        let second = Duration::from_secs(1);
+        assert!(matches!(commands.take(), Some(Command::Drain(limit)) if limit == second));
+        assert!(commands.take().is_none());
     }
 
     #[test]
     fn a_worker_without_control_leaves() {
         let (command_sender, commands) = command_channel().unwrap();
         drop(command_sender);
-        assert_eq!(commands.take(), Some(Command::Leave));
+        assert!(matches!(commands.take(), Some(Command::Leave)));
     }
 }

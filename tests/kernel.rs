@@ -77,6 +77,7 @@ over_both! {
     whoever_waits_for_what_others_hold_is_given_up_in_time,
     thousands_of_connections_are_served,
     workers_share_a_port,
+    a_listener_that_comes_later_is_served_until_the_drain,
     ipv6_is_served,
     draining_finishes_what_is_under_way_and_nothing_more,
     draining_answers_whoever_has_connected,
@@ -644,6 +645,26 @@ fn workers_share_a_port(poller: Poller) {
         };
         service.registry.snapshots().iter().all(|snapshot| accepted(snapshot))
     });
+}
+
+fn a_listener_that_comes_later_is_served_until_the_drain(poller: Poller) {
+    let mut service = Service::start(poller, &settings());
+    let mut before = service.connect();
+    before.ask("before");
+    let later: Vec<_> = (0..3).map(|_| service.add_listener()).collect();
+    for address in &later {
+        Client::new(TcpStream::connect(address).unwrap()).ask("later");
+    }
+    before.ask("after");
+    service.drain(service::TEST_TIMEOUT);
+    // The drain ends when the first has no more to ask.
+    let last = service.add_listener();
+    drop(before);
+    service.join();
+    for address in later.iter().chain([&last]) {
+        let refused = TcpStream::connect(address).unwrap_err().kind();
+        assert_eq!(refused, ErrorKind::ConnectionRefused, "{address}");
+    }
 }
 
 fn ipv6_is_served(poller: Poller) {

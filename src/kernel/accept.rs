@@ -5,7 +5,7 @@
 use super::server::{Driver, Server};
 use super::session::Session;
 use super::socket::Socket;
-use crate::clock::NEVER;
+use crate::clock::millis;
 use crate::handler::Handler;
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -67,9 +67,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
             return reset(&socket);
         };
         let ends = self.app_driver.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
-        let send_timeout_ms = self.send_timeouts_ms.iter().find(|(port, _)| *port == local_port);
-        let send_timeout_ms = send_timeout_ms.map_or(NEVER, |(_, millis)| *millis);
-        let session = Session::new(Socket::new(socket), send_timeout_ms);
+        let (send_timeout, _) = self.settings.timeouts_of(local_port);
+        let session = Session::new(Socket::new(socket), millis(send_timeout));
         let Ok(key) = self.table.insert(session) else { return };
         self.admission.take(key.index, share);
         let Some(session) = self.table.get_mut(key) else { return };

@@ -82,6 +82,11 @@ impl<A: Handler, D: Driver> Server<A, D> {
         while let Some(command) = self.commands.take() {
             match command {
                 Command::Drain(limit) => self.begin_drain(limit)?,
+                Command::Accept(socket) => {
+                    if let Err(error) = self.add_listener(socket) {
+                        tracing::error!("kernel sockets do not serve an address: {error}");
+                    }
+                }
                 // The kernel knows.
                 Command::SetMtu(_) | Command::Serve(_) => {}
                 Command::Leave => {
@@ -110,7 +115,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             let _ = listener.drop_syns();
         }
         self.app_driver.app.drain();
-        self.drain = Some(Drain::new(now_ms, limit_ms, self.drain_idle_ms));
+        self.drain = Some(Drain::new(now_ms, limit_ms, millis(self.settings.drain_idle)));
         for index in 0..self.table.capacity() {
             if let Some(key) = self.table.key_at(index) {
                 self.shorten_linger(key);

@@ -55,17 +55,9 @@ impl Driver for Epoll {
         0
     }
 
-    fn new(_: &Settings, listeners: &[Listener], commands: &CommandReceiver) -> io::Result<Epoll> {
+    fn new(_: &Settings, commands: &CommandReceiver) -> io::Result<Epoll> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, commands, epoll::EventData::new_u64(COMMANDS), epoll::EventFlags::IN)?;
-        for (number, listener) in listeners.iter().enumerate() {
-            epoll::add(
-                &epoll,
-                listener,
-                epoll::EventData::new_u64(number as u64),
-                epoll::EventFlags::IN,
-            )?;
-        }
         Ok(Epoll { epoll, nothing: () })
     }
 
@@ -123,6 +115,11 @@ impl Driver for Epoll {
 
     fn close(&mut self, _: Key, socket: Socket<Registered>) {
         drop(socket);
+    }
+
+    fn add_listener(&mut self, number: usize, listener: &Listener) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(number as u64);
+        Ok(epoll::add(&self.epoll, listener, data, epoll::EventFlags::IN)?)
     }
 
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()> {

@@ -96,6 +96,17 @@ impl Listener {
         reserved.into_iter().map(|reserved| reserved.listen(backlog)).collect()
     }
 
+    /// The socket, to hand it to a worker that runs already.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// The listener of a socket of [`Listener::into_socket`].
+    pub(super) fn of_socket(socket: OwnedFd) -> Result<Listener, Errno> {
+        let address = rustix::net::getsockname(&socket)?.try_into()?;
+        Ok(Listener { socket, address })
+    }
+
     /// The address and port of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -13,7 +13,7 @@ use super::table::{Key, Table};
 use super::visit::{Next, VisitContext, visit, write};
 use super::wait_queue::WaitQueue;
 use super::{INPUT_BYTES, Settings};
-use crate::clock::{Clock, NEVER, look_at, millis};
+use crate::clock::{Clock, NEVER, look_at};
 use crate::control::CommandReceiver;
 use crate::handler::{Handler, count_port};
 use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
@@ -24,6 +24,7 @@ use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
 use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,11 +43,7 @@ pub(super) trait Driver: Sized {
     /// Bytes of the tables of the driver, without the parts.
     fn memory_bytes(settings: &Settings) -> usize;
 
-    fn new(
-        settings: &Settings,
-        listeners: &[Listener],
-        commands: &CommandReceiver,
-    ) -> io::Result<Self>;
+    fn new(settings: &Settings, commands: &CommandReceiver) -> io::Result<Self>;
 
     fn shared(&mut self) -> &mut Self::Shared;
 
@@ -67,6 +64,9 @@ pub(super) trait Driver: Sized {
 
     /// Closes the socket of a connection that has ended.
     fn close(&mut self, key: Key, socket: Socket<Self::Part>);
+
+    /// Watches a listener from now on. `number` is that of the listeners before it.
+    fn add_listener(&mut self, number: usize, listener: &Listener) -> io::Result<()>;
 
     /// Stops or resumes watching the listeners.
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
@@ -91,8 +91,7 @@ pub(super) struct Readiness {
 /// One worker of the kernel transport.
 pub(super) struct Server<A: Application, D: Driver> {
     pub(super) app_driver: AppDriver<A>,
-    /// The send timeout of connections to each port.
-    pub(super) send_timeouts_ms: Vec<(u16, u64)>,
+    pub(super) settings: Settings,
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
     pub(super) admission: Admission,
     pub(super) wheel: Wheel,
@@ -109,7 +108,6 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
-    pub(super) drain_idle_ms: u64,
     pub(super) commands: CommandReceiver,
     /// Whether the command receiver may hold commands.
     pub(super) commands_pending: bool,
@@ -144,6 +142,11 @@ pub(super) fn arm<A: Application, S>(
     }
 }
 
+fn set_keep_alive(listener: &Listener, settings: &Settings) -> io::Result<()> {
+    let (_, keep_alive) = settings.timeouts_of(listener.address().port());
+    Ok(listener.set_keep_alive(keep_alive)?)
+}
+
 impl<A: Handler, D: Driver> Server<A, D> {
     /// Allocates all memory and registers the listeners and the command receiver.
     pub(super) fn new(
@@ -154,10 +157,11 @@ impl<A: Handler, D: Driver> Server<A, D> {
         snapshot: Arc<Snapshot>,
     ) -> io::Result<Self> {
         settings.check()?;
-        for listener in &listeners {
-            listener.set_keep_alive(settings.timeouts_of(listener.address().port()).1)?;
+        let mut driver = D::new(settings, &commands)?;
+        for (number, listener) in listeners.iter().enumerate() {
+            set_keep_alive(listener, settings)?;
+            driver.add_listener(number, listener)?;
         }
-        let driver = D::new(settings, &listeners, &commands)?;
         Ok(Server {
             app_driver: AppDriver {
                 app,
@@ -171,11 +175,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
                 now_ms: 0,
                 linger_timeout: settings.linger_timeout,
             },
-            send_timeouts_ms: listeners
-                .iter()
-                .map(|listener| listener.address().port())
-                .map(|port| (port, millis(settings.timeouts_of(port).0)))
-                .collect(),
+            settings: settings.clone(),
             table: Table::new(settings.connections),
             admission: Admission::new(settings),
             wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
@@ -187,7 +187,6 @@ impl<A: Handler, D: Driver> Server<A, D> {
             listeners,
             accept_again_ms: None,
             drain: None,
-            drain_idle_ms: millis(settings.drain_idle),
             commands,
             commands_pending: false,
             driver,
@@ -195,6 +194,18 @@ impl<A: Handler, D: Driver> Server<A, D> {
             clock: Clock::new(),
             exporter: Exporter::new(snapshot),
         })
+    }
+
+    /// Accepts connections of a listening socket from now on, unless the worker drains.
+    pub(super) fn add_listener(&mut self, socket: OwnedFd) -> io::Result<()> {
+        if self.drain.is_some() {
+            return Ok(());
+        }
+        let listener = Listener::of_socket(socket)?;
+        set_keep_alive(&listener, &self.settings)?;
+        self.driver.add_listener(self.listeners.len(), &listener)?;
+        self.listeners.push(listener);
+        Ok(())
     }
 
     /// Serves until the worker has drained, or a system call fails that it cannot do without.

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Connections that can wait to be accepted.
-const BACKLOG: u16 = 4096;
+pub(super) const BACKLOG: u16 = 4096;
 /// Open files other than connections and listeners: queues, maps, standard streams and a reserve.
 const OTHER_FILES: u64 = 256;
 

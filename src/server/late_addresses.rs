@@ -1,12 +1,12 @@
 //! Serves addresses that the interface gets while the server runs: of a failover, of router
-//! advertisements, by hand. They are served as if the interface had had them at the start, but not
-//! by kernel sockets.
+//! advertisements, by hand. They are served as if the interface had had them at the start.
 
+use super::kernel::BACKLOG;
 use super::xdp::{add_claim, end_tunnels};
-use crate::config::Endpoint;
 use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
-use crate::kernel::{Presence, Reserved};
+use crate::kernel::{Listener, Presence, Reserved};
+use crate::listening::{Listeners, Listening, Via};
 use crate::setup::Setup;
 use crate::setup::endpoints::scoped;
 use crate::steer::{Claim, Device, Tunnel};
@@ -14,56 +14,117 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The services of every address of the interface.
 pub(super) struct LateAddresses {
-    /// Their ports; none if the flags name addresses.
-    ports: Vec<u16>,
+    /// None if the flags name addresses.
+    services: Vec<Everywhere>,
     tunnels: Vec<Tunnel>,
     ifindex: u32,
+    listeners: Listeners,
+}
+
+/// A service whose flag is a port alone, `0.0.0.0` or `[::]`.
+#[derive(Clone, Copy)]
+struct Everywhere {
+    name: &'static str,
+    port: u16,
+    /// The address of the flag: kernel sockets accept connections to every address of this version
+    /// of IP already.
+    wildcard: Option<IpAddr>,
+}
+
+impl Everywhere {
+    fn includes(&self, address: IpAddr) -> bool {
+        self.wildcard.is_none_or(|wildcard| wildcard.is_ipv4() == address.is_ipv4())
+    }
+
+    fn listening(&self, address: IpAddr, via: Via) -> Listening {
+        let address = SocketAddr::new(address, self.port);
+        Listening { service: self.name, protocol: "tcp", address, via }
+    }
 }
 
 impl LateAddresses {
-    pub(super) fn of(setup: &Setup, ifindex: u32) -> LateAddresses {
-        let everywhere = |endpoint: Endpoint| endpoint.address.is_none().then_some(endpoint.port);
+    pub(super) fn of(setup: &Setup, ifindex: u32, listeners: Listeners) -> LateAddresses {
         let endpoints = setup.endpoints().filter(|_| setup.addresses.is_empty());
-        let ports = endpoints.filter_map(|(_, endpoint)| everywhere(endpoint)).collect();
-        LateAddresses { ports, tunnels: setup.tunnels.clone(), ifindex }
+        let everywhere = endpoints.filter_map(|(service, endpoint)| {
+            let wildcard = endpoint.address;
+            let is_everywhere = wildcard.is_none_or(|address| address.is_unspecified());
+            let (name, port) = (service.name, endpoint.port);
+            is_everywhere.then_some(Everywhere { name, port, wildcard })
+        });
+        let services = everywhere.collect();
+        LateAddresses { services, tunnels: setup.tunnels.clone(), ifindex, listeners }
     }
 
     /// Whether a new address of the interface is to be served.
-    pub(super) fn are_served(&self) -> bool {
-        !self.ports.is_empty()
+    pub(super) fn include(&self, address: IpAddr) -> bool {
+        self.services.iter().any(|service| service.includes(address))
     }
 
-    /// Has the stacks of `workers` serve `address`, and claims it. An error means that nothing of
-    /// it is claimed: another process listens there, or too many addresses are claimed.
+    /// Has the `stacks` serve a new address of the interface, claims it, and has the worker of
+    /// `kernel` sockets accept the connections of local clients. An error means that nothing of it
+    /// is claimed: another process listens there, or too many addresses are claimed.
     pub(super) fn serve(
         &self,
         address: IpAddr,
         device: &mut Device,
-        workers: &[CommandSender],
+        stacks: &[CommandSender],
+        kernel: Option<&CommandSender>,
     ) -> Result<()> {
-        for port in &self.ports {
-            let at = scoped(address, *port, self.ifindex);
-            let free = Reserved::bind(at, Presence::AnyTime, 1);
-            free.map_err(|error| Error::failed(error.to_string()))?;
+        let included = self.services.iter().filter(|service| service.includes(address));
+        let services: Vec<Everywhere> = included.copied().collect();
+        let own = services.iter().filter(|service| service.wildcard.is_none());
+        let bound: Vec<(Everywhere, Reserved)> =
+            own.map(|service| self.bind(*service, address)).collect::<Result<_>>()?;
+        // The stacks first: they drop segments to an address that they do not have. The kernel
+        // last: the stack would reset connections that were accepted before.
+        for service in &services {
+            let at = SocketAddr::new(address, service.port);
+            stacks.iter().for_each(|stack| stack.send(Command::Serve(at)));
         }
-        // The stacks first: they drop segments to an address that they do not have.
-        for port in &self.ports {
-            let serve = Command::Serve(SocketAddr::new(address, *port));
-            workers.iter().for_each(|worker| worker.send(serve));
+        self.claim(address, &services, device)?;
+        for service in &services {
+            self.listeners.add(service.listening(address, Via::Xdp));
         }
-        let claimed = self.claim(address, device);
+        if let Some(kernel) = kernel {
+            bound.into_iter().for_each(|(service, socket)| self.accept(service, socket, kernel));
+        }
+        Ok(())
+    }
+
+    fn bind(&self, service: Everywhere, address: IpAddr) -> Result<(Everywhere, Reserved)> {
+        let at = scoped(address, service.port, self.ifindex);
+        let failed = |error: String| Error::failed(error);
+        let bound = Reserved::bind(at, Presence::AnyTime, 1);
+        let bound = bound.map_err(|error| failed(error.to_string()))?.pop();
+        bound.map(|socket| (service, socket)).ok_or_else(|| failed(format!("no socket for {at}")))
+    }
+
+    /// Claims an address whole, or nothing of it.
+    fn claim(&self, address: IpAddr, services: &[Everywhere], device: &mut Device) -> Result<()> {
+        let claims = || {
+            let ports = services.iter().map(|service| service.port);
+            ports.map(|port| Claim::Port(SocketAddr::new(address, port)))
+        };
+        let claimed = end_tunnels(device, address, &self.tunnels)
+            .and_then(|()| claims().try_for_each(|claim| add_claim(device, claim)));
         if claimed.is_err() {
-            for port in &self.ports {
+            for claim in claims() {
                 // An error means that it is not claimed.
-                let _ = device.remove_claim(Claim::Port(SocketAddr::new(address, *port)));
+                let _ = device.remove_claim(claim);
             }
         }
         claimed
     }
 
-    fn claim(&self, address: IpAddr, device: &mut Device) -> Result<()> {
-        end_tunnels(device, address, &self.tunnels)?;
-        let mut claims = self.ports.iter().map(|port| Claim::Port(SocketAddr::new(address, *port)));
-        claims.try_for_each(|claim| add_claim(device, claim))
+    /// Has the worker of kernel sockets accept the connections of a bound socket.
+    fn accept(&self, service: Everywhere, socket: Reserved, kernel: &CommandSender) {
+        let address = socket.address().ip();
+        match socket.listen(BACKLOG) {
+            Ok(listener) => {
+                kernel.send(Command::Accept(Listener::into_socket(listener)));
+                self.listeners.add(service.listening(address, Via::Kernel));
+            }
+            Err(error) => tracing::error!("local clients are refused: {error}"),
+        }
     }
 }

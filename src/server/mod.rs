@@ -56,16 +56,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use watch::Watch;
 
 pub(crate) use watch::Events;
 
 /// Interval at which the server checks whether all workers have ended.
-const END_CHECK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
+const END_CHECK_PERIOD: Duration = Duration::from_millis(10);
 /// Interval of the checks for external changes, which are noticed within 1 s.
-const WATCH_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
+const WATCH_PERIOD: Duration = Duration::from_millis(500);
 /// Interval of publishing the counters that no worker publishes, and of store maintenance.
-const PUBLISH_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
+const PUBLISH_PERIOD: Duration = Duration::from_secs(1);
 
 /// "1 queue", "2 queues".
 fn count(n: usize, what: &str) -> String {
@@ -477,15 +478,15 @@ impl Server {
 
     /// Drains as [`Server::drain`] does, without time for open answers.
     pub fn stop(self) -> Result<Vec<Count>> {
-        self.drain(std::time::Duration::ZERO)
+        self.drain(Duration::ZERO)
     }
 
     /// Stops accepting, lets open answers finish for at most `limit`, closes and detaches. A signal
     /// ends the drain at once, unless signals are ignored. Returns the last counters.
-    pub fn drain(mut self, limit: std::time::Duration) -> Result<Vec<Count>> {
+    pub fn drain(mut self, limit: Duration) -> Result<Vec<Count>> {
         self.readiness.set(Reason::Draining);
         self.listeners.close();
-        self.send_to_all(Command::Drain(limit));
+        self.drain_all(limit);
         let failure = self.await_workers();
         let mut outcome = Ok(());
         for worker in self.workers.drain(..) {
@@ -500,8 +501,9 @@ impl Server {
         outcome.map(|()| totals)
     }
 
-    fn send_to_all(&self, command: Command) {
-        self.workers.iter().for_each(|worker| worker.command_sender.send(command));
+    fn drain_all(&self, limit: Duration) {
+        let drain = |worker: &Running| worker.command_sender.send(Command::Drain(limit));
+        self.workers.iter().for_each(drain);
     }
 
     /// Returns the traffic of the interface to the kernel after all AF_XDP workers have drained,
@@ -536,7 +538,7 @@ impl Server {
                 recv(signals) -> signal => match signal {
                     Ok(signal) => {
                         tracing::warn!(signal, "ending the drain at once");
-                        self.send_to_all(Command::Drain(std::time::Duration::ZERO));
+                        self.drain_all(Duration::ZERO);
                     }
                     Err(_) => signals = never(),
                 },

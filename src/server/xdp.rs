@@ -49,6 +49,8 @@ pub(super) struct Claims {
     stack: Config,
     /// The workers of the device.
     workers: Vec<CommandSender>,
+    /// The worker of kernel sockets beside them.
+    beside: Option<CommandSender>,
 }
 
 impl Claims {
@@ -94,14 +96,15 @@ impl Claims {
 
     /// Serves a new address of the interface. Returns false if the flags name other addresses.
     pub(super) fn serve_address(&mut self, address: IpAddr) -> Result<bool> {
-        if !self.late_addresses.are_served() {
+        if !self.late_addresses.include(address) {
             return Ok(false);
         }
         if address.is_ipv6() && self.mtu_bytes < u32::from(ipv6::MIN_MTU) {
             let (mtu, least) = (self.mtu_bytes, ipv6::MIN_MTU);
             return Err(Error::failed(format!("an MTU of {mtu}; IPv6 needs at least {least}")));
         }
-        self.late_addresses.serve(address, &mut self.device, &self.workers)?;
+        let (device, beside) = (&mut self.device, self.beside.as_ref());
+        self.late_addresses.serve(address, device, &self.workers, beside)?;
         self.addresses.serves(address);
         Ok(true)
     }
@@ -249,7 +252,9 @@ impl Server {
         self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
         self.start_kernel_workers(common, bound, beside, &[None])?;
-        if let Some(claims) = &self.device {
+        if let Some(claims) = &mut self.device {
+            let mut beside = self.workers.iter().filter(|worker| worker.drained.is_none());
+            claims.beside = beside.next().map(|worker| worker.command_sender.clone());
             await_carrier(claims);
         }
         Ok(())
@@ -278,7 +283,8 @@ impl Server {
         let served = claimed.iter().map(|claimed| (claimed.at.ip(), claimed.dedicated)).collect();
         let own = common.host.iter().flat_map(Host::own_addresses);
         let addresses = Addresses::new(host_addresses(own), served);
-        let late_addresses = LateAddresses::of(common.setup, device.ifindex());
+        let late_addresses =
+            LateAddresses::of(common.setup, device.ifindex(), self.listeners.clone());
         let claims = Claims {
             addresses,
             late_addresses,
@@ -288,6 +294,7 @@ impl Server {
             mtu_bytes,
             stack,
             workers,
+            beside: None,
         };
         let claims = self.device.insert(claims);
         claims.publish();

@@ -295,8 +295,9 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             Some(Command::Drain(limit)) => self.begin_to_drain(limit),
             Some(Command::SetMtu(mtu)) => self.stack.set_mtu(mtu),
             Some(Command::Serve(at)) => self.stack.serve(at.ip().into(), at.port()),
+            // A worker of kernel sockets has them.
+            Some(Command::Accept(_)) | None => {}
             Some(Command::Leave) => self.leaves = true,
-            None => {}
         }
         if self.exporter.is_due(self.now_us / 1000) {
             self.publish();

@@ -275,6 +275,15 @@ impl Service {
         service
     }
 
+    /// Gives the first worker a listener at another port of the loopback address.
+    pub(crate) fn add_listener(&self) -> SocketAddr {
+        let at = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(at, 1, 16).unwrap().pop().unwrap();
+        let address = listener.address();
+        self.command_sender[0].send(Command::Accept(listener.into_socket()));
+        address
+    }
+
     pub(crate) fn connect(&self) -> Client {
         Client::new(TcpStream::connect(self.address).unwrap())
     }

@@ -2,10 +2,14 @@
 //! repaired where it can be.
 
 use crate::TEST_TIMEOUT;
+use crate::client::Client;
 use crate::common::{need_program, run_in, wait_until};
 use crate::site::{PORT, Plan, Site, Transport, at};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+
+const MEMCACHED: u16 = 11211;
 
 /// Detaches the XDP program with the identifier that it is given, as `bpftool link detach` does:
 /// among all links the one whose file says that it is of this program (bpf(2):
@@ -145,9 +149,9 @@ fn an_address_that_comes_is_served() {
     if !need_program("ip") {
         return;
     }
-    let plan = Plan { queues: 2, ..Plan::new(Transport::Xdp) }.with("--cores 0,1");
-    let Some(network) = plan.network() else { return };
-    let mut site = plan.start_in(network);
+    let plan = Plan { queues: 2, ..Plan::new(Transport::Xdp) }
+        .with(&format!("--cores 0,1 --memory 8M --memcached 0.0.0.0:{MEMCACHED}"));
+    let Some(mut site) = plan.start() else { return };
     let content = site.content("/64k");
     let mut before = site.connect();
     before.expect("/64k", &content);
@@ -160,6 +164,11 @@ fn an_address_that_comes_is_served() {
         for _ in 0..4 {
             site.connect_to(at(address)).expect("/64k", &content);
         }
+        let local = site.network.server.run(|| TcpStream::connect(at(address))).unwrap();
+        Client::new(local).expect("/64k", &content);
+        if address.is_ipv4() {
+            asks_for_the_version(&site, SocketAddr::new(address, MEMCACHED));
+        }
         run_server(&site, "ip", &["address", "del", &prefix, "dev", "s0"]);
         site.wait_for("address_changes", changes + 2);
         site.wait_for_log("has lost a served address");
@@ -170,7 +179,20 @@ fn an_address_that_comes_is_served() {
         changes += 3;
     }
     before.expect("/64k", &content);
-    assert_eq!(site.counter("connections_accepted"), 0, "the kernel's TCP served none");
+    site.wait_for("connections_accepted", 2);
+    let accepted = site.counter("connections_accepted");
+    assert_eq!(accepted, 2, "the kernel's TCP served local clients, and no others");
+}
+
+/// Asks memcached at `address` for its version, from the client's namespace.
+fn asks_for_the_version(site: &Site, address: SocketAddr) {
+    let connect = || TcpStream::connect_timeout(&address, TEST_TIMEOUT);
+    let mut stream = site.network.client.run(connect).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream.write_all(b"version\r\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    assert!(line.starts_with("VERSION "), "{line:?}");
 }
 
 /// The name of an interface is not its identity.

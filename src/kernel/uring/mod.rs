@@ -70,7 +70,7 @@ impl Driver for Uring {
             + output::STEPS * size_of::<Step>()
     }
 
-    fn new(settings: &Settings, listeners: &[Listener], _: &CommandReceiver) -> io::Result<Uring> {
+    fn new(settings: &Settings, _: &CommandReceiver) -> io::Result<Uring> {
         Ok(Uring {
             shared: Shared {
                 ring: Ring::new(settings.receive_buffers)?,
@@ -78,7 +78,7 @@ impl Driver for Uring {
             },
             changed: WaitQueue::new(settings.connections),
             steps: Vec::with_capacity(output::STEPS),
-            accepting: vec![false; listeners.len()],
+            accepting: Vec::new(),
             accepts: true,
             wakes: false,
         })
@@ -114,6 +114,11 @@ impl Driver for Uring {
     fn close(&mut self, key: Key, socket: Socket<Operations>) {
         socket.part.abandon(key, &mut self.shared);
         self.shared.ring.close(socket.fd);
+    }
+
+    fn add_listener(&mut self, _: usize, _: &Listener) -> io::Result<()> {
+        self.accepting.push(false);
+        Ok(())
     }
 
     fn watch_listeners(&mut self, _: &[Listener], watch: bool) -> io::Result<()> {
