@@ -14,7 +14,7 @@ use pnet::packet::Packet;
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket};
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
-use pnet::packet::ipv4::MutableIpv4Packet;
+use pnet::packet::ipv4::{MutableIpv4Packet, checksum};
 use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::packet::tcp::MutableTcpPacket;
 use pnet::packet::vlan::MutableVlanPacket;
@@ -129,6 +129,9 @@ fn ipv4_with(
     packet.set_source(CLIENT4);
     packet.set_destination(to);
     change(&mut packet);
+    if header_words >= 5 {
+        packet.set_checksum(checksum(&packet.to_immutable()));
+    }
     bytes
 }
 

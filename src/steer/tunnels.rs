@@ -11,7 +11,8 @@ const GRE_MAX_BYTES: u16 = 16;
 /// Bytes of a UDP header and a GUE header without extensions.
 const GUE_BYTES: u16 = 8 + 4;
 const IPV4_BYTES: u16 = 20;
-const IPV6_BYTES: u16 = 40;
+/// With the option of RFC 2473 §4.1, which Linux adds.
+const IPV6_BYTES: u16 = 40 + 8;
 
 /// A kind of tunnel by which an L4 load balancer passes packets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn the_longest_headers_count() {
         let all = [Tunnel::Ipip, Tunnel::Gre];
-        assert_eq!([false, true].map(|v6| Tunnel::max_bytes(&all, v6)), [36, 56]);
+        assert_eq!([false, true].map(|v6| Tunnel::max_bytes(&all, v6)), [36, 64]);
         assert_eq!(Tunnel::max_bytes(&[], true), 0);
         assert_eq!(Tunnel::max_bytes(&[Tunnel::Gue(1)], false), 32);
     }

@@ -6,6 +6,7 @@ use crate::TEST_TIMEOUT;
 use crate::client::{Client, get};
 use crate::common::{Network, Path, need_program, need_root, run_in, wait_until};
 use crate::site::{PORT, Plan, Site, Transport};
+use pnet::packet::ipv4::{MutableIpv4Packet, checksum};
 use simoom::netns;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
@@ -23,7 +24,9 @@ fn in_tunnel(frame: &[u8], protocol: u8, header: &[u8]) -> Option<Vec<u8>> {
     let len = u16::from_be_bytes([packet[2], packet[3]]) + 20 + header.len() as u16;
     let [high, low] = len.to_be_bytes();
     let [a, b, c, _] = packet[12..16] else { return None };
-    let outer = [0x45, 0, high, low, 0, 0, 0x40, 0, 9, protocol, 0, 0, a, b, c, 3, a, b, c, 1];
+    let mut outer = [0x45, 0, high, low, 0, 0, 0x40, 0, 9, protocol, 0, 0, a, b, c, 3, a, b, c, 1];
+    let mut ip = MutableIpv4Packet::new(&mut outer)?;
+    ip.set_checksum(checksum(&ip.to_immutable()));
     Some([link, &outer, header, packet].concat())
 }
 

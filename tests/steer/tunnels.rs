@@ -58,6 +58,11 @@ fn wrapped(inner: &[u8]) -> Vec<(&'static str, IpNextHeaderProtocol, Vec<u8>)> {
     ]
 }
 
+/// A destination header with the option that limits further tunnels, as Linux adds it.
+fn limited(protocol: IpNextHeaderProtocol, payload: &[u8]) -> Vec<u8> {
+    [&[protocol.0, 0, 4, 1, 4, 1, 1, 0], payload].concat()
+}
+
 /// The same in an outer packet of either version.
 fn frames(inner: &[u8], tagged: bool) -> Vec<(String, Vec<u8>)> {
     let mut frames = Vec::new();
@@ -67,6 +72,11 @@ fn frames(inner: &[u8], tagged: bool) -> Vec<(String, Vec<u8>)> {
             ("IPv4", EtherTypes::Ipv4, ipv4(END4, protocol, &payload)),
             ("IPv4 with options", EtherTypes::Ipv4, with_options),
             ("IPv6", EtherTypes::Ipv6, ipv6(END6, protocol, &payload)),
+            (
+                "IPv6 with a limit",
+                EtherTypes::Ipv6,
+                ipv6(END6, DESTINATION, &limited(protocol, &payload)),
+            ),
         ] {
             frames.push((format!("{name} over {outer}"), ethernet(ethertype, tagged, &packet)));
         }
@@ -106,6 +116,42 @@ fn the_packet_in_a_tunnel_is_steered_as_if_it_had_come_alone() {
     }
     assert_eq!(counter(&steering, "steer_decapsulated"), decapsulated);
     assert_eq!(counter(&steering, "steer_tunnel_malformed"), 0);
+}
+
+/// RFC 6040 §4.2: congestion on the way through the tunnel is told to the connection.
+#[test]
+fn a_mark_of_the_outer_packet_is_on_the_inner_one() {
+    let Some((mut program, steering, _socket)) = with_tunnels(&ALL) else { return };
+    let inner4 = |ecn| ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, |packet| packet.set_ecn(ecn));
+    let inner6 = |ecn: u8| {
+        let mut packet = ipv6(SHARED6, TCP, &tcp(HTTP));
+        MutableIpv6Packet::new(&mut packet).unwrap().set_traffic_class(0xa8 | ecn);
+        packet
+    };
+    let mut malformed = 0;
+    for (outer_ecn, inner_ecn) in (0..4).flat_map(|outer| (0..4).map(move |inner| (outer, inner))) {
+        let told = if outer_ecn == 3 { 3 } else { inner_ecn };
+        for (inner, expected) in
+            [(inner4(inner_ecn), inner4(told)), (inner6(inner_ecn), inner6(told))]
+        {
+            let protocol = if inner[0] >> 4 == 4 { IPIP } else { IP6IP };
+            let outer4 = ipv4_with(END4, protocol, &inner, 5, |packet| packet.set_ecn(outer_ecn));
+            let mut outer6 = ipv6(END6, protocol, &inner);
+            MutableIpv6Packet::new(&mut outer6).unwrap().set_traffic_class(outer_ecn);
+            for (ethertype, outer) in [(EtherTypes::Ipv4, outer4), (EtherTypes::Ipv6, outer6)] {
+                let name = format!("{ethertype}, {outer_ecn} around {inner_ecn}");
+                let frame = ethernet(ethertype, false, &outer);
+                if outer_ecn == 3 && inner_ecn == 0 {
+                    is_left(&mut program, &name, &frame);
+                    malformed += 1;
+                    continue;
+                }
+                let expected = ethernet(ethertype_of(&inner), false, &expected);
+                assert_eq!(program.test_run_to(&frame).unwrap(), (TAKE, expected), "{name}");
+            }
+        }
+    }
+    assert_eq!(counter(&steering, "steer_tunnel_malformed"), malformed);
 }
 
 /// Whatever is left to the kernel is left as it came.
@@ -191,6 +237,15 @@ fn malformed_tunnels_are_counted_and_left_to_the_kernel() {
         ("GUE with another protocol", outer(UDP, &gue(0, TCP, &tcp(HTTP)))),
         ("GUE with IP of no version", outer(UDP, &udp(GUE_PORT, &[0x50, 0, 0, 0]))),
     ];
+    let broken = |at: usize| {
+        let mut packet = ipv4_with(END4, IPIP, &inner, 15, |_| ());
+        packet[at] ^= 1;
+        ("a broken outer header", packet)
+    };
+    // Not the version, the length, the fragment's place or the destination: those are not looked
+    // at as a tunnel's.
+    let broken = [1, 4, 8, 10, 11, 12, 15, 20, 59].map(broken);
+    let rows: Vec<_> = rows.into_iter().chain(broken).collect();
     let count = rows.len() as u64;
     for (name, packet) in rows {
         // The kernel runs no frame shorter than the shortest of Ethernet.
