@@ -127,7 +127,7 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
     let lines =
         std::fs::read_to_string(directory.path().join("results.csv")).unwrap().lines().count();
     assert_eq!(lines, cases.len() + 1);
-    for (width, height) in [(1280, 800), (794, 1123)] {
+    for (width, height) in [(1280, 800), (794, 1123), (400, 800)] {
         let verdict = look_at(&directory.path().join("report.html"), width, height);
         assert!(verdict["charts"].as_u64().unwrap() >= 12, "{verdict}");
         let mut flaws = verdict["flaws"].as_array().unwrap().clone();

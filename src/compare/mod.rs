@@ -2,14 +2,15 @@
 //! cores.
 //!
 //! - [`plans`] and [`targets`] are tables: the workloads, and the servers with their configuration.
-//! - [`mod@run`] iterates over both. [`case`] measures one combination on a [`testbed`] of its own,
-//!   while [`sample`] reads CPU and memory.
-//! - [`results`] holds the measurements, [`figures`] derives figures, and [`tables`], [`csv`] and
-//!   [`page`] present them.
+//! - [`mod@run`] iterates over both, and [`remaining`] tells how long that takes. [`case`] measures
+//!   one combination on a [`testbed`] of its own, while [`sample`] reads CPU and memory.
+//! - [`results`] holds the measurements, [`figures`] and [`confidence`] derive figures, and
+//!   [`tables`], [`csv`] and [`page`] present them.
 //! - [`ceiling`] is a target that is not a server. It shows the limit of the machine.
 
 mod case;
 mod ceiling;
+mod confidence;
 mod csv;
 mod figures;
 mod machine;
@@ -17,6 +18,7 @@ mod options;
 mod page;
 mod plans;
 mod print;
+mod remaining;
 mod results;
 mod run;
 mod sample;
@@ -65,14 +67,14 @@ pub fn run(options: &CompareOptions) -> Result<()> {
     crate::netns::Namespace::new().map_err(|error| Error::failed(error.to_string()))?;
     let signals = signals::watch()?;
     let comparison = Comparison::new(&choice, cores, usable.len(), &signals)?;
-    let files = comparison.results().settings.open_files_limit;
-    print::head(comparison.results(), run::estimate(&choice, files).as_secs_f64() / 60.0)?;
-    let results = comparison.run(|results, plan| print::plan(results, plan.name))?;
+    print::head(comparison.results(), comparison.estimate().as_secs_f64() / 60.0)?;
+    let results = comparison.run(|results, plan, left| print::plan(results, plan.name, left))?;
     if let Some(directory) = &options.out {
         let json =
             serde_json::to_string(&results).map_err(|error| Error::failed(error.to_string()))?;
         write(&directory.join("results.json"), &json)?;
         write_readable(&results, directory)?;
+        print_line(&format!("report: {}", directory.join("report.html").display()))?;
     }
     match results.failed().count() {
         0 if results.cases.is_empty() => Err(Error::failed(

@@ -9,6 +9,7 @@ use super::targets::TARGETS;
 use crate::error::Result;
 use crate::print::print_line;
 use std::io::{IsTerminal, Write, stderr};
+use std::time::Duration;
 
 /// Shows the current case if standard error is a terminal.
 pub(super) fn progress(
@@ -17,14 +18,24 @@ pub(super) fn progress(
     target: &str,
     (repeat, repeats): (u32, u32),
     (case, cases): (usize, usize),
+    left: Duration,
 ) {
     if stderr().is_terminal() {
         let at = if point.is_empty() { String::new() } else { format!(", {point}") };
         // Erase the line first, so that progress takes one line.
         let _ = write!(
             stderr(),
-            "\r\x1b[K{plan}{at}: {target} ({case} of {cases}, round {repeat} of {repeats})"
+            "\r\x1b[K{plan}{at}: {target} ({case} of {cases}, round {repeat} of {repeats}), {} left",
+            minutes(left)
         );
+    }
+}
+
+/// A remaining time, rounded up.
+fn minutes(left: Duration) -> String {
+    match left.as_secs().div_ceil(60) {
+        0 | 1 => "a minute".to_owned(),
+        minutes => format!("{minutes} minutes"),
     }
 }
 
@@ -35,8 +46,8 @@ pub(super) fn end_progress() {
     }
 }
 
-/// Prints the table of a plan and its failures.
-pub(super) fn plan(results: &Results, name: &str) -> Result<()> {
+/// Prints the table of a plan and its failures, and the time that the other plans will take.
+pub(super) fn plan(results: &Results, name: &str, left: Option<Duration>) -> Result<()> {
     let Some(plan) = results.plans.iter().find(|plan| plan.name == name) else { return Ok(()) };
     print_line(&format!("{} ({name})", plan.title))?;
     let table = tables::of_plan(results, plan);
@@ -60,6 +71,9 @@ pub(super) fn plan(results: &Results, name: &str) -> Result<()> {
     {
         let at = left_out.point.as_deref().map(|point| format!(" at {point}")).unwrap_or_default();
         print_line(&format!("  {}{at}: left out: {}", left_out.target, left_out.reason))?;
+    }
+    if let Some(left) = left {
+        print_line(&format!("  {} left", minutes(left)))?;
     }
     print_line("")
 }

@@ -1,6 +1,7 @@
 //! The contents of `results.json`: the measurements, and what is needed to repeat them. Field names
 //! are those of the file. Times are in seconds unless the name says otherwise.
 
+use super::targets::CEILING;
 use serde::{Deserialize, Serialize};
 
 /// Version of the file layout. Adding fields does not change it.
@@ -152,6 +153,13 @@ pub(super) struct Memory {
     /// Growth of the kernel's slab memory (`Slab` in /proc/meminfo) since before the server was
     /// started.
     pub(super) kernel_bytes: u64,
+}
+
+impl TargetInfo {
+    /// Whether it is no server, but shows the limit of the machine.
+    pub(super) fn is_ceiling(&self) -> bool {
+        self.name == CEILING
+    }
 }
 
 impl Case {

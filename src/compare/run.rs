@@ -5,6 +5,7 @@ use super::case::{Bench, CaseSpec};
 use super::figures::Spread;
 use super::options::{Choice, Cores};
 use super::plans::{PEAK, Pace, Plan, Point};
+use super::remaining::Remaining;
 use super::results::{Case, LeftOut, PlanInfo, PointInfo, Results, SCHEMA, Settings, TargetInfo};
 use super::targets::{NEVER_COMPARED, NGINX, Target};
 use super::temp_dir::TempDir;
@@ -13,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::open_files;
 use crossbeam_channel::Receiver;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Warm-up of each case, as a fraction of its measurement.
-const WARM_UP: f64 = 0.2;
+pub(super) const WARM_UP: f64 = 0.2;
 /// Limit of the connections in a smoke test.
 const QUICK_CONNECTIONS: u32 = 1000;
 /// Limit of open files to ask for: enough for the largest case.
@@ -31,7 +32,7 @@ pub(super) struct Comparison<'a> {
     /// The installed targets, with their programs.
     present: Vec<(&'static Target, PathBuf)>,
     results: Results,
-    began: Instant,
+    remaining: Remaining,
 }
 
 impl<'a> Comparison<'a> {
@@ -81,7 +82,13 @@ impl<'a> Comparison<'a> {
             plans: choice.plans.iter().map(|plan| plan_info(plan)).collect(),
             cases: Vec::new(),
         };
-        Ok(Comparison { choice, cores, simoom, signals, present, results, began: Instant::now() })
+        let remaining = Remaining::of(choice, results.settings.open_files_limit);
+        Ok(Comparison { choice, cores, simoom, signals, present, results, remaining })
+    }
+
+    /// Upper estimate of the duration.
+    pub(super) fn estimate(&self) -> Duration {
+        self.remaining.total()
     }
 
     /// The results so far.
@@ -89,10 +96,10 @@ impl<'a> Comparison<'a> {
         &self.results
     }
 
-    /// Measures everything. Calls `after_plan` after each plan.
+    /// Measures everything. Calls `after_plan` after each plan, with the time left for the others.
     pub(super) fn run(
         mut self,
-        mut after_plan: impl FnMut(&Results, &Plan) -> Result<()>,
+        mut after_plan: impl FnMut(&Results, &Plan, Option<Duration>) -> Result<()>,
     ) -> Result<Results> {
         let simoom = self.simoom.clone();
         let temp_dir = TempDir::new(&simoom)?;
@@ -104,23 +111,28 @@ impl<'a> Comparison<'a> {
             warm_up: self.choice.measured.mul_f64(WARM_UP),
             signals: self.signals,
         };
-        for plan in &self.choice.plans {
+        for (index, plan) in self.choice.plans.iter().enumerate() {
             let cases = self.cases_of(plan);
+            let all = (cases.len() * self.choice.repeats as usize).max(1) as f64;
             for repeat in 1..=self.choice.repeats {
                 for (number, (point, target)) in cases.iter().enumerate() {
+                    let done = (repeat as usize - 1) * cases.len() + number;
                     print::progress(
                         plan.name,
                         point.name,
                         target.title,
                         (repeat, self.choice.repeats),
                         (number + 1, cases.len()),
+                        self.remaining.after(index, done as f64 / all),
                     );
                     self.measure(&bench, plan, point, target, repeat)?;
                 }
             }
             print::end_progress();
-            self.results.took_seconds = self.began.elapsed().as_secs_f64();
-            after_plan(&self.results, plan)?;
+            self.results.took_seconds = self.remaining.elapsed().as_secs_f64();
+            let more = index + 1 < self.choice.plans.len();
+            let left = more.then(|| self.remaining.after(index, 1.0));
+            after_plan(&self.results, plan, left)?;
         }
         Ok(self.results)
     }
@@ -226,7 +238,7 @@ impl<'a> Comparison<'a> {
 }
 
 /// Whether a smoke test includes the point. It skips some points of plans with several.
-fn is_quick(plan: &Plan, point: &Point) -> bool {
+pub(super) fn is_quick(plan: &Plan, point: &Point) -> bool {
     let pace = match point.pace {
         Pace::Closed | Pace::Idle => true,
         Pace::Rate(_) => plan.points.first().is_some_and(|first| first.name == point.name),
@@ -254,24 +266,4 @@ fn plan_info(plan: &Plan) -> PlanInfo {
         figure: plan.figure,
         points: plan.points.iter().map(point).collect(),
     }
-}
-
-/// Upper estimate of the duration, for the user.
-pub(super) fn estimate(choice: &Choice, files: u64) -> Duration {
-    let points =
-        choice.plans.iter().flat_map(|plan| plan.points.iter().map(move |point| (plan, point)));
-    let points = points.filter(|(plan, point)| !choice.quick || is_quick(plan, point));
-    let each = |(plan, point): (&&Plan, &Point)| {
-        let targets = choice.targets.iter().filter(|target| {
-            target.speaks(plan.workload) && (plan.for_ceiling || !target.is_ceiling)
-        });
-        let targets =
-            targets.filter(|target| u64::from(target.files_needed(point.connections)) <= files);
-        let opening = Duration::from_micros(7) * point.connections;
-        (choice.measured.mul_f64(f64::from(plan.stretch) + WARM_UP)
-            + Duration::from_millis(600)
-            + opening)
-            * targets.count() as u32
-    };
-    points.map(|(plan, point)| each((plan, point))).sum::<Duration>() * choice.repeats
 }

@@ -4,15 +4,13 @@
 use super::figures::{Figure, Spread};
 use super::plans::PEAK;
 use super::results::{Case, PlanInfo, PointInfo, Results, TargetInfo};
-use super::targets::NGINX;
+use super::targets::{CEILING, NGINX};
 use crate::limits::Bytes;
 use crate::print::{grouped, micros};
 
 /// The smaller number of connections in the memory of one more connection. At this number, memory
 /// that does not depend on connections is already allocated.
 const FEW: u32 = 1000;
-/// The target that shows the limit of the machine.
-const CEILING: &str = "ceiling";
 
 /// A table. The first row is the head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

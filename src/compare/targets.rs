@@ -90,6 +90,9 @@ pub(super) const NEVER_COMPARED: &[(&str, &str)] = &[(
 
 /// The target whose peak other targets are measured at.
 pub(super) const NGINX: &str = "nginx";
+pub(super) const MEMCACHED: &str = "memcached";
+/// The target that shows the limit of the machine.
+pub(super) const CEILING: &str = "ceiling";
 
 impl Target {
     /// The file of the program if it is installed. `simoom` is the file of this program.

@@ -1,19 +1,22 @@
 //! The report as a self-contained HTML page: no script, no font, no other file.
 //!
-//! Each plan is a section with a chart for its figure ([`bars`], [`curves`], [`lines`], [`offered`]
-//! over [`plot`]) and a table. Charts are SVG ([`svg`]). Their colours are classes of the page, so
-//! they follow a dark screen and print on white.
+//! The first section is an [`overview`]. Each plan is a section with a chart for its figure
+//! ([`bars`], [`curves`], [`lines`], [`offered`] over [`plot`]) and a table. Charts are SVG
+//! ([`svg`]). Their colours are classes of the page, so they follow a dark screen and print on
+//! white.
 
 mod bars;
 mod curves;
 mod lines;
 mod offered;
+mod overview;
 mod plot;
 mod svg;
 
 use super::figures::Figure;
 use super::results::{PlanInfo, Results};
 use super::tables::{self, Table};
+use super::targets::CEILING;
 use crate::limits::Bytes;
 use std::fmt::Write;
 use svg::escaped;
@@ -25,10 +28,10 @@ const STYLE: &str = include_str!("style.css");
 pub(super) fn html(results: &Results) -> String {
     let mut body = String::new();
     head(&mut body, results);
-    for plan in &results.plans {
-        if results.cases.iter().any(|case| case.plan == plan.name) {
-            section(&mut body, results, plan);
-        }
+    contents(&mut body, results);
+    overview::section(&mut body, results);
+    for plan in measured(results) {
+        section(&mut body, results, plan);
     }
     left_out(&mut body, results);
     how(&mut body, results);
@@ -37,6 +40,22 @@ pub(super) fn html(results: &Results) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Simoom compared</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
+}
+
+/// The plans with cases.
+fn measured(results: &Results) -> impl Iterator<Item = &PlanInfo> {
+    let has_case = |plan: &&PlanInfo| results.cases.iter().any(|case| case.plan == plan.name);
+    results.plans.iter().filter(has_case)
+}
+
+/// Links to the sections of the plans.
+fn contents(body: &mut String, results: &Results) {
+    body.push_str("<nav><ul class=\"contents\">\n");
+    for plan in measured(results) {
+        let (name, title) = (escaped(&plan.name), escaped(&plan.title));
+        let _ = writeln!(body, "<li><a href=\"#{name}\">{title}</a></li>");
+    }
+    body.push_str("<li><a href=\"#how\">Method</a></li>\n</ul></nav>\n");
 }
 
 fn head(body: &mut String, results: &Results) {
@@ -113,6 +132,7 @@ fn section(body: &mut String, results: &Results, plan: &PlanInfo) {
     };
     body.push_str(&chart.unwrap_or_default());
     table(body, &tables::of_plan(results, plan));
+    above_the_ceiling(body, results, plan);
     if plan.figure == Figure::Scale {
         let memory = tables::memory(results, plan);
         let _ = writeln!(body, "<p class=\"note\">{}</p>", escaped(&memory.join(". ")));
@@ -129,6 +149,28 @@ fn section(body: &mut String, results: &Results, plan: &PlanInfo) {
         );
     }
     body.push_str("</section>\n");
+}
+
+/// Says what a share of the ceiling above 100 % means, if there is one.
+fn above_the_ceiling(body: &mut String, results: &Results, plan: &PlanInfo) {
+    for point in &plan.points {
+        for target in results.targets.iter().filter(|target| !target.is_ceiling()) {
+            let (plan, point, name) = (&plan.name, &point.name, &target.name);
+            let share = results.ratio(plan, point, name, CEILING).map(|ratio| 100.0 * ratio.value);
+            let Some(share) = share.filter(|share| share.round() > 100.0) else { continue };
+            let why = if results.overlap(plan, point, name, CEILING) {
+                "The rounds of both overlap: they are equal within the noise of the machine."
+            } else {
+                "The ceiling answers each frame as it comes. A server that answers fewer, larger ones, or waits for \
+                 acknowledgements and so answers in larger batches, may take less time."
+            };
+            let title = escaped(&target.title);
+            let _ = writeln!(
+                body,
+                "<p class=\"note\">{title} at {share:.0} % of the ceiling: {why}</p>"
+            );
+        }
+    }
 }
 
 fn table(body: &mut String, table: &Table) {

@@ -6,9 +6,10 @@ use super::*;
 #[test]
 fn the_page_is_one_file_that_asks_for_no_other() {
     let page = html(&testing::results());
-    for asks in ["src=", "href=", "url(", "@import", "<script", "<link"] {
+    for asks in ["src=", "url(", "@import", "<script", "<link"] {
         assert!(!page.contains(asks), "{asks}");
     }
+    assert_eq!(page.matches("href=").count(), page.matches("href=\"#").count());
     assert!(page.contains("A &lt;Processor&gt; &amp; more") && !page.contains("<Processor>"));
 }
 
@@ -16,8 +17,9 @@ fn the_page_is_one_file_that_asks_for_no_other() {
 fn each_plan_has_its_chart_and_every_target_is_on_it() {
     let results = testing::results();
     let page = html(&results);
-    // One chart for each rate, three over all offered rates, and one for each other plan.
-    assert_eq!(page.matches("<svg ").count(), 8);
+    // The overview, one chart for each rate, three over all offered rates, and one for each other
+    // plan.
+    assert_eq!(page.matches("<svg ").count(), 9);
     for title in ["CPU of the server's core", "99 % of the responses took no longer"] {
         assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
     }
@@ -40,4 +42,39 @@ fn what_failed_is_said_where_it_was_measured() {
     results.cases[0].error = Some("refused <at once>".to_owned());
     let page = html(&results);
     assert!(page.contains("1 cases failed") && page.contains("refused &lt;at once&gt;"));
+}
+
+#[test]
+fn every_section_is_in_the_contents() {
+    let results = testing::results();
+    let page = html(&results);
+    for plan in &results.plans {
+        assert!(page.contains(&format!("<a href=\"#{}\">", plan.name)), "{}", plan.name);
+    }
+}
+
+#[test]
+fn the_overview_says_what_was_measured() {
+    let mut results = testing::results();
+    for case in results.cases.iter_mut().filter(|case| case.plan == "get-12") {
+        let rate = if case.target == "xdp" { 450.0 } else { 100.0 };
+        case.report.as_mut().unwrap()["responses_per_second"] = rate.into();
+    }
+    results.plans.retain(|plan| plan.name == "get-12");
+    let page = html(&results);
+    let headline = "Simoom, AF_XDP serves 4.50 times as many responses as nginx in one plan.";
+    assert!(page.contains(headline), "{page}");
+    assert!(page.contains(">4.50 (4.50 … 4.50)</text>"), "{page}");
+    // The ceiling has the same 100 as nginx.
+    assert!(
+        page.contains("Simoom, AF_XDP at 450 % of the ceiling: The ceiling answers each frame")
+    );
+    let xdp = |case: &&mut super::super::results::Case| case.target == "xdp";
+    for (round, case) in results.cases.iter_mut().filter(xdp).enumerate() {
+        let rate = if round == 0 { 90.0 } else { 110.0 };
+        case.report.as_mut().unwrap()["responses_per_second"] = rate.into();
+    }
+    assert!(html(&results).contains("at 110 % of the ceiling: The rounds of both overlap"));
+    results.cases.retain(|case| case.target == "xdp");
+    assert!(!html(&results).contains("id=\"overview\""), "nothing to compare with");
 }
