@@ -122,7 +122,9 @@ fn read(file: &Path) -> Result<Results> {
 
 fn write_readable(results: &Results, directory: &Path) -> Result<()> {
     write(&directory.join("results.csv"), &csv::text(results))?;
-    write(&directory.join("report.html"), &page::html(results))
+    write(&directory.join("report.html"), &page::html(results))?;
+    let mut images = page::images(results).into_iter();
+    images.try_for_each(|(name, image)| write(&directory.join(name), &image))
 }
 
 fn make_directory(directory: &Path) -> Result<()> {

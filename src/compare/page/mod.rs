@@ -42,6 +42,19 @@ pub(super) fn html(results: &Results) -> String {
     )
 }
 
+/// The charts that sum up a comparison, as image files: their names and contents.
+pub(super) fn images(results: &Results) -> Vec<(String, String)> {
+    let overview = overview::chart(results).map(|element| ("overview".to_owned(), element));
+    let of_plan = |plan: &PlanInfo| {
+        let plan = plan.clone();
+        let charts = offered::charts(results, &plan).into_iter();
+        charts.map(move |drawn| (format!("{}-{}", plan.name, drawn.name), drawn.element))
+    };
+    let offered = measured(results).filter(|plan| plan.figure == Figure::Latency).flat_map(of_plan);
+    let all = overview.into_iter().chain(offered);
+    all.map(|(name, element)| (format!("{name}.svg"), svg::file(&element, STYLE))).collect()
+}
+
 /// The plans with cases.
 fn measured(results: &Results) -> impl Iterator<Item = &PlanInfo> {
     let has_case = |plan: &&PlanInfo| results.cases.iter().any(|case| case.plan == plan.name);
@@ -125,8 +138,11 @@ fn section(body: &mut String, results: &Results, plan: &PlanInfo) {
         Figure::ContentRate => bars::chart(results, plan, &bars::CONTENT_RATE),
         Figure::Scale => lines::chart(results, plan),
         Figure::Latency => {
-            let charts = [offered::charts(results, plan), curves::charts(results, plan)];
-            Some(charts.into_iter().flatten().collect())
+            let with_title = |drawn: offered::Drawn| {
+                format!("<h3>{}</h3>\n{}", escaped(drawn.title), drawn.element)
+            };
+            let offered = offered::charts(results, plan).into_iter().map(with_title);
+            Some(offered.chain(curves::charts(results, plan)).collect())
         }
         Figure::Idle => None,
     };

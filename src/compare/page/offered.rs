@@ -5,51 +5,75 @@ use super::super::figures::Spread;
 use super::super::results::{Case, PlanInfo, PointInfo, Results, TargetInfo};
 use super::curves::decades;
 use super::plot::{Axis, Point, Series, draw};
-use super::svg::{escaped, round_up};
-use std::fmt::Write;
+use super::svg::round_up;
 
 /// Lines of the grid.
 const STEPS: u32 = 4;
 /// Times below this are not told apart, in microseconds.
 const MIN_US: f64 = 1.0;
 
-/// A figure of a case, and its title.
-type Chart = (&'static str, fn(&Case) -> Option<f64>);
-const CPU: Chart = ("CPU of the server's core", Case::server_core);
+/// A figure of a case.
+#[derive(Clone, Copy)]
+struct Chart {
+    name: &'static str,
+    title: &'static str,
+    figure: fn(&Case) -> Option<f64>,
+}
+
+const CPU: Chart =
+    Chart { name: "cpu", title: "CPU of the server's core", figure: Case::server_core };
 const LATENCIES: [Chart; 2] = [
-    ("Half of the responses took no longer", |case| case.latency_us("p50")),
-    ("99 % of the responses took no longer", |case| case.latency_us("p99")),
+    Chart {
+        name: "p50",
+        title: "Half of the responses took no longer",
+        figure: |case| case.latency_us("p50"),
+    },
+    Chart {
+        name: "p99",
+        title: "99 % of the responses took no longer",
+        figure: |case| case.latency_us("p99"),
+    },
 ];
 
-/// The charts of a plan; `None` without offered rates.
-pub(super) fn charts(results: &Results, plan: &PlanInfo) -> Option<String> {
+/// A chart that was drawn.
+pub(super) struct Drawn {
+    /// For the name of a file.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) element: String,
+}
+
+/// The charts of a plan; none without offered rates.
+pub(super) fn charts(results: &Results, plan: &PlanInfo) -> Vec<Drawn> {
     let of_plan = || results.cases.iter().filter(|case| case.plan == plan.name && is_good(case));
-    let end = round_up(of_plan().filter_map(offered).reduce(f64::max)?);
-    let mut text = String::new();
+    let Some(max) = of_plan().filter_map(offered).reduce(f64::max) else { return Vec::new() };
+    let end = round_up(max);
     let steps = |max: f64, unit: &str| {
         let step = |step: u32| f64::from(step) / f64::from(STEPS);
         (0..=STEPS).map(|at| (step(at), format!("{} {unit}", max * step(at)))).collect()
     };
     let across = Axis { name: "requests offered a second", marks: steps(end / 1000.0, "k") };
-    let mut chart = |(title, figure): Chart, up: &Axis, scale: &dyn Fn(f64) -> f64| {
+    let chart = |chart: Chart, up: &Axis, scale: &dyn Fn(f64) -> f64| {
+        let Chart { name, title, figure } = chart;
         let series = |(class, target): (usize, &TargetInfo)| {
             let points = points(results, (plan, target), end, |case| figure(case).map(scale));
             (!points.is_empty()).then(|| Series { class, name: target.title.clone(), points })
         };
         let all: Vec<Series> = results.targets.iter().enumerate().filter_map(series).collect();
         let about = format!("{}: {title}", plan.title);
-        let drawn = draw(&about, &across, up, &all);
-        let _ = write!(text, "<h3>{}</h3>\n{drawn}", escaped(title));
+        Drawn { name, title, element: draw(&about, &across, up, &all) }
     };
-    chart(CPU, &Axis { name: "busy", marks: steps(100.0, "%") }, &|part| part.min(1.0));
-    for (title, figure) in LATENCIES {
-        let all = || of_plan().filter_map(figure).map(|us| us.max(MIN_US).log10());
+    let busy = Axis { name: "busy", marks: steps(100.0, "%") };
+    let mut drawn = vec![chart(CPU, &busy, &|part| part.min(1.0))];
+    for latency in LATENCIES {
+        let all = || of_plan().filter_map(latency.figure).map(|us| us.max(MIN_US).log10());
         let Some(min) = all().reduce(f64::min).map(f64::floor) else { continue };
         let max = all().fold(min + 1.0, f64::max).ceil();
         let up = Axis { name: "time to the response", marks: decades(min, max) };
-        chart((title, figure), &up, &|us| (us.max(MIN_US).log10() - min) / (max - min));
+        let scale = |us: f64| (us.max(MIN_US).log10() - min) / (max - min);
+        drawn.push(chart(latency, &up, &scale));
     }
-    Some(text)
+    drawn
 }
 
 /// The points of a target, by rate.

@@ -43,6 +43,12 @@ pub(super) fn section(body: &mut String, results: &Results) {
     );
 }
 
+/// The chart of the section.
+pub(super) fn chart(results: &Results) -> Option<String> {
+    let rows = rows(results);
+    (!rows.is_empty()).then(|| draw(&rows))
+}
+
 fn rows(results: &Results) -> Vec<Row> {
     let mut rows = Vec::new();
     for plan in &results.plans {

@@ -78,3 +78,15 @@ fn the_overview_says_what_was_measured() {
     results.cases.retain(|case| case.target == "xdp");
     assert!(!html(&results).contains("id=\"overview\""), "nothing to compare with");
 }
+
+#[test]
+fn the_charts_that_sum_up_are_image_files_too() {
+    let images = images(&testing::results());
+    let names: Vec<&str> = images.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["overview.svg", "latency-cpu.svg", "latency-p50.svg", "latency-p99.svg"]);
+    for (name, image) in &images {
+        assert!(image.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox="), "{name}");
+        assert_eq!(image.matches("<style>").count(), 1, "{name}");
+        assert!(image.ends_with("</svg>\n") && !image.contains("<div"), "{name}");
+    }
+}

@@ -80,6 +80,16 @@ impl Svg {
     }
 }
 
+/// An image file of an element of a page, with the style of that page.
+pub(super) fn file(element: &str, style: &str) -> String {
+    let from = element.find("<svg ").unwrap_or(0);
+    let to = element.rfind("</div>").unwrap_or(element.len());
+    // A page has the space of names and the style around it.
+    let begin = "<svg xmlns=\"http://www.w3.org/2000/svg\" ";
+    let style = format!("\n<style>\n{style}svg {{ background: var(--paper); }}\n</style>\n<title>");
+    element[from..to].replacen("<svg ", begin, 1).replacen("\n<title>", &style, 1) + "\n"
+}
+
 /// Upper bound of the width of a text.
 pub(super) fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * CHARACTER
