@@ -9,7 +9,7 @@ use crate::later::{self, Completions, Later};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,12 @@ pub enum Command {
     SetMtu(u16),
     /// Serve this address, which the kernel has got. For workers of AF_XDP.
     Serve(SocketAddr),
+    /// The kernel has got this address (true) or lost it: then a peer may have it.
+    Host(IpAddr, bool),
     /// Accept the connections of this listening socket. For workers of kernel sockets.
     Accept(OwnedFd),
+    /// Serve this address no longer, which the kernel has lost.
+    Forget(SocketAddr),
     /// Return now. Sent to a worker that has drained and keeps running until others have drained.
     Leave,
 }

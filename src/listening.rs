@@ -54,6 +54,14 @@ impl Listeners {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(listening);
     }
 
+    /// Removes the endpoints of an address and port.
+    pub(crate) fn remove(&self, at: SocketAddr) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|listening| listening.address != at);
+    }
+
     /// Removes all endpoints except the admin endpoint, when the listeners close.
     pub fn close(&self) {
         self.0

@@ -78,6 +78,7 @@ over_both! {
     thousands_of_connections_are_served,
     workers_share_a_port,
     a_listener_that_comes_later_is_served_until_the_drain,
+    a_listener_that_goes_leaves_its_port_and_its_connections,
     ipv6_is_served,
     draining_finishes_what_is_under_way_and_nothing_more,
     draining_answers_whoever_has_connected,
@@ -664,6 +665,20 @@ fn a_listener_that_comes_later_is_served_until_the_drain(poller: Poller) {
     for address in later.iter().chain([&last]) {
         let refused = TcpStream::connect(address).unwrap_err().kind();
         assert_eq!(refused, ErrorKind::ConnectionRefused, "{address}");
+    }
+}
+
+fn a_listener_that_goes_leaves_its_port_and_its_connections(poller: Poller) {
+    let service = Service::start(poller, &settings());
+    let address = service.add_listener();
+    let mut client = Client::new(TcpStream::connect(address).unwrap());
+    client.ask("before");
+    for round in 0..3 {
+        service.remove_listener(address);
+        service.wait_until("the port is free", |_| std::net::TcpListener::bind(address).is_ok());
+        client.ask(&format!("connected {round}"));
+        service.add_listener_at(address);
+        Client::new(TcpStream::connect(address).unwrap()).ask("again");
     }
 }
 

@@ -24,7 +24,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
     /// Accepts up to [`ACCEPTS`] connections from a listener. Returns whether more may wait.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<bool> {
         for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(number) else { return Ok(false) };
+            let Some(Some(listener)) = self.listeners.get(number) else { return Ok(false) };
             let accepted = listener.accept();
             if let Err(Errno::AGAIN) = accepted {
                 return Ok(false);
@@ -43,7 +43,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         number: usize,
         socket: Result<OwnedFd, Errno>,
     ) -> io::Result<()> {
-        let Some(listener) = self.listeners.get(number) else { return Ok(()) };
+        let Some(Some(listener)) = self.listeners.get(number) else { return Ok(()) };
         let local_port = listener.address().port();
         match socket {
             Ok(socket) => self.open(socket, local_port),

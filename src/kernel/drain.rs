@@ -87,8 +87,9 @@ impl<A: Handler, D: Driver> Server<A, D> {
                         tracing::error!("kernel sockets do not serve an address: {error}");
                     }
                 }
+                Command::Forget(at) => self.close_listener(at),
                 // The kernel knows.
-                Command::SetMtu(_) | Command::Serve(_) => {}
+                Command::SetMtu(_) | Command::Serve(_) | Command::Host(..) => {}
                 Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The command receiver of a process that is ending returns this command for
@@ -109,7 +110,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
         // First step: a client that gets a FIN reconnects, and must be refused then.
         self.accept_all();
-        for listener in &self.listeners {
+        for listener in self.listeners.iter().flatten() {
             // If the filter cannot be set, the worker accepts clients until the listeners close.
             // Closing resets the last of them.
             let _ = listener.drop_syns();

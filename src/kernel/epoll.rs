@@ -122,9 +122,14 @@ impl Driver for Epoll {
         Ok(epoll::add(&self.epoll, listener, data, epoll::EventFlags::IN)?)
     }
 
-    fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()> {
+    fn remove_listener(&mut self, _: usize) {
+        // Closing it removes it from the epoll instance.
+    }
+
+    fn watch_listeners(&mut self, listeners: &[Option<Listener>], watch: bool) -> io::Result<()> {
         let flags = if watch { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
         for (number, listener) in listeners.iter().enumerate() {
+            let Some(listener) = listener else { continue };
             epoll::modify(&self.epoll, listener, epoll::EventData::new_u64(number as u64), flags)?;
         }
         Ok(())

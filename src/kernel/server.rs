@@ -24,6 +24,7 @@ use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
 use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,10 @@ pub(super) trait Driver: Sized {
     fn add_listener(&mut self, number: usize, listener: &Listener) -> io::Result<()>;
 
     /// Stops or resumes watching the listeners.
-    fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
+    fn watch_listeners(&mut self, listeners: &[Option<Listener>], watch: bool) -> io::Result<()>;
+
+    /// Stops to watch a listener, which is closed next.
+    fn remove_listener(&mut self, number: usize);
 
     /// Releases the listeners. All accepted connections are in the table when this returns.
     fn release_listeners<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
@@ -105,7 +109,8 @@ pub(super) struct Server<A: Application, D: Driver> {
     bufferless: WaitQueue,
     /// Connections that fill a small input buffer and wait for a large one.
     outgrown: WaitQueue,
-    pub(super) listeners: Vec<Listener>,
+    /// By number; `None` once closed.
+    pub(super) listeners: Vec<Option<Listener>>,
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
     pub(super) commands: CommandReceiver,
@@ -184,7 +189,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             starved: WaitQueue::new(settings.connections),
             bufferless: WaitQueue::new(settings.connections),
             outgrown: WaitQueue::new(settings.connections),
-            listeners,
+            listeners: listeners.into_iter().map(Some).collect(),
             accept_again_ms: None,
             drain: None,
             commands,
@@ -204,8 +209,19 @@ impl<A: Handler, D: Driver> Server<A, D> {
         let listener = Listener::of_socket(socket)?;
         set_keep_alive(&listener, &self.settings)?;
         self.driver.add_listener(self.listeners.len(), &listener)?;
-        self.listeners.push(listener);
+        self.listeners.push(Some(listener));
         Ok(())
+    }
+
+    /// Closes the listener of an address, if there is one.
+    pub(super) fn close_listener(&mut self, at: SocketAddr) {
+        let is_at = |listener: &Option<Listener>| {
+            listener.as_ref().is_some_and(|listener| listener.address() == at)
+        };
+        if let Some(number) = self.listeners.iter().position(is_at) {
+            self.driver.remove_listener(number);
+            self.listeners[number] = None;
+        }
     }
 
     /// Serves until the worker has drained, or a system call fails that it cannot do without.

@@ -7,7 +7,7 @@
 mod interface;
 mod rtnetlink;
 
-pub use interface::{Interface, addresses, interface, interfaces};
+pub use interface::{Interface, Named, interface, interfaces, named};
 pub use rtnetlink::{add_neighbour, gateway, set_address, set_congestion_control, set_mtu, set_up};
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};

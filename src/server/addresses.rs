@@ -27,12 +27,14 @@ pub(super) struct Addresses {
     known: BTreeSet<IpAddr>,
     /// Served addresses, each with whether the kernel lacks it.
     served: Vec<(IpAddr, bool)>,
+    /// Served addresses that the kernel has lost, the first one first.
+    lost: Vec<IpAddr>,
 }
 
 impl Addresses {
     /// `known`: the addresses when the server started.
     pub(super) fn new(known: BTreeSet<IpAddr>, served: Vec<(IpAddr, bool)>) -> Addresses {
-        Addresses { known, served }
+        Addresses { known, served, lost: Vec::new() }
     }
 
     /// `address`, which the interface has, is served from now on.
@@ -57,7 +59,30 @@ impl Addresses {
             };
             (address, has, effect)
         };
-        changed.into_iter().map(effect).collect()
+        let changes: Vec<_> = changed.into_iter().map(effect).collect();
+        for (address, _, effect) in &changes {
+            match effect {
+                Effect::Unreachable => self.lost.push(*address),
+                Effect::Back => self.lost.retain(|lost| lost != address),
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    /// Whether the interface had the address at the last call of [`Addresses::compare`].
+    pub(super) fn has(&self, address: &IpAddr) -> bool {
+        self.known.contains(address)
+    }
+
+    /// Serves the addresses no longer that were lost first, if more than `most` of those that `may`
+    /// be forgotten are lost. Returns them.
+    pub(super) fn forget(&mut self, most: usize, may: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
+        let lost: Vec<IpAddr> = self.lost.iter().copied().filter(|lost| may(*lost)).collect();
+        let forgotten = lost[..lost.len().saturating_sub(most)].to_vec();
+        self.lost.retain(|lost| !forgotten.contains(lost));
+        self.served.retain(|(served, _)| !forgotten.contains(served));
+        forgotten
     }
 }
 
@@ -91,5 +116,22 @@ mod tests {
                 .collect();
             assert_eq!(addresses.compare(now), expected);
         }
+    }
+
+    #[test]
+    fn of_lost_addresses_the_first_are_forgotten() {
+        let address = |host: u8| IpAddr::from([198, 18, 0, host]);
+        let set = |hosts: &[u8]| hosts.iter().map(|host| address(*host)).collect::<BTreeSet<_>>();
+        let served = (1..=5).map(|host| (address(host), false)).collect();
+        let mut addresses = Addresses::new(set(&[1, 2, 3, 4, 5]), served);
+        for now in [&[1, 2, 4, 5][..], &[1, 4, 5], &[1, 2, 5], &[2, 5]] {
+            addresses.compare(set(now));
+        }
+        // 3, then 4 and 1 are lost, and 2 has come back.
+        assert!(addresses.forget(3, |_| true).is_empty());
+        assert_eq!(addresses.forget(1, |lost| lost != address(3)), [address(4)]);
+        assert_eq!(addresses.forget(0, |_| true), [address(3), address(1)]);
+        let changes = addresses.compare(set(&[1, 2, 5]));
+        assert_eq!(changes, [(address(1), true, Effect::New)], "served anew");
     }
 }

@@ -99,14 +99,40 @@ impl LateAddresses {
         bound.map(|socket| (service, socket)).ok_or_else(|| failed(format!("no socket for {at}")))
     }
 
+    /// Ends the tunnels at a new address of the interface, be it served or not. Returns whether there
+    /// are any.
+    pub(super) fn end_tunnels(&self, address: IpAddr, device: &mut Device) -> Result<bool> {
+        end_tunnels(device, address, &self.tunnels)?;
+        Ok(!self.tunnels.is_empty())
+    }
+
+    /// Gives up an address that the interface has lost, the opposite of [`LateAddresses::serve`].
+    pub(super) fn forget(
+        &self,
+        address: IpAddr,
+        device: &mut Device,
+        stacks: &[CommandSender],
+        kernel: Option<&CommandSender>,
+    ) {
+        for service in self.services.iter().filter(|service| service.includes(address)) {
+            let at = SocketAddr::new(address, service.port);
+            // An error means that it is not claimed.
+            let _ = device.remove_claim(Claim::Port(at));
+            stacks.iter().for_each(|stack| stack.send(Command::Forget(at)));
+            if let Some(kernel) = kernel {
+                kernel.send(Command::Forget(scoped(address, service.port, self.ifindex)));
+            }
+            self.listeners.remove(at);
+        }
+    }
+
     /// Claims an address whole, or nothing of it.
     fn claim(&self, address: IpAddr, services: &[Everywhere], device: &mut Device) -> Result<()> {
         let claims = || {
             let ports = services.iter().map(|service| service.port);
             ports.map(|port| Claim::Port(SocketAddr::new(address, port)))
         };
-        let claimed = end_tunnels(device, address, &self.tunnels)
-            .and_then(|()| claims().try_for_each(|claim| add_claim(device, claim)));
+        let claimed = claims().try_for_each(|claim| add_claim(device, claim));
         if claimed.is_err() {
             for claim in claims() {
                 // An error means that it is not claimed.

@@ -6,7 +6,7 @@ use super::addresses::Effect;
 use super::blindness::Blindness;
 use super::change_log::ChangeLog;
 use super::health;
-use super::xdp::Claims;
+use super::xdp::{Claims, NewAddress};
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
 use crate::log;
@@ -17,6 +17,9 @@ use af_xdp::{Link, Mode};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Lines about addresses after one check.
+const ADDRESS_LINES: usize = 16;
 
 simoom_io::counters! {
     /// Counters of external changes.
@@ -134,15 +137,31 @@ impl Watch {
     }
 
     fn note_addresses(&mut self, claims: &mut Claims) {
-        let changes = claims.changed_addresses();
+        let (earlier, changes) = claims.follow_interface();
+        if let Some(earlier) = earlier {
+            let interface = claims.interface();
+            tracing::warn!(interface, earlier, "the interface has another name");
+        }
         self.events.address_changes += changes.len() as u64;
-        for (address, _, effect) in changes {
+        if let Some(suppressed) = changes.len().checked_sub(ADDRESS_LINES).filter(|n| *n > 0) {
+            let interface = claims.interface();
+            tracing::warn!(interface, suppressed, "many addresses of the interface changed");
+        }
+        for (index, (address, _, effect)) in changes.into_iter().enumerate() {
+            let is_told = index < ADDRESS_LINES;
+            if effect == Effect::New {
+                note_new_address(claims, address, is_told);
+            }
+            if !is_told {
+                continue;
+            }
             let interface = claims.interface();
             match effect {
                 Effect::Unreachable => tracing::warn!(
                     interface,
                     %address,
-                    "the interface has lost a served address: clients do not find it any more"
+                    "the interface has lost a served address, or another host has it: clients do \
+                     not find it here any more"
                 ),
                 Effect::Back => {
                     tracing::info!(interface, %address, "the interface has a served address again");
@@ -157,7 +176,7 @@ impl Watch {
                     %address,
                     "the interface has lost an address of Simoom's own: Simoom alone answers for it again"
                 ),
-                Effect::New => note_new_address(claims, address),
+                Effect::New => {}
                 Effect::None => {
                     tracing::info!(interface, %address, "the interface has lost an address");
                 }
@@ -247,16 +266,24 @@ impl Watch {
 }
 
 /// Serves an address that the interface was given, if a service is for all of its addresses.
-fn note_new_address(claims: &mut Claims, address: IpAddr) {
+fn note_new_address(claims: &mut Claims, address: IpAddr, is_told: bool) {
     let outcome = claims.serve_address(address);
+    if !is_told {
+        return;
+    }
     let interface = claims.interface();
     match outcome {
-        Ok(true) => tracing::info!(
+        Ok(NewAddress::Served) => tracing::info!(
             interface,
             %address,
             "the interface was given an address: it is served from now on"
         ),
-        Ok(false) => tracing::info!(
+        Ok(NewAddress::EndsTunnels) => tracing::info!(
+            interface,
+            %address,
+            "the interface was given an address: tunnels end there, and the flags name what is served"
+        ),
+        Ok(NewAddress::Unused) => tracing::info!(
             interface,
             %address,
             "the interface was given an address that is not served: the flags name others"
@@ -264,7 +291,8 @@ fn note_new_address(claims: &mut Claims, address: IpAddr) {
         Err(error) => tracing::error!(
             interface,
             %address,
-            "the interface was given an address that cannot be served: {error}"
+            "the interface was given an address that cannot be served: {error}; once that is \
+             mended, remove the address and add it again"
         ),
     }
 }

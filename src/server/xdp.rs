@@ -10,13 +10,14 @@ use crate::control::{self, Command, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
+use crate::netns::{self, Named};
 use crate::setup::Setup;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
 use crate::steer::{Claim, Device, Tunnel, is_host_address};
 use crate::worker::stack_config::{DeviceFacts, secret, stack_mtu, suit_device};
 use crate::worker::{self, Parts, Worker};
-use crate::{address_check, netns, probe, thread};
+use crate::{address_check, probe, thread};
 use af_xdp::{FramePool, GsoSender, Link, Mode, OpenOptions, Queue, rx_queues};
 use simoom_tcp::wire::ipv6;
 use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
@@ -35,9 +36,24 @@ const BESIDE_CONNECTIONS: u32 = 1024;
 const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
 const CARRIER_PAUSE: Duration = Duration::from_millis(20);
 
+/// Lost addresses that stay claimed, in case they come back.
+const LOST_MAX: usize = 32;
+
+/// The use of a new address of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewAddress {
+    Served,
+    /// Tunnels end there. The flags name the addresses that are served.
+    EndsTunnels,
+    /// The flags name others.
+    Unused,
+}
+
 /// A device and its claims. Dropping it detaches the program from the interface.
 pub(super) struct Claims {
     device: Device,
+    /// The current name of the interface.
+    name: String,
     queues: u32,
     snapshot: Arc<Snapshot>,
     /// The MTU of the interface.
@@ -59,7 +75,7 @@ impl Claims {
     }
 
     pub(super) fn interface(&self) -> &str {
-        self.device.interface()
+        &self.name
     }
 
     pub(super) fn link(&self) -> io::Result<Link> {
@@ -88,16 +104,42 @@ impl Claims {
         Some(std::mem::replace(&mut self.mtu_bytes, mtu_bytes))
     }
 
-    /// The addresses that the interface has got or lost since the last call.
-    pub(super) fn changed_addresses(&mut self) -> Vec<(IpAddr, bool, Effect)> {
-        let now = host_addresses(netns::addresses(self.device.ifindex()));
-        self.addresses.compare(now)
+    /// Looks at the name and the addresses of the interface. Returns its earlier name if that has
+    /// changed, and the addresses that it has got or lost since the last call. A peer may have one
+    /// that it has lost. Of many lost ones the first are given up.
+    pub(super) fn follow_interface(&mut self) -> (Option<String>, Vec<(IpAddr, bool, Effect)>) {
+        let Named { name, addresses, tentative } = netns::named(self.device.ifindex());
+        let is_new = !name.is_empty() && name != self.name;
+        let earlier = is_new.then(|| std::mem::replace(&mut self.name, name));
+        // A new address is the interface's once no other host has it.
+        let is_own = |address: &IpAddr| !tentative.contains(address) || self.addresses.has(address);
+        let now = host_addresses(addresses.into_iter().filter(is_own));
+        let changes = self.addresses.compare(now);
+        for (address, has, effect) in &changes {
+            // Simoom answers for its own addresses in any case.
+            if !matches!(effect, Effect::TwoOwners | Effect::OneOwner) {
+                let host = |worker: &CommandSender| worker.send(Command::Host(*address, *has));
+                self.workers.iter().for_each(host);
+            }
+            if *effect == Effect::None {
+                self.device.remove_tunnels(*address);
+            }
+        }
+        let late = &self.late_addresses;
+        let beside = self.beside.as_ref();
+        for address in self.addresses.forget(LOST_MAX, |address| late.include(address)) {
+            late.forget(address, &mut self.device, &self.workers, beside);
+            self.device.remove_tunnels(address);
+        }
+        (earlier, changes)
     }
 
-    /// Serves a new address of the interface. Returns false if the flags name other addresses.
-    pub(super) fn serve_address(&mut self, address: IpAddr) -> Result<bool> {
+    /// Ends the tunnels at a new address of the interface, and serves it if a service is for all
+    /// addresses.
+    pub(super) fn serve_address(&mut self, address: IpAddr) -> Result<NewAddress> {
+        let has_tunnels = self.late_addresses.end_tunnels(address, &mut self.device)?;
         if !self.late_addresses.include(address) {
-            return Ok(false);
+            return Ok(if has_tunnels { NewAddress::EndsTunnels } else { NewAddress::Unused });
         }
         if address.is_ipv6() && self.mtu_bytes < u32::from(ipv6::MIN_MTU) {
             let (mtu, least) = (self.mtu_bytes, ipv6::MIN_MTU);
@@ -106,7 +148,7 @@ impl Claims {
         let (device, beside) = (&mut self.device, self.beside.as_ref());
         self.late_addresses.serve(address, device, &self.workers, beside)?;
         self.addresses.serves(address);
-        Ok(true)
+        Ok(NewAddress::Served)
     }
 
     /// Whether the program has seen a frame since the last call. Unknown counts as yes.
@@ -121,7 +163,7 @@ impl Claims {
 
     /// The current number of receive queues of the interface, if known.
     pub(super) fn queues_now(&self) -> Option<u32> {
-        rx_queues(self.device.interface()).ok()
+        rx_queues(&self.name).ok()
     }
 
     /// Returns all traffic to the kernel. Errors are ignored: the end of the process detaches the
@@ -286,6 +328,7 @@ impl Server {
         let late_addresses =
             LateAddresses::of(common.setup, device.ifindex(), self.listeners.clone());
         let claims = Claims {
+            name: device.interface().to_owned(),
             addresses,
             late_addresses,
             device,

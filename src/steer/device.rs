@@ -100,6 +100,11 @@ impl Device {
         self.steering.end_tunnels(address, tunnels)
     }
 
+    /// Ends no tunnel at `address` any more.
+    pub fn remove_tunnels(&mut self, address: IpAddr) {
+        self.steering.remove_tunnels(address);
+    }
+
     /// Returns traffic to the kernel. No effect if it is not claimed.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
         self.steering.remove_claim(claim)?;

@@ -102,6 +102,12 @@ impl Steering {
             .map_err(failed("adding the end of a tunnel"))
     }
 
+    /// Ends no tunnel at `address` any more.
+    pub fn remove_tunnels(&mut self, address: IpAddr) {
+        // An error means that none ended there.
+        let _ = self.tunnel_ends.remove(&address_key(address));
+    }
+
     /// An entry of the maps.
     fn entry(&self, value: ClaimValue) -> [u8; ClaimValue::BYTES] {
         let flags = value.flags | if self.learns { CLAIM_LEARNS } else { 0 };

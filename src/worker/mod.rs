@@ -291,13 +291,18 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
 
     /// Takes commands, drains and publishes.
     fn control(&mut self) -> LoopControl {
-        match self.commands.take() {
-            Some(Command::Drain(limit)) => self.begin_to_drain(limit),
-            Some(Command::SetMtu(mtu)) => self.stack.set_mtu(mtu),
-            Some(Command::Serve(at)) => self.stack.serve(at.ip().into(), at.port()),
-            // A worker of kernel sockets has them.
-            Some(Command::Accept(_)) | None => {}
-            Some(Command::Leave) => self.leaves = true,
+        // All of them: a worker that sleeps next is not woken again for those that it left.
+        while let Some(command) = self.commands.take().filter(|_| !self.leaves) {
+            match command {
+                Command::Drain(limit) => self.begin_to_drain(limit),
+                Command::SetMtu(mtu) => self.stack.set_mtu(mtu),
+                Command::Serve(at) => self.stack.serve(at.ip().into(), at.port()),
+                Command::Host(address, has) => self.stack.host_has(address.into(), has),
+                Command::Forget(at) => self.stack.forget(at.ip().into(), at.port()),
+                // A worker of kernel sockets has them.
+                Command::Accept(_) => {}
+                Command::Leave => self.leaves = true,
+            }
         }
         if self.exporter.is_due(self.now_us / 1000) {
             self.publish();

@@ -277,11 +277,19 @@ impl Service {
 
     /// Gives the first worker a listener at another port of the loopback address.
     pub(crate) fn add_listener(&self) -> SocketAddr {
-        let at = "127.0.0.1:0".parse().unwrap();
+        self.add_listener_at("127.0.0.1:0".parse().unwrap())
+    }
+
+    pub(crate) fn add_listener_at(&self, at: SocketAddr) -> SocketAddr {
         let listener = Listener::bind(at, 1, 16).unwrap().pop().unwrap();
         let address = listener.address();
         self.command_sender[0].send(Command::Accept(listener.into_socket()));
         address
+    }
+
+    /// Takes a listener from the first worker.
+    pub(crate) fn remove_listener(&self, address: SocketAddr) {
+        self.command_sender[0].send(Command::Forget(address));
     }
 
     pub(crate) fn connect(&self) -> Client {

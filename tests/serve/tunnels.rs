@@ -10,13 +10,15 @@ use pnet::packet::ipv4::{MutableIpv4Packet, checksum};
 use simoom::netns;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
+/// The host of the server that comes after the start.
+const LATE: u8 = 9;
 /// The address of the service. The server's loopback interface has it.
 const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
 
 /// The frame with an outer packet around that in it, if that goes to [`SERVICE`]. `header`, of the
 /// `protocol` of IP, stands in between. The tunnel is from host 3 of the client's network to host
-/// 1.
-fn in_tunnel(frame: &[u8], protocol: u8, header: &[u8]) -> Option<Vec<u8>> {
+/// `end`.
+fn in_tunnel(frame: &[u8], end: u8, protocol: u8, header: &[u8]) -> Option<Vec<u8>> {
     let (link, packet) = frame.split_at_checked(14)?;
     if link[12..] != [8, 0] || packet.get(16..20) != Some(&SERVICE.octets()) {
         return None;
@@ -24,24 +26,29 @@ fn in_tunnel(frame: &[u8], protocol: u8, header: &[u8]) -> Option<Vec<u8>> {
     let len = u16::from_be_bytes([packet[2], packet[3]]) + 20 + header.len() as u16;
     let [high, low] = len.to_be_bytes();
     let [a, b, c, _] = packet[12..16] else { return None };
-    let mut outer = [0x45, 0, high, low, 0, 0, 0x40, 0, 9, protocol, 0, 0, a, b, c, 3, a, b, c, 1];
+    let mut outer =
+        [0x45, 0, high, low, 0, 0, 0x40, 0, 9, protocol, 0, 0, a, b, c, 3, a, b, c, end];
     let mut ip = MutableIpv4Packet::new(&mut outer)?;
     ip.set_checksum(checksum(&ip.to_immutable()));
     Some([link, &outer, header, packet].concat())
 }
 
 fn ipip(frame: &[u8]) -> Option<Vec<u8>> {
-    in_tunnel(frame, 4, &[])
+    in_tunnel(frame, 1, 4, &[])
+}
+
+fn ipip_to_late(frame: &[u8]) -> Option<Vec<u8>> {
+    in_tunnel(frame, LATE, 4, &[])
 }
 
 fn gre(frame: &[u8]) -> Option<Vec<u8>> {
-    in_tunnel(frame, 47, &[0x20, 0, 8, 0, 1, 2, 3, 4])
+    in_tunnel(frame, 1, 47, &[0x20, 0, 8, 0, 1, 2, 3, 4])
 }
 
 fn gue(frame: &[u8]) -> Option<Vec<u8>> {
     let len = 8 + 4 + u16::from_be_bytes([*frame.get(16)?, *frame.get(17)?]);
     let [high, low] = len.to_be_bytes();
-    in_tunnel(frame, 17, &[0xc0, 0, 0x1b, 0x58, high, low, 0, 0, 0, 4, 0, 0])
+    in_tunnel(frame, 1, 17, &[0xc0, 0, 0x1b, 0x58, high, low, 0, 0, 0, 4, 0, 0])
 }
 
 fn site(flags: &str, encapsulate: fn(&[u8]) -> Option<Vec<u8>>) -> Option<Site> {
@@ -55,6 +62,18 @@ fn site(flags: &str, encapsulate: fn(&[u8]) -> Option<Vec<u8>>) -> Option<Site> 
     run_in(&network.client, "ip", &route.split(' ').collect::<Vec<_>>());
     let plan = Plan::new(Transport::Xdp).with(flags).with(&format!("--address {SERVICE}"));
     Some(plan.start_in(network))
+}
+
+/// The services are at an address of their own, so the late one is not served.
+#[test]
+fn tunnels_end_at_an_address_that_comes() {
+    let Some(mut site) = site("--tunnel ipip", ipip_to_late) else { return };
+    let late = format!("{}/24", site.network.address(LATE.into()));
+    run_in(&site.network.server, "ip", &["address", "add", &late, "dev", "s0"]);
+    site.wait_for_log("tunnels end there");
+    let at = SocketAddr::new(IpAddr::V4(SERVICE), PORT);
+    let stream = site.network.client.run(|| TcpStream::connect_timeout(&at, TEST_TIMEOUT));
+    Client::new(stream.unwrap()).expect("/64k", &site.content("/64k"));
 }
 
 fn requests_come_through(flags: &str, encapsulate: fn(&[u8]) -> Option<Vec<u8>>) {

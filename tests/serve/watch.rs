@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::common::{need_program, run_in, wait_until};
 use crate::site::{PORT, Plan, Site, Transport, at};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 const MEMCACHED: u16 = 11211;
@@ -182,6 +182,90 @@ fn an_address_that_comes_is_served() {
     site.wait_for("connections_accepted", 2);
     let accepted = site.counter("connections_accepted");
     assert_eq!(accepted, 2, "the kernel's TCP served local clients, and no others");
+}
+
+/// Adds or deletes addresses of `s0`, all at once, and waits until that is noticed.
+fn change_addresses(site: &mut Site, verb: &str, addresses: &[IpAddr], changes: &mut u64) {
+    let line = |address: &IpAddr| format!("address {verb} {address}/24 dev s0\n");
+    let batch = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&batch, addresses.iter().map(line).collect::<String>()).unwrap();
+    run_server(site, "ip", &["-batch", batch.path().to_str().unwrap()]);
+    *changes += addresses.len() as u64;
+    site.wait_for("address_changes", *changes);
+}
+
+/// The steering program has 256 entries. An idle worker sleeps until it is woken.
+#[test]
+fn many_addresses_that_come_at_once_and_others_after_them_are_served() {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    let content = site.content("/12");
+    let mut changes = 0;
+    for round in 0..5 {
+        let hosts: Vec<IpAddr> =
+            (0..60).map(|n| site.network.address(20 + (round % 2) * 100 + n)).collect();
+        change_addresses(&mut site, "add", &hosts, &mut changes);
+        for address in [hosts[0], hosts[30], hosts[59]] {
+            site.connect_to(at(address)).expect("/12", &content);
+            let local = site.network.server.run(|| TcpStream::connect(at(address))).unwrap();
+            Client::new(local).expect("/12", &content);
+        }
+        change_addresses(&mut site, "del", &hosts, &mut changes);
+    }
+    assert!(!site.log().contains("ERROR"), "{}", site.log());
+    site.serves_others();
+}
+
+/// After a failover the other host has the address, and is a client like any other.
+#[test]
+fn the_next_owner_of_an_address_is_served() {
+    if !(need_program("ip") && need_program("curl")) {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    let shared = site.network.address(9);
+    let mut changes = 0;
+    change_addresses(&mut site, "add", &[shared], &mut changes);
+    site.connect_to(at(shared)).expect("/12", &site.content("/12"));
+    change_addresses(&mut site, "del", &[shared], &mut changes);
+    site.run_client("ip", &["address", "add", &format!("{shared}/24"), "dev", "c0"]);
+    asks_from(&site, shared);
+}
+
+/// Duplicate address detection finds that another host has the address: it stays that host's.
+#[test]
+fn an_address_of_another_host_stays_its_own() {
+    if !(need_program("ip") && need_program("curl")) {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    let shared = site.network.address_v6(9);
+    let prefix = format!("{shared}/64");
+    site.run_client("ip", &["address", "add", &prefix, "dev", "c0", "nodad"]);
+    asks_from(&site, shared);
+    run_server(&site, "ip", &["address", "add", &prefix, "dev", "s0"]);
+    wait_until("the address is a duplicate", TEST_TIMEOUT, || {
+        run_in(&site.network.server, "ip", &["address", "show", "dev", "s0"]).contains("dadfailed")
+    });
+    // The check that sees this address has seen the other, too.
+    let mut changes = site.counter("address_changes");
+    let late = site.network.address(8);
+    change_addresses(&mut site, "add", &[late], &mut changes);
+    assert!(!site.log().contains(&format!("\"address\":\"{shared}\"")), "{}", site.log());
+    asks_from(&site, shared);
+}
+
+/// Fetches a file from the client's address `source`.
+fn asks_from(site: &Site, source: IpAddr) {
+    let own = if source.is_ipv4() { site.network.address(1) } else { site.network.address_v6(1) };
+    let url = format!("http://{}/12", at(own));
+    let timeout = TEST_TIMEOUT.as_secs().to_string();
+    let source = source.to_string();
+    let flags = ["-sS", "--max-time", &timeout, "--interface", &source, "-o", "/dev/null"];
+    let told = [&flags[..], &["-w", "%{http_code} %{size_download}", &url]].concat();
+    assert_eq!(site.run_client("curl", &told), "200 12", "from {source}");
 }
 
 /// Asks memcached at `address` for its version, from the client's namespace.

@@ -121,7 +121,12 @@ impl Driver for Uring {
         Ok(())
     }
 
-    fn watch_listeners(&mut self, _: &[Listener], watch: bool) -> io::Result<()> {
+    fn remove_listener(&mut self, number: usize) {
+        // The operation keeps the socket open until then.
+        self.shared.ring.stop_accept(number);
+    }
+
+    fn watch_listeners(&mut self, _: &[Option<Listener>], watch: bool) -> io::Result<()> {
         self.accepts = watch;
         Ok(())
     }

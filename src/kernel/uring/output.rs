@@ -29,8 +29,7 @@ pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()
     loop {
         collect(server);
         let driver = &server.driver;
-        let listens =
-            driver.accepts && driver.accepting.contains(&false) && server.accept_again_ms.is_none();
+        let listens = driver.accepts && server.accept_again_ms.is_none() && has_unaccepted(server);
         if driver.steps.is_empty() && driver.wakes && !listens {
             return Ok(());
         }
@@ -40,6 +39,12 @@ pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()
             return Ok(());
         }
     }
+}
+
+/// Whether no accept is in progress for a listener.
+fn has_unaccepted<A: Handler>(server: &Server<A, Uring>) -> bool {
+    let all = server.listeners.iter().zip(&server.driver.accepting);
+    all.filter(|(listener, _)| listener.is_some()).any(|(_, accepting)| !accepting)
 }
 
 /// Collects the operations of the changed connections.
@@ -69,6 +74,7 @@ fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Re
             batch.wake(commands.as_fd());
         }
         for (number, listener) in listeners.iter().enumerate().filter(|_| listens) {
+            let Some(listener) = listener else { continue };
             if !std::mem::replace(&mut accepting[number], true) {
                 batch.accept(listener.as_fd(), number);
             }

@@ -88,23 +88,23 @@ pub struct LoadOptions {
     pub connection_per_request: bool,
 
     /// Measure for this long [default: 10s, or until --requests are answered]
-    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "RunLimits (500ms, 30s, 5m)")]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "How long (500ms, 30s, 5m)")]
     pub duration: Option<Duration>,
 
     /// Number of requests to measure
-    #[arg(long, value_name = "R", value_parser = requests, help_heading = "RunLimits (500ms, 30s, 5m)")]
+    #[arg(long, value_name = "R", value_parser = requests, help_heading = "How long (500ms, 30s, 5m)")]
     pub requests: Option<u64>,
 
     /// Warm-up before the measurement [default: 1s, or 0 with --requests]
     ///
     /// It begins when all connections are open. Errors count from the first connection on.
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "RunLimits (500ms, 30s, 5m)")]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "How long (500ms, 30s, 5m)")]
     pub warm_up: Option<Duration>,
 
     /// Time for an answer
     #[arg(
         long, value_name = "TIME", value_parser = values::timeout, default_value = "10s",
-        help_heading = "RunLimits (500ms, 30s, 5m)"
+        help_heading = "How long (500ms, 30s, 5m)"
     )]
     pub timeout: Duration,
 

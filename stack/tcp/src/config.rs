@@ -27,6 +27,8 @@ pub struct Config {
     /// Addresses that no peer can have, besides this stack's own: those of the host, and the
     /// broadcast addresses of its networks. Segments from them are not answered (RFC 1812 §5.3.8).
     pub no_peers: Vec<Address>,
+    /// Addresses that the host had, and that a peer may have now ([`crate::Stack::host_has`]).
+    pub lost_addresses: Vec<Address>,
     /// The routes of active opens. Without routes, each active open must pass its next hop's
     /// hardware address.
     pub routes: Vec<Route>,
@@ -226,6 +228,7 @@ impl Config {
             addresses,
             listen_addresses: Vec::new(),
             no_peers: Vec::new(),
+            lost_addresses: Vec::new(),
             routes: Vec::new(),
             zone: 0,
             announces: false,
@@ -285,7 +288,8 @@ impl Config {
 
     /// Whether a peer can have `address`.
     pub(crate) fn may_be_peer(&self, address: &Address) -> bool {
-        !self.has(address) && !self.no_peers.contains(address)
+        !(self.has(address) || self.no_peers.contains(address))
+            || self.lost_addresses.contains(address)
     }
 
     /// Whether this address accepts connections to this port, if the port listens.
