@@ -90,7 +90,7 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) -> bool {
         match wire::parse_segment(packet, self.shared.config.checksums) {
-            Some(segment) => self.admit(segment, slot),
+            Some(segment) => *slot = Some(self.arrival(segment)),
             None => return self.parse_other(packet, slot, tx),
         }
         false
@@ -105,7 +105,7 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) -> bool {
         match wire::parse(packet, self.shared.config.checksums) {
-            Ok(Incoming::Tcp(segment)) => self.admit(segment, slot),
+            Ok(Incoming::Tcp(segment)) => *slot = Some(self.arrival(segment)),
             Ok(Incoming::Arp(link, body)) => return self.take_arp(link, body, tx),
             Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
                 return self.take_ndp(link, &header, body, tx);
@@ -118,17 +118,9 @@ impl<A: Application> Stack<A> {
         false
     }
 
-    /// Puts a segment in its slot, unless it is invalid for any connection.
     #[inline(always)]
-    fn admit<'p>(&mut self, segment: Segment<'p>, slot: &mut Option<Arrival<'p>>) {
-        match check_segment(&segment, &self.shared.config) {
-            Ok(()) => {
-                self.shared.counters.segments_received += 1;
-                let tuple = Tuple::of(&segment);
-                *slot = Some(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
-            }
-            Err(reason) => self.shared.drop(reason),
-        }
+    fn arrival<'p>(&self, segment: Segment<'p>) -> Arrival<'p> {
+        Arrival { hash: self.keyed.hash(&Tuple::of(&segment)), segment }
     }
 
     /// Handles an ICMP or ICMPv6 message. Returns whether it is for another worker.
@@ -195,13 +187,31 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) -> bool {
-        let Arrival { hash, tuple, segment } = arrival;
-        if self.tcbs.get(guess as usize).is_some_and(|tcb| tcb.hot.tuple == *tuple) {
-            self.for_connection(guess, segment, app, tx);
+        let tuple = arrival.tuple();
+        if self.tcbs.get(guess as usize).is_some_and(|tcb| tcb.hot.tuple == tuple) {
+            // A connection has passed `check_segment` with its first segment.
+            self.shared.counters.segments_received += 1;
+            self.for_connection(guess, &arrival.segment, app, tx);
             return true;
         }
-        match self.owner_of(*hash, tuple) {
-            Some(Owner::Connection(id)) => self.for_connection(id, segment, app, tx),
+        self.dispatch_by_hash(arrival, app, tx)
+    }
+
+    /// Passes a segment to its owner in the table, if it is valid for any connection.
+    #[inline(never)]
+    fn dispatch_by_hash<T: Transmit>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) -> bool {
+        if let Err(reason) = check_segment(&arrival.segment, &self.shared.config) {
+            self.shared.drop(reason);
+            return true;
+        }
+        self.shared.counters.segments_received += 1;
+        match self.owner_of(arrival.hash, &arrival.tuple()) {
+            Some(Owner::Connection(id)) => self.for_connection(id, &arrival.segment, app, tx),
             Some(Owner::HalfOpen(index)) => return self.for_half_open(index, arrival, app, tx),
             Some(Owner::TimeWait(index)) => self.for_time_wait(index, arrival, tx),
             None => return self.for_listener(arrival, app, tx),
@@ -246,11 +256,17 @@ fn prefetch_input<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; 
     app.prefetch(&inputs[..count]);
 }
 
-/// A segment with its four-tuple and the hash of the four-tuple.
+/// A segment with the hash of its four-tuple.
 pub(super) struct Arrival<'a> {
     pub(super) hash: u32,
-    pub(super) tuple: Tuple,
     pub(super) segment: Segment<'a>,
+}
+
+impl Arrival<'_> {
+    #[inline]
+    pub(super) fn tuple(&self) -> Tuple {
+        Tuple::of(&self.segment)
+    }
 }
 
 /// The checks that need no connection.
