@@ -304,6 +304,22 @@ impl Flight {
         }
     }
 
+    /// Removes everything in flight, if that is one outstanding run that was sent once and ends at
+    /// `ack`. Returns when it was sent, which is all that an [`AckSample`] would say. Returns
+    /// `None`, and changes nothing, if [`Flight::acknowledge`] has to be asked.
+    #[inline]
+    pub fn acknowledge_single(&mut self, pool: &mut Pool, ack: Seq) -> Option<u32> {
+        let run = pool.runs.get(self.head as usize)?;
+        let is_plain = run.status == Status::Outstanding && !run.retransmitted;
+        if self.head != self.tail || run.end != ack || !is_plain {
+            return None;
+        }
+        let sent_at_us = run.sent_at_us;
+        pool.release(self.head);
+        *self = Flight::default();
+        Some(sent_at_us)
+    }
+
     #[inline(never)]
     fn acknowledge_rest(&mut self, pool: &mut Pool, una: Seq, ack: Seq, sample: &mut AckSample) {
         let mut start = una;
