@@ -89,14 +89,14 @@ impl<A: Application> Stack<A> {
         slot: &mut Option<Arrival<'p>>,
         tx: &mut T,
     ) -> bool {
-        match wire::parse_segment(packet, self.shared.config.checksums) {
+        match wire::common::parse(packet, self.shared.config.checksums) {
             Some(segment) => *slot = Some(self.arrival(segment)),
             None => return self.parse_other(packet, slot, tx),
         }
         false
     }
 
-    /// Not inlined, so that the code for a segment over IPv4 is straight.
+    /// Not inlined, so that the code for the common layout is straight.
     #[inline(never)]
     fn parse_other<'p, T: Transmit>(
         &mut self,
