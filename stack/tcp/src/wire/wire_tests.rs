@@ -205,6 +205,8 @@ enum Writer {
     Packet,
     /// The whole frame, on the fast path if it is a common one.
     Frame,
+    /// The whole frame over IPv4, without a VLAN tag.
+    UntaggedV4,
     /// One of several that differ in SEG.SEQ.
     Template,
 }
@@ -236,6 +238,10 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
         }
         Writer::Frame => {
             tcp::emit_frame(&mut frame, (&mac, &link), &header, options, text_len, checksum, fill)
+        }
+        Writer::UntaggedV4 => {
+            let ends = (&mac, &link.mac);
+            tcp::emit_untagged_v4(&mut frame, ends, &header, options, text_len, checksum, fill)
         }
         Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len, checksum)
             .emit_frame(&mut frame, Seq(spec.seq), fill),
@@ -302,6 +308,10 @@ proptest! {
         }
         for writer in [Writer::Frame, Writer::Template] {
             prop_assert_eq!(frame_by(&spec, writer, TxChecksum::Full), our_frame(&spec));
+        }
+        if !spec.v6 && spec.vlan == 0 {
+            let frame = frame_by(&spec, Writer::UntaggedV4, TxChecksum::Full);
+            prop_assert_eq!(frame, our_frame(&spec));
         }
     }
 
