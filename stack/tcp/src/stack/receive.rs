@@ -47,14 +47,15 @@ impl<A: Application> Stack<A> {
     ) -> u64 {
         // Element by element: a repeat expression would copy the constant into each slot.
         let mut group: [Option<Arrival<'_>>; N] = std::array::from_fn(|_| None);
+        let group = &mut group[..packets.len()];
         let mut strays = 0;
         for (index, (slot, packet)) in group.iter_mut().zip(packets).enumerate() {
             strays |= u64::from(self.parse(*packet, slot, tx)) << index;
         }
         let mut guesses = [0; N];
         if N > 1 {
-            self.prefetch(&group, &mut guesses);
-            prefetch_input(&group, app);
+            self.prefetch(group, &mut guesses[..packets.len()]);
+            prefetch_input::<N, A>(group, app);
         }
         for (index, (arrival, guess)) in group.iter().zip(guesses).enumerate() {
             if let Some(arrival) = arrival
@@ -151,7 +152,7 @@ impl<A: Application> Stack<A> {
     /// Prefetches the cache lines that the group's connections need, so that the misses overlap.
     /// The loops are short, and the first and the last do not depend on what they read, so that the
     /// processor can look ahead. Writes the probable connection of each segment to `ids`.
-    fn prefetch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N], ids: &mut [u32; N]) {
+    fn prefetch(&self, group: &[Option<Arrival<'_>>], ids: &mut [u32]) {
         let slots = group
             .iter()
             .flatten()
@@ -244,7 +245,7 @@ impl<A: Application> Stack<A> {
 
 /// Lets the application prefetch for a group's input, before any of it is delivered.
 #[inline]
-fn prefetch_input<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; N], app: &mut A) {
+fn prefetch_input<const N: usize, A: Application>(group: &[Option<Arrival<'_>>], app: &mut A) {
     let mut inputs = [(0, &[][..]); N];
     let mut count = 0;
     for Arrival { segment, .. } in group.iter().flatten() {

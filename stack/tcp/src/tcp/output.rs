@@ -377,10 +377,10 @@ pub(crate) fn send_next<C, B: Blob, T: Transmit>(
 /// `in_flight` bytes were in flight.
 #[inline]
 pub(super) fn arm_retransmission<C, B>(tcb: &mut Tcb<C>, in_flight: u32, shared: &Shared<B>) {
-    let is_second =
-        tcb.cold.timer_event == TimerEvent::LossProbe && in_flight <= 2 * u32::from(tcb.hot.mss);
     // The peer may delay the acknowledgement of one segment, but not of two (RFC 8985 §7.2).
-    if tcb.hot.retransmit_at == Tick::NEVER || is_second {
+    let is_second =
+        || tcb.cold.timer_event == TimerEvent::LossProbe && in_flight <= 2 * u32::from(tcb.hot.mss);
+    if tcb.hot.retransmit_at == Tick::NEVER || is_second() {
         timeout::rearm(tcb, shared);
     }
     if tcb.cold.stalled_since == Tick::NEVER {
