@@ -15,6 +15,8 @@ use simoom_tcp::Packet;
 const PARTS: usize = 2 * BURST;
 /// Maximum of frames in a short burst.
 const FEW: usize = 4;
+/// Maximum of frames in a burst of medium length.
+const SOME: usize = 16;
 
 impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     /// Takes a burst from each queue; returns the number of frames.
@@ -61,6 +63,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             // A short burst does not clear long lists.
             let (taken, strays) = match frames.len() {
                 ..=FEW => self.burst::<FEW, FEW>(frames, passed),
+                ..=SOME => self.burst::<SOME, SOME>(frames, passed),
                 _ => self.burst::<PARTS, BURST>(frames, passed),
             };
             self.put_away(frames.drain(..taken), strays, passed);

@@ -250,6 +250,18 @@ impl Flight {
     /// extended; returns whether a new one begins.
     #[inline]
     pub fn sent(&mut self, pool: &mut Pool, end: Seq, now_us: u32, blur_us: u32) -> bool {
+        if !self.is_empty() {
+            return self.sent_behind(pool, end, now_us, blur_us);
+        }
+        // The connection's own run.
+        let run = Run { end, sent_at_us: now_us, next: NONE, ..Run::default() };
+        let index = pool.allocate(run);
+        *self = Flight { head: index, tail: index, count: 1 };
+        true
+    }
+
+    #[inline(never)]
+    fn sent_behind(&mut self, pool: &mut Pool, end: Seq, now_us: u32, blur_us: u32) -> bool {
         let has_run = self.has_free_run(pool);
         if let Some(tail) = pool.runs.get_mut(self.tail as usize)
             && tail.status == Status::Outstanding
@@ -262,13 +274,8 @@ impl Flight {
         assert!(has_run, "no free run for the sent segment");
         let run = Run { end, sent_at_us: now_us, next: NONE, ..Run::default() };
         let index = pool.allocate(run);
-        match pool.runs.get_mut(self.tail as usize) {
-            Some(tail) => {
-                tail.next = index;
-                pool.spare -= 1;
-            }
-            None => self.head = index,
-        }
+        pool.runs[self.tail as usize].next = index;
+        pool.spare -= 1;
         self.tail = index;
         self.count += 1;
         true
@@ -302,6 +309,22 @@ impl Flight {
                 self.acknowledge_rest(pool, run.end, ack, sample);
             }
         }
+    }
+
+    /// Removes everything in flight, if that is one outstanding run that was sent once and ends at
+    /// `ack`. Returns when it was sent, which is all that an [`AckSample`] would say. Returns
+    /// `None`, and changes nothing, if [`Flight::acknowledge`] has to be asked.
+    #[inline]
+    pub fn acknowledge_single(&mut self, pool: &mut Pool, ack: Seq) -> Option<u32> {
+        let run = pool.runs.get(self.head as usize)?;
+        let is_plain = run.status == Status::Outstanding && !run.retransmitted;
+        if self.head != self.tail || run.end != ack || !is_plain {
+            return None;
+        }
+        let sent_at_us = run.sent_at_us;
+        pool.release(self.head);
+        *self = Flight::default();
+        Some(sent_at_us)
     }
 
     #[inline(never)]

@@ -110,6 +110,20 @@ proptest! {
                 }
                 Step::Acked(len) => {
                     let len = len.min(model.len() as u32);
+                    let runs: Vec<_> = flight.runs(&pool, una).collect();
+                    let single = match &runs[..] {
+                        [(_, run)] if run.status == Status::Outstanding && !run.retransmitted => {
+                            (run.end == una + len).then_some(run.sent_at_us)
+                        }
+                        _ => None,
+                    };
+                    prop_assert_eq!(flight.acknowledge_single(&mut pool, una + len), single);
+                    if single.is_some() {
+                        prop_assert!(flight.is_empty() && flight.has_capacity(&pool));
+                        model.clear();
+                        una += len;
+                        continue;
+                    }
                     let mut sample = AckSample::default();
                     flight.acknowledge(&mut pool, una, una + len, &mut sample);
                     let gone: Vec<Status> = model.drain(..len as usize).collect();

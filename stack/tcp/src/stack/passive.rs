@@ -40,7 +40,7 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::IpSource);
             return true;
         }
-        if !segment.flags.has_any(Flags::ACK.with(Flags::RST)) && self.listens(&arrival.tuple) {
+        if !segment.flags.has_any(Flags::ACK.with(Flags::RST)) && self.listens(&arrival.tuple()) {
             match segment.flags.only_synchronize() {
                 true => self.open_half(arrival, None, tx),
                 false => self.shared.drop(DropReason::TcpFlags),
@@ -66,22 +66,22 @@ impl<A: Application> Stack<A> {
         used_up: Option<Seq>,
         tx: &mut T,
     ) {
-        if !self.may_open(&arrival.tuple) {
+        let tuple = arrival.tuple();
+        if !self.may_open(&tuple) {
             return;
         }
         let (half_open, free) = (self.half_open.len() as usize, self.free.len());
         // Handshakes by cookie hold nothing. Half of the blocks are left for them, and so is the
         // last capacity of a port and of a prefix: no number of forged SYNs uses it up.
-        let Tuple { remote, local_port, .. } = &arrival.tuple;
+        let Tuple { remote, local_port, .. } = &tuple;
         let left = self.ports.left(*local_port).min(self.prefixes.left(remote)) as usize;
         let is_crowded = self.half_open.is_full() || 2 * half_open >= free || half_open >= left;
         if is_crowded && self.shared.config.syn_cookies {
             return self.send_cookie(arrival, tx);
         }
-        let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
+        let iss = self.keyed.initial_seq(&tuple, self.shared.now);
         let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
-        let mut entry =
-            HalfOpen::of(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now);
+        let mut entry = HalfOpen::of(&arrival.segment, tuple, iss, &self.keyed, self.shared.now);
         entry.ecn = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
         let Some(index) = self.half_open.insert(entry) else {
             return self.shared.drop(DropReason::HalfOpenFull);
@@ -118,10 +118,10 @@ impl<A: Application> Stack<A> {
     /// Answers a SYN with a cookie and stores nothing. The peer's acknowledgement returns the
     /// cookie to [`Stack::complete_cookie`].
     fn send_cookie<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) {
-        let Arrival { tuple, segment, .. } = arrival;
+        let (tuple, segment) = (arrival.tuple(), &arrival.segment);
         let Shared { config, tick, now, counters, .. } = &mut self.shared;
-        let iss = cookie::make(&self.keyed, tuple, segment.seq, segment.options.mss, *now);
-        let mut entry = HalfOpen::of(segment, *tuple, iss, &self.keyed, *now);
+        let iss = cookie::make(&self.keyed, &tuple, segment.seq, segment.options.mss, *now);
+        let mut entry = HalfOpen::of(segment, tuple, iss, &self.keyed, *now);
         entry.ecn = ecn::is_asked(segment, config.ecn);
         config.cookies.sent(*tick);
         if entry.send_cookie(config, *tick, tx) {
@@ -151,9 +151,9 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) -> bool {
-        let Arrival { tuple, segment, .. } = arrival;
+        let (tuple, segment) = (arrival.tuple(), &arrival.segment);
         let (irs, iss, now) = (segment.seq - 1, segment.ack - 1, self.shared.now);
-        let Some(mss) = cookie::check(&self.keyed, tuple, irs, iss, now) else {
+        let Some(mss) = cookie::check(&self.keyed, &tuple, irs, iss, now) else {
             self.shared.counters.syn_cookies_failed += 1;
             return false;
         };
@@ -162,11 +162,11 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::ConnectionsFull);
             return true;
         }
-        if !self.has_capacity(tuple) {
+        if !self.has_capacity(&tuple) {
             return true;
         }
         self.shared.counters.syn_cookies_received += 1;
-        let entry = HalfOpen::of_cookie(segment, *tuple, mss, &self.keyed);
+        let entry = HalfOpen::of_cookie(segment, tuple, mss, &self.keyed);
         let id = self.free.pop().expect("there are more blocks than half-open connections");
         self.demux.insert(arrival.hash, Owner::Connection(id));
         self.establish(id, &entry, arrival, app, tx);

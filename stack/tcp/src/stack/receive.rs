@@ -47,14 +47,15 @@ impl<A: Application> Stack<A> {
     ) -> u64 {
         // Element by element: a repeat expression would copy the constant into each slot.
         let mut group: [Option<Arrival<'_>>; N] = std::array::from_fn(|_| None);
+        let group = &mut group[..packets.len()];
         let mut strays = 0;
         for (index, (slot, packet)) in group.iter_mut().zip(packets).enumerate() {
             strays |= u64::from(self.parse(*packet, slot, tx)) << index;
         }
         let mut guesses = [0; N];
         if N > 1 {
-            self.prefetch(&group, &mut guesses);
-            prefetch_input(&group, app);
+            self.prefetch(group, &mut guesses[..packets.len()]);
+            prefetch_input::<N, A>(group, app);
         }
         for (index, (arrival, guess)) in group.iter().zip(guesses).enumerate() {
             if let Some(arrival) = arrival
@@ -89,14 +90,14 @@ impl<A: Application> Stack<A> {
         slot: &mut Option<Arrival<'p>>,
         tx: &mut T,
     ) -> bool {
-        match wire::parse_segment(packet, self.shared.config.checksums) {
-            Some(segment) => self.admit(segment, slot),
+        match wire::common::parse(packet, self.shared.config.checksums) {
+            Some(segment) => *slot = Some(self.arrival(segment)),
             None => return self.parse_other(packet, slot, tx),
         }
         false
     }
 
-    /// Not inlined, so that the code for a segment over IPv4 is straight.
+    /// Not inlined, so that the code for the common layout is straight.
     #[inline(never)]
     fn parse_other<'p, T: Transmit>(
         &mut self,
@@ -105,7 +106,7 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) -> bool {
         match wire::parse(packet, self.shared.config.checksums) {
-            Ok(Incoming::Tcp(segment)) => self.admit(segment, slot),
+            Ok(Incoming::Tcp(segment)) => *slot = Some(self.arrival(segment)),
             Ok(Incoming::Arp(link, body)) => return self.take_arp(link, body, tx),
             Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
                 return self.take_ndp(link, &header, body, tx);
@@ -118,17 +119,9 @@ impl<A: Application> Stack<A> {
         false
     }
 
-    /// Puts a segment in its slot, unless it is invalid for any connection.
     #[inline(always)]
-    fn admit<'p>(&mut self, segment: Segment<'p>, slot: &mut Option<Arrival<'p>>) {
-        match check_segment(&segment, &self.shared.config) {
-            Ok(()) => {
-                self.shared.counters.segments_received += 1;
-                let tuple = Tuple::of(&segment);
-                *slot = Some(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
-            }
-            Err(reason) => self.shared.drop(reason),
-        }
+    fn arrival<'p>(&self, segment: Segment<'p>) -> Arrival<'p> {
+        Arrival { hash: self.keyed.hash(&Tuple::of(&segment)), segment }
     }
 
     /// Handles an ICMP or ICMPv6 message. Returns whether it is for another worker.
@@ -159,7 +152,7 @@ impl<A: Application> Stack<A> {
     /// Prefetches the cache lines that the group's connections need, so that the misses overlap.
     /// The loops are short, and the first and the last do not depend on what they read, so that the
     /// processor can look ahead. Writes the probable connection of each segment to `ids`.
-    fn prefetch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N], ids: &mut [u32; N]) {
+    fn prefetch(&self, group: &[Option<Arrival<'_>>], ids: &mut [u32]) {
         let slots = group
             .iter()
             .flatten()
@@ -195,13 +188,31 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) -> bool {
-        let Arrival { hash, tuple, segment } = arrival;
-        if self.tcbs.get(guess as usize).is_some_and(|tcb| tcb.hot.tuple == *tuple) {
-            self.for_connection(guess, segment, app, tx);
+        let tuple = arrival.tuple();
+        if self.tcbs.get(guess as usize).is_some_and(|tcb| tcb.hot.tuple == tuple) {
+            // A connection has passed `check_segment` with its first segment.
+            self.shared.counters.segments_received += 1;
+            self.for_connection(guess, &arrival.segment, app, tx);
             return true;
         }
-        match self.owner_of(*hash, tuple) {
-            Some(Owner::Connection(id)) => self.for_connection(id, segment, app, tx),
+        self.dispatch_by_hash(arrival, app, tx)
+    }
+
+    /// Passes a segment to its owner in the table, if it is valid for any connection.
+    #[inline(never)]
+    fn dispatch_by_hash<T: Transmit>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) -> bool {
+        if let Err(reason) = check_segment(&arrival.segment, &self.shared.config) {
+            self.shared.drop(reason);
+            return true;
+        }
+        self.shared.counters.segments_received += 1;
+        match self.owner_of(arrival.hash, &arrival.tuple()) {
+            Some(Owner::Connection(id)) => self.for_connection(id, &arrival.segment, app, tx),
             Some(Owner::HalfOpen(index)) => return self.for_half_open(index, arrival, app, tx),
             Some(Owner::TimeWait(index)) => self.for_time_wait(index, arrival, tx),
             None => return self.for_listener(arrival, app, tx),
@@ -234,7 +245,7 @@ impl<A: Application> Stack<A> {
 
 /// Lets the application prefetch for a group's input, before any of it is delivered.
 #[inline]
-fn prefetch_input<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; N], app: &mut A) {
+fn prefetch_input<const N: usize, A: Application>(group: &[Option<Arrival<'_>>], app: &mut A) {
     let mut inputs = [(0, &[][..]); N];
     let mut count = 0;
     for Arrival { segment, .. } in group.iter().flatten() {
@@ -246,11 +257,17 @@ fn prefetch_input<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; 
     app.prefetch(&inputs[..count]);
 }
 
-/// A segment with its four-tuple and the hash of the four-tuple.
+/// A segment with the hash of its four-tuple.
 pub(super) struct Arrival<'a> {
     pub(super) hash: u32,
-    pub(super) tuple: Tuple,
     pub(super) segment: Segment<'a>,
+}
+
+impl Arrival<'_> {
+    #[inline]
+    pub(super) fn tuple(&self) -> Tuple {
+        Tuple::of(&self.segment)
+    }
 }
 
 /// The checks that need no connection.

@@ -30,11 +30,11 @@ impl<A: Application> Stack<A> {
             // RFC 6191 §2 treats such a SYN as if there were no TIME-WAIT, and RFC 9293 §3.10.7.1
             // resets a SYN to a closed port. An acknowledgement would leave the peer in SYN-SENT
             // until it gives up. The entry stays: a forged SYN ends nothing.
-            Action::Reuse if !self.listens(&arrival.tuple) => {
+            Action::Reuse if !self.listens(&arrival.tuple()) => {
                 self.send_refusal(&arrival.segment, tx);
             }
             // The SYN is dropped, and the wait goes on.
-            Action::Reuse if !self.may_open(&arrival.tuple) => {}
+            Action::Reuse if !self.may_open(&arrival.tuple()) => {}
             Action::Reuse => {
                 let used_up = self.time_wait.get(index).snd_nxt;
                 self.shared.counters.time_wait_reused += 1;

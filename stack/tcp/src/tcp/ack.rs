@@ -63,14 +63,32 @@ fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
         (0, 0),
         "something is out of order after all"
     );
+    // A window that was not fully used says nothing about the path (RFC 7661 §4.3).
+    let needs_sample = tcb.hot.flags.has(ConnFlags::RATE_BASED.with(ConnFlags::CWND_LIMITED));
+    if !needs_sample
+        && let Some(sent_at_us) =
+            tcb.warm.flight.acknowledge_single(&mut shared.flight, segment.ack)
+    {
+        free_acknowledged(tcb, segment.ack, shared);
+        let rtt_us = shared.now_us().wrapping_sub(sent_at_us);
+        tcb.warm.rtt.measured(rtt_us);
+        tcb.warm.rtt.shortest(rtt_us, shared.tick);
+        tcb.hot.retransmit_at = Tick::NEVER;
+        return;
+    }
+    sampled_progress(tcb, segment, shared);
+}
+
+/// The same with a sample, for a part of the flight, or for the congestion controller.
+#[inline(never)]
+fn sampled_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
     if tcb.hot.flags.has(ConnFlags::RATE_BASED) {
-        return sampled_progress(tcb, segment, shared);
+        return rate_sampled_progress(tcb, segment, shared);
     }
     let mut sample = AckSample::default();
     advance(tcb, segment.ack, &mut sample, shared);
     measure(tcb, &sample, segment, shared);
     if tcb.hot.flags.has(ConnFlags::CWND_LIMITED) {
-        // A window that was not fully used says nothing about the path (RFC 7661 §4.3).
         recovery::grow(tcb, &sample, shared);
     }
     timeout::rearm(tcb, shared);
@@ -78,7 +96,11 @@ fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
 
 /// The fast path with a congestion controller by rate, which gets a sample each time.
 #[cold]
-fn sampled_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
+fn rate_sampled_progress<C, B: Blob>(
+    tcb: &mut Tcb<C>,
+    segment: &Segment<'_>,
+    shared: &mut Shared<B>,
+) {
     control::check_app_limited(tcb, shared);
     let mut sample = AckSample::default();
     advance(tcb, segment.ack, &mut sample, shared);
@@ -143,9 +165,15 @@ pub(super) fn advance<C, B: Blob>(
     sample: &mut AckSample,
     shared: &mut Shared<B>,
 ) {
+    tcb.warm.flight.acknowledge(&mut shared.flight, tcb.hot.snd.una, ack, sample);
+    free_acknowledged(tcb, ack, shared);
+}
+
+/// Advances SND.UNA and frees the send queue up to it. The flight was acknowledged.
+#[inline]
+fn free_acknowledged<C, B: Blob>(tcb: &mut Tcb<C>, ack: Seq, shared: &mut Shared<B>) {
     let fin = tcb.hot.flags.has(ConnFlags::FIN_SENT) && ack == tcb.hot.snd.nxt;
     let acked = ack.since(tcb.hot.snd.una);
-    tcb.warm.flight.acknowledge(&mut shared.flight, tcb.hot.snd.una, ack, sample);
     tcb.hot.snd.una = ack;
     tcb.hot.queue.acknowledge(&mut shared.send, u64::from(acked - u32::from(fin)));
     tcb.cold.timeouts = 0;

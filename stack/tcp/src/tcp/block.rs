@@ -233,16 +233,20 @@ impl<C> Tcb<C> {
                 deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
         }
         let Requests { deadline: _, wants_capacity, yields, overflow, overfull } = requests;
-        if wants_capacity || yields || overflow || overfull {
-            self.serve_rare(id, requests, shared);
+        if wants_capacity | yields | overflow | overfull {
+            self.serve_rare(id, [wants_capacity, yields, overflow, overfull], shared);
         }
         shared.make_ready(&mut self.hot, id);
     }
 
     /// Carries out requests other than for a deadline. Most events have none.
     #[inline(never)]
-    fn serve_rare<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
-        let Requests { deadline: _, wants_capacity, yields, overflow, overfull } = requests;
+    fn serve_rare<B: Blob>(
+        &mut self,
+        id: u32,
+        [wants_capacity, yields, overflow, overfull]: [bool; 4],
+        shared: &mut Shared<B>,
+    ) {
         if wants_capacity {
             let is_new = shared.make_waiting(&mut self.hot, id);
             shared.counters.waits_for_capacity += u64::from(is_new);
@@ -379,5 +383,5 @@ pub(crate) const fn far_timer(id: u32) -> u32 {
 
 /// A duration in whole milliseconds, rounded up, at most 2³⁰.
 pub(crate) fn millis(duration: smoltcp::time::Duration) -> u32 {
-    duration.total_micros().div_ceil(1000).min(1 << 30) as u32
+    (duration.total_micros().saturating_add(999) / 1000).min(1 << 30) as u32
 }

@@ -26,15 +26,31 @@ pub(crate) fn segment_arrives<A: Application, T: Transmit>(
     cx: &mut Context<'_, A, T>,
 ) -> Outcome {
     let steps = if tcb.hot.state == State::SynSent {
-        syn_sent(tcb, segment, cx)
+        syn_sent(tcb, segment, cx).and_then(stop_unless_continued)
     } else {
         synchronized(tcb, segment, cx)
     };
     cx.shared.make_ready(&mut tcb.hot, cx.id);
     match steps {
-        Ok(outcome) | Err(Stop::Over(outcome)) => outcome,
-        Err(Stop::Dropped(reason)) => {
-            cx.shared.drop(reason);
+        Ok(()) => Outcome::Continue,
+        Err(stop) => stopped(stop, cx.shared),
+    }
+}
+
+#[inline]
+fn stop_unless_continued(outcome: Outcome) -> Result<(), Stop> {
+    match outcome {
+        Outcome::Continue => Ok(()),
+        outcome => Err(Stop::Over(outcome)),
+    }
+}
+
+#[cold]
+fn stopped<B: Blob>(stop: Stop, shared: &mut Shared<B>) -> Outcome {
+    match stop {
+        Stop::Over(outcome) => outcome,
+        Stop::Dropped(reason) => {
+            shared.drop(reason);
             Outcome::Continue
         }
     }
@@ -45,9 +61,9 @@ fn synchronized<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
-) -> Result<Outcome, Stop> {
+) -> Result<(), Stop> {
     if tcb.hot.state == State::SynReceived {
-        return opening(tcb, segment, cx);
+        return opening(tcb, segment, cx).and_then(stop_unless_continued);
     }
     check(tcb, segment, cx)?;
     ecn::arrived(tcb, segment, cx.shared);
@@ -55,9 +71,9 @@ fn synchronized<A: Application, T: Transmit>(
         process_ack(tcb, segment, cx)?;
     }
     if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
-        return Ok(deliver::text_and_fin(tcb, segment, cx));
+        return stop_unless_continued(deliver::text_and_fin(tcb, segment, cx));
     }
-    Ok(Outcome::Continue)
+    Ok(())
 }
 
 /// SYN-RECEIVED after a simultaneous open. Not inlined, unlike what it has in common with the path

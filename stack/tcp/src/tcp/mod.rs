@@ -113,6 +113,7 @@ pub(crate) struct Context<'a, A: Application, T> {
 }
 
 /// Why segment processing ended before its last step.
+#[derive(Clone, Copy)]
 pub(super) enum Stop {
     /// Drop the segment. The connection is unchanged.
     Dropped(DropReason),

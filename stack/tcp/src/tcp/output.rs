@@ -7,7 +7,7 @@
 
 use super::congestion::{control, initial_window};
 use super::recovery::Frto;
-use super::segment::{Numbers, Path, emit, partial_from, stateless, template};
+use super::segment::{Numbers, Path, emit, emit_text, partial_from, stateless, template};
 use super::window::{opens_window, window_field};
 use super::{
     ConnFlags, Gso, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, path_search,
@@ -32,6 +32,11 @@ pub(crate) fn flush<A: Application, T: Transmit>(
     tx: &mut T,
 ) -> bool {
     let sent_all = match tcb.hot.state {
+        State::Established if is_short(tcb) => {
+            let sent = send_one(tcb, tcb.hot.queue.unread() as u32, false, shared, tx);
+            debug_assert!(!sent || !owes_acknowledgement(tcb, shared), "the segment carries it");
+            sent
+        }
         State::SynSent | State::Closed => return true,
         // Only acknowledgements of unacceptable segments (RFC 9293 §3.10.7.4).
         State::SynReceived => acknowledge_if_due(tcb, shared, tx),
@@ -45,6 +50,27 @@ pub(crate) fn flush<A: Application, T: Transmit>(
         shared.drop(DropReason::NoTransmitFrame);
     }
     sent_all
+}
+
+/// Whether one short segment is all that there is to send, and it may be sent now: the fast path of
+/// a short answer. Every other rule of [`send_new`] then has no effect. The segment acknowledges
+/// all that was received, and advertises the window, so [`acknowledge_if_due`] has nothing to do.
+#[inline(always)]
+fn is_short<C>(tcb: &Tcb<C>) -> bool {
+    const RARE: ConnFlags = ConnFlags::RATE_BASED
+        .with(ConnFlags::CWND_LIMITED)
+        .with(ConnFlags::REPORT_OWED)
+        .with(ConnFlags::FIN_SENT);
+    let Hot { snd, phase, flags, mss, queue, .. } = &tcb.hot;
+    let (unread, mss) = (queue.unread() as u32, u32::from(*mss));
+    let is_plain = *phase == Phase::Open && !flags.has(RARE) && tcb.warm.flow.is_open();
+    is_plain
+        && snd.nxt == snd.una
+        && unread > 0
+        && unread <= mss.min(snd.wnd)
+        // No restart after an idle time, and the window is not fully used.
+        && snd.cwnd <= initial_window(mss, 0)
+        && unread + mss <= snd.cwnd
 }
 
 /// Sends queued bytes for the first time, and the FIN with the last segment.
@@ -271,8 +297,9 @@ fn numbers_of_new_text<C, B>(
     Numbers { seq: tcb.hot.snd.nxt, ack: tcb.hot.rcv.nxt, flags, ecn, window }
 }
 
-/// Sends the next `len` new bytes, and the FIN if `fin` is set.
-#[inline]
+/// Sends the next `len` new bytes, and the FIN if `fin` is set. Not inlined: with a second copy of
+/// it the compiler would not inline the transmitter.
+#[inline(never)]
 fn send_one<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     len: u32,
@@ -281,11 +308,11 @@ fn send_one<C, B: Blob, T: Transmit>(
     tx: &mut T,
 ) -> bool {
     let numbers = numbers_of_new_text(tcb, len, fin, shared);
-    let options = data_options(&tcb.hot, shared);
+    let timestamps = timestamps(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
     let (queue, pool) = (&mut hot.queue, &shared.send);
-    if !emit(&path, numbers, &options, len as usize, &shared.config, tx, |buf| {
+    if !emit_text(&path, numbers, timestamps, len as usize, &shared.config, tx, |buf| {
         queue.read_next(pool, buf)
     }) {
         return false;
@@ -350,10 +377,10 @@ pub(crate) fn send_next<C, B: Blob, T: Transmit>(
 /// `in_flight` bytes were in flight.
 #[inline]
 pub(super) fn arm_retransmission<C, B>(tcb: &mut Tcb<C>, in_flight: u32, shared: &Shared<B>) {
-    let is_second =
-        tcb.cold.timer_event == TimerEvent::LossProbe && in_flight <= 2 * u32::from(tcb.hot.mss);
     // The peer may delay the acknowledgement of one segment, but not of two (RFC 8985 §7.2).
-    if tcb.hot.retransmit_at == Tick::NEVER || is_second {
+    let is_second =
+        || tcb.cold.timer_event == TimerEvent::LossProbe && in_flight <= 2 * u32::from(tcb.hot.mss);
+    if tcb.hot.retransmit_at == Tick::NEVER || is_second() {
         timeout::rearm(tcb, shared);
     }
     if tcb.cold.stalled_since == Tick::NEVER {
@@ -440,13 +467,19 @@ fn acknowledge_if_due<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    if tcb.hot.flags.has(ConnFlags::ACK_NOW) || tcb.owes_report() || opens_window(tcb, shared) {
+    if owes_acknowledgement(tcb, shared) {
         return acknowledge(tcb, shared, tx);
     }
     if tcb.hot.flags.has(ConnFlags::ACK_OWED) && tcb.warm.ack_at == Tick::NEVER {
         tcb.warm.ack_at = shared.tick.plus(shared.config.delayed_ack_ms);
     }
     true
+}
+
+/// Whether an acknowledgement is due now, without waiting for text to carry it.
+#[inline]
+fn owes_acknowledgement<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
+    tcb.hot.flags.has(ConnFlags::ACK_NOW) || tcb.owes_report() || opens_window(tcb, shared)
 }
 
 /// Sends a pure acknowledgement now, with SACK blocks for data held beyond a gap (RFC 2018 §4).
@@ -537,10 +570,13 @@ fn acknowledged(hot: &mut Hot) {
 /// The options of every segment after the handshake.
 #[inline]
 fn data_options<B>(hot: &Hot, shared: &Shared<B>) -> Options {
-    let mut options = Options::default();
-    if hot.flags.has(ConnFlags::TIMESTAMPS) {
-        options.timestamps =
-            Some((shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent));
-    }
-    options
+    Options { timestamps: timestamps(hot, shared), ..Options::default() }
+}
+
+/// TSval and TSecr of every segment after the handshake, if timestamps are in use.
+#[inline]
+fn timestamps<B>(hot: &Hot, shared: &Shared<B>) -> Option<(u32, u32)> {
+    hot.flags
+        .has(ConnFlags::TIMESTAMPS)
+        .then(|| (shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent))
 }

@@ -12,9 +12,9 @@ const MAX_ACK_DELAY_MS: u32 = 200;
 /// Twice the timers' resolution, so that a probe is never early.
 const RESOLUTION_MS: u32 = 2;
 
-/// §7.2: time until a probe is due; `None` if no probe is allowed.
+/// §7.2: time until a probe is due, at most `rto_ms`; `None` if no probe is allowed.
 #[inline]
-pub(super) fn timeout_ms<C>(tcb: &Tcb<C>) -> Option<u32> {
+pub(super) fn timeout_ms<C>(tcb: &Tcb<C>, rto_ms: u32) -> Option<u32> {
     let is_opening = tcb.hot.state == State::SynReceived;
     let may = tcb.hot.phase == Phase::Open && tcb.hot.flags.has(ConnFlags::SACK) && !is_opening;
     let delay =
@@ -22,7 +22,9 @@ pub(super) fn timeout_ms<C>(tcb: &Tcb<C>) -> Option<u32> {
     match tcb.warm.rtt.srtt_us() {
         // §7.3: no probe before a round trip was measured.
         0 => None,
-        srtt_us => may.then(|| (2 * srtt_us).div_ceil(1000) + delay),
+        _ if !may => None,
+        _ if delay >= rto_ms => Some(rto_ms),
+        srtt_us => Some(((2 * srtt_us).div_ceil(1000) + delay).min(rto_ms)),
     }
 }
 

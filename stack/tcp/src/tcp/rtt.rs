@@ -69,9 +69,16 @@ impl RttEstimator {
     pub(crate) fn rto_ms(&self, min_rto_ms: u32, timeouts: u8) -> u32 {
         let base = match self.srtt_us {
             0 => INITIAL_RTO_MS.max(self.rttvar_us / 1000),
-            srtt => (srtt + (4 * self.rttvar_us).max(1000)).div_ceil(1000),
+            srtt => match srtt + (4 * self.rttvar_us).max(1000) {
+                // Most paths are so short. Saves a division.
+                us if u64::from(us) <= 1000 * u64::from(min_rto_ms) => min_rto_ms,
+                us => us.div_ceil(1000),
+            },
         };
         let base = base.max(min_rto_ms).min(MAX_RTO_MS);
+        if timeouts == 0 {
+            return base;
+        }
         base.checked_shl(u32::from(timeouts.min(16))).unwrap_or(MAX_RTO_MS).min(MAX_RTO_MS)
     }
 }

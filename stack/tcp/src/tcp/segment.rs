@@ -85,6 +85,45 @@ pub(crate) fn emit<T: Transmit>(
     })
 }
 
+/// Writes one segment of text into a frame, with no options but timestamps. The usual path, over
+/// IPv4 and without a VLAN tag, is inlined.
+#[inline(always)]
+pub(crate) fn emit_text<T: Transmit>(
+    path: &Path<'_>,
+    numbers: Numbers,
+    timestamps: Option<(u32, u32)>,
+    payload_len: usize,
+    config: &crate::Config,
+    tx: &mut T,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> bool {
+    if !path.tuple.remote.is_v4() || path.link.vlan != 0 {
+        return emit_other_text(path, numbers, timestamps, payload_len, config, tx, fill);
+    }
+    let checksum = config.tx_checksum;
+    let tcp_at = tcp::offset(&Link { vlan: 0, ..*path.link }, &path.tuple.remote);
+    let partial_from = (checksum == TxChecksum::Partial).then_some(tcp_at);
+    tx.transmit_segment(partial_from, |frame| {
+        let (ends, header) = ((&config.mac, &path.link.mac), header(path, numbers));
+        let options = Options { timestamps, ..Options::default() };
+        tcp::emit_untagged_v4(frame, ends, &header, &options, payload_len, checksum, fill)
+    })
+}
+
+#[inline(never)]
+fn emit_other_text<T: Transmit>(
+    path: &Path<'_>,
+    numbers: Numbers,
+    timestamps: Option<(u32, u32)>,
+    payload_len: usize,
+    config: &crate::Config,
+    tx: &mut T,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> bool {
+    let options = Options { timestamps, ..Options::default() };
+    emit(path, numbers, &options, payload_len, config, tx, fill)
+}
+
 /// Sends a reset.
 pub(crate) fn stateless<T: Transmit>(
     path: &Path<'_>,

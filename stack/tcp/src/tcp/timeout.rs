@@ -120,8 +120,8 @@ pub(super) fn rearm<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
         return;
     }
     let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts);
-    let (event, after_ms) = match probe::timeout_ms(tcb) {
-        Some(probe_ms) => (TimerEvent::LossProbe, probe_ms.min(rto_ms)),
+    let (event, after_ms) = match probe::timeout_ms(tcb, rto_ms) {
+        Some(probe_ms) => (TimerEvent::LossProbe, probe_ms),
         None => (TimerEvent::Retransmission, rto_ms),
     };
     tcb.cold.timer_event = event;

@@ -114,9 +114,8 @@ pub(super) fn reassembly_blocks(doublings: u8, config: &Config) -> u16 {
 /// 7323 §2.4 requires senders to accept. Bytes up to the edge advertised before are still accepted.
 #[inline]
 pub(super) fn window_field<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> u16 {
-    if window_growth(tcb, shared)
-        >= u32::from(tcb.hot.mss).min(shared.config.receive_window_bytes / 2)
-    {
+    let step = u32::from(tcb.hot.mss).min(shared.config.receive_window_bytes / 2);
+    if can_grow(tcb, step, shared) {
         tcb.hot.rcv.edge = tcb.hot.rcv.nxt + advertisable(tcb, shared);
     }
     let window = tcb.hot.rcv.edge.since(tcb.hot.rcv.nxt) >> tcb.hot.scales.rcv();
@@ -129,18 +128,22 @@ fn advertisable<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
     receive_space(tcb, shared).min(u32::from(u16::MAX) << tcb.hot.scales.rcv())
 }
 
-/// Bytes by which the right edge of the receive window could move.
+/// Whether the right edge of the receive window could move by `step` bytes.
+///
+/// What is held can only make the window smaller. It is asked for only if the edge could move that
+/// far without it: mostly the window is wide open, and the edge moves once in many segments.
 #[inline]
-fn window_growth<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
-    (tcb.hot.rcv.nxt + advertisable(tcb, shared)).since(tcb.hot.rcv.edge)
+fn can_grow<C, B>(tcb: &Tcb<C>, step: u32, shared: &Shared<B>) -> bool {
+    let grows_by = |bytes: u32| (tcb.hot.rcv.nxt + bytes).since(tcb.hot.rcv.edge);
+    grows_by(window_bytes(tcb.hot.window_doublings, &shared.config)) >= step
+        && grows_by(advertisable(tcb, shared)) >= step
 }
 
 /// Whether to send a window update: the window has opened by two segments or half its size.
 #[inline]
 pub(super) fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
-    window_growth(tcb, shared)
-        >= (2 * u32::from(tcb.hot.mss)).min(shared.config.receive_window_bytes / 2)
-        && !tcb.hot.flags.has(ConnFlags::FIN_TAKEN)
+    let step = (2 * u32::from(tcb.hot.mss)).min(shared.config.receive_window_bytes / 2);
+    can_grow(tcb, step, shared) && !tcb.hot.flags.has(ConnFlags::FIN_TAKEN)
 }
 
 /// Bytes that can be accepted from the peer: less than the window only while input is held. An

@@ -66,28 +66,12 @@ pub fn emit(
     let (s, d) = (source.v4(), destination.v4());
     let header: &mut [u8; HEADER_BYTES] =
         bytes.first_chunk_mut().expect("a frame has space for its headers");
-    *header = [
-        0x45,
-        ecn.traffic_class(),
-        total_len[0],
-        total_len[1],
-        0,
-        0,
-        DONT_FRAGMENT,
-        0,
-        HOP_LIMIT,
-        protocol,
-        0,
-        0,
-        s[0],
-        s[1],
-        s[2],
-        s[3],
-        d[0],
-        d[1],
-        d[2],
-        d[3],
-    ];
-    let checksum = Sum::default().add_bytes(header).finish();
-    header[10..12].copy_from_slice(&checksum);
+    let start = [0x45, ecn.traffic_class(), total_len[0], total_len[1], 0, 0, DONT_FRAGMENT, 0];
+    // Summed before it is written, without a look at memory.
+    let ends = Sum::default().add_bytes(&s).add_sum(Sum::default().add_bytes(&d));
+    let [a, b] = ends.add_bytes(&start).add_bytes(&[HOP_LIMIT, protocol]).finish();
+    header[..8].copy_from_slice(&start);
+    header[8..12].copy_from_slice(&[HOP_LIMIT, protocol, a, b]);
+    header[12..16].copy_from_slice(&s);
+    header[16..].copy_from_slice(&d);
 }

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod checksum;
+pub(crate) mod common;
 pub mod ecn;
 pub mod ethernet;
 pub mod ip;
@@ -91,22 +92,6 @@ pub fn parse<'a>(
         (link, ethernet::ARP, body) => Ok(Incoming::Arp(link, body)),
         _ => Err(DropReason::Ethertype),
     }
-}
-
-/// The segment of an IPv4 packet. `None` for any other or invalid packet; [`parse`] then says what
-/// it is. Inlined into its caller, which stores the fields directly.
-#[inline(always)]
-pub(crate) fn parse_segment<'a>(
-    packet: Packet<'a>,
-    checksums: ChecksumPolicy,
-) -> Option<Segment<'a>> {
-    let [head, rest @ ..] = packet.0 else { return None };
-    let Ok((link, ethernet::IPV4, body)) = ethernet::parse(head) else { return None };
-    let (header, body, rest_len) = ipv4::parse(body, length(rest)).ok()?;
-    if header.protocol != ip::TCP {
-        return None;
-    }
-    tcp::parse::<ip::V4>(link, &header, Payload::new(body, rest, rest_len), checksums).ok()
 }
 
 fn over_ipv4<'a>(

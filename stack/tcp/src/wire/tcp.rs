@@ -440,6 +440,21 @@ pub(crate) fn emit_frame(
     at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, checksum, fill)
 }
 
+/// Writes the same over IPv4, without a VLAN tag: all places are constants but for the payload's.
+#[inline(always)]
+pub(crate) fn emit_untagged_v4(
+    frame: &mut [u8],
+    (mac, to): (&Mac, &Mac),
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    checksum: TxChecksum,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let at = ethernet::emit(frame, mac, &Link { mac: *to, vlan: 0 }, ip::V4::ETHERTYPE);
+    at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, checksum, fill)
+}
+
 /// Not inlined, so that the other version's code stays short.
 #[inline(never)]
 fn emit_frame_over_ipv6(
@@ -466,8 +481,8 @@ fn emit_over<V: ip::Version>(
 ) -> usize {
     let tcp = &mut bytes[V::HEADER_BYTES..];
     let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
-    let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
     emit_fixed(tcp, header, header_len);
+    let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
     let pseudo = pseudo_header::<V>(header.local, header.remote, tcp_len);
     let checksum = match checksum {
         TxChecksum::Full => pseudo.add_bytes(&tcp[..tcp_len]).finish(),

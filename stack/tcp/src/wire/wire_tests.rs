@@ -205,6 +205,8 @@ enum Writer {
     Packet,
     /// The whole frame, on the fast path if it is a common one.
     Frame,
+    /// The whole frame over IPv4, without a VLAN tag.
+    UntaggedV4,
     /// One of several that differ in SEG.SEQ.
     Template,
 }
@@ -236,6 +238,10 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
         }
         Writer::Frame => {
             tcp::emit_frame(&mut frame, (&mac, &link), &header, options, text_len, checksum, fill)
+        }
+        Writer::UntaggedV4 => {
+            let ends = (&mac, &link.mac);
+            tcp::emit_untagged_v4(&mut frame, ends, &header, options, text_len, checksum, fill)
         }
         Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len, checksum)
             .emit_frame(&mut frame, Seq(spec.seq), fill),
@@ -303,6 +309,59 @@ proptest! {
         for writer in [Writer::Frame, Writer::Template] {
             prop_assert_eq!(frame_by(&spec, writer, TxChecksum::Full), our_frame(&spec));
         }
+        if !spec.v6 && spec.vlan == 0 {
+            let frame = frame_by(&spec, Writer::UntaggedV4, TxChecksum::Full);
+            prop_assert_eq!(frame, our_frame(&spec));
+        }
+    }
+
+    /// What the fast path reads, the general path reads the same, whatever is changed.
+    #[test]
+    fn the_fast_path_reads_as_the_general_path(
+        mut spec in spec(),
+        timestamps: Option<(u32, u32)>,
+        changes in vec((0usize..80, any::<u8>()), 0..3),
+        is_valid: bool,
+        padding in 0usize..8,
+        accepts_partial: bool,
+    ) {
+        (spec.v6, spec.vlan) = (false, 0);
+        spec.options = Options { timestamps, ..Options::default() };
+        let mut frame = our_frame(&spec);
+        let policy = match accepts_partial {
+            true => ChecksumPolicy::AcceptPartial,
+            false => ChecksumPolicy::Verify,
+        };
+        for (at, byte) in &changes {
+            if let Some(changed) = frame.get_mut(*at) {
+                *changed = *byte;
+            }
+        }
+        if is_valid && frame.len() > 54 {
+            rewrite_checksums(&mut frame, &spec);
+        }
+        frame.extend(std::iter::repeat_n(0, padding));
+        let parts = [&frame[..]];
+        let fast = common::parse(Packet(&parts), policy);
+        prop_assert!(fast.is_some() || !changes.is_empty(), "a packet of this layout");
+        if let Some(segment) = fast {
+            let general = parse(Packet(&parts), policy).map(|incoming| format!("{incoming:?}"));
+            prop_assert_eq!(general, Ok(format!("{:?}", Incoming::Tcp(segment))));
+        }
+    }
+
+    /// Other layouts are left to the general path.
+    #[test]
+    fn the_fast_path_reads_no_other_layout(spec in spec(), cut in any::<prop::sample::Index>()) {
+        let frame = our_frame(&spec);
+        let only_timestamps =
+            Options { timestamps: spec.options.timestamps, ..Options::default() };
+        let is_common = !spec.v6 && spec.vlan == 0 && spec.options == only_timestamps;
+        let policy = ChecksumPolicy::Verify;
+        prop_assert_eq!(common::parse(Packet(&[&frame]), policy).is_some(), is_common);
+        let (front, back) = frame.split_at(cut.index(frame.len()));
+        prop_assert!(common::parse(Packet(&[front, back]), policy).is_none());
+        prop_assert!(common::parse(Packet(&[front]), policy).is_none());
     }
 
     /// Other code completes a partial checksum as the kernel does (`skb_checksum_help`): the sum
