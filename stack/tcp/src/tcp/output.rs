@@ -204,15 +204,12 @@ fn send_full<C, B: Blob, T: Transmit>(
     let template = template(ends, numbers, &options, mss.into(), checksum);
     let partial_from = partial_from(&path, &shared.config);
     let mut reader = Reader::new(&mut hot.queue, &shared.send, template.needs_sum());
-    let mut segments = 0;
-    while segments < count
-        && tx.transmit_segment(partial_from, |frame| {
-            let seq = numbers.seq + segments * u32::from(mss);
-            template.emit_frame(frame, seq, |buf| reader.read(buf))
-        })
-    {
-        segments += 1;
-    }
+    let mut seq = numbers.seq;
+    let segments = tx.transmit_run(partial_from, count, |frame| {
+        let len = template.emit_frame(frame, seq, |buf| reader.read(buf));
+        seq += u32::from(mss);
+        len
+    });
     if segments > 0 {
         sent(tcb, segments * u32::from(mss), false, segments, shared);
     }

@@ -583,8 +583,12 @@ impl Template {
         seq: Seq,
         fill: impl FnOnce(&mut [u8]) -> Sum,
     ) -> usize {
+        match frame.first_chunk_mut() {
+            // A copy of fixed length is a few instructions. The payload overwrites what follows.
+            Some(front) => *front = self.bytes,
+            None => frame[..self.payload_at].copy_from_slice(&self.bytes[..self.payload_at]),
+        }
         let (headers, payload) = frame.split_at_mut(self.payload_at);
-        headers.copy_from_slice(&self.bytes[..self.payload_at]);
         let payload = &mut payload[..self.payload_len];
         let payload_sum = fill(payload);
         let tcp = &mut headers[self.tcp_at..];
