@@ -32,10 +32,11 @@ const KEYS: usize = 10_000;
 
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
 /// one small segment, with and without separate acknowledgements, and with many segments.
-const SCENARIOS: [(&str, Scenario); 14] = [
+const SCENARIOS: [(&str, Scenario); 15] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("64 KiB", Scenario::Large),
+    ("64 KiB, stored checksums", Scenario::LargeStored),
     ("request, checksum offload", Scenario::SmallOffloaded),
     ("64 KiB, checksum offload", Scenario::LargeOffloaded),
     ("64 KiB, segmentation offload", Scenario::LargeSegmented),
@@ -54,6 +55,8 @@ enum Scenario {
     Small,
     Acknowledged,
     Large,
+    /// With checksums stored with the bytes of the answer, as those of a file are.
+    LargeStored,
     /// With checksums that the NIC completes.
     SmallOffloaded,
     LargeOffloaded,
@@ -132,8 +135,13 @@ fn count(name: &str) -> Option<f64> {
 
 /// The program that callgrind runs. Its last line is the number of counted requests.
 fn run(scenario: Scenario) {
-    let is_large =
-        matches!(scenario, Scenario::Large | Scenario::LargeOffloaded | Scenario::LargeSegmented);
+    let is_large = matches!(
+        scenario,
+        Scenario::Large
+            | Scenario::LargeStored
+            | Scenario::LargeOffloaded
+            | Scenario::LargeSegmented
+    );
     let tx_checksum = match scenario {
         Scenario::SmallOffloaded | Scenario::LargeOffloaded => TxChecksum::Partial,
         _ => TxChecksum::Full,
@@ -141,6 +149,9 @@ fn run(scenario: Scenario) {
     let mut bench = Bench::with_checksum(CONNECTIONS, tx_checksum);
     if is_large {
         bench.answer_with(LARGE_BYTES);
+    }
+    if matches!(scenario, Scenario::LargeStored) {
+        bench.store_sums();
     }
     if matches!(scenario, Scenario::LargeSegmented) {
         bench.take_gso();

@@ -3,8 +3,9 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+use simoom_io::checksum::PrefixSums;
 use simoom_io::send::CHUNK_BYTES;
-use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
+use simoom_io::{Application, Blob, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::Random;
 use simoom_tcp::testing::wire::Peer;
 use simoom_tcp::{
@@ -13,6 +14,7 @@ use simoom_tcp::{
 };
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::LazyLock;
 use std::time;
 
 const REQUEST: &[u8] = b"GET /12.txt HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
@@ -22,16 +24,31 @@ const _: () = assert!(RESPONSE_BYTES <= CHUNK_BYTES);
 /// Responses larger than a chunk are ranges of this.
 static LARGE: [u8; 1 << 16] = [b'x'; 1 << 16];
 
+/// [`LARGE`], with or without the checksums that a file has.
+#[derive(Clone, Copy)]
+pub(crate) struct Large(Option<&'static PrefixSums>);
+
+impl Blob for Large {
+    fn bytes(&self) -> &[u8] {
+        &LARGE
+    }
+
+    fn sums(&self) -> Option<&PrefixSums> {
+        self.0
+    }
+}
+
 /// Answers each request with the size of a small file's response, or with a larger size.
 pub(crate) struct Responder {
     answer_bytes: usize,
+    large: Large,
 }
 
 impl Application for Responder {
-    type Blob = &'static [u8];
+    type Blob = Large;
     type Conn = [u64; 4];
 
-    fn opened(&mut self, _: &mut [u64; 4], _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+    fn opened(&mut self, _: &mut [u64; 4], _: Opened, reply: &mut Reply<'_, Large>) {
         reply.set_timeout(Some(Duration::from_secs(75)));
     }
 
@@ -39,24 +56,24 @@ impl Application for Responder {
         &mut self,
         conn: &mut [u64; 4],
         bytes: &[u8],
-        reply: &mut Reply<'_, &'static [u8]>,
+        reply: &mut Reply<'_, Large>,
     ) -> usize {
         conn[0] += 1;
         if reply.has_capacity() {
             match self.answer_bytes {
                 RESPONSE_BYTES => reply.copy(&[b'x'; RESPONSE_BYTES]),
-                large => reply.share(&LARGE, 0..large),
+                bytes => reply.share(self.large, 0..bytes),
             }
             reply.set_timeout(Some(Duration::from_secs(75)));
         }
         bytes.len()
     }
 
-    fn overfull(&mut self, _: &mut [u64; 4], _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+    fn overfull(&mut self, _: &mut [u64; 4], _: &[u8], reply: &mut Reply<'_, Large>) {
         reply.abort();
     }
 
-    fn timeout(&mut self, _: &mut [u64; 4], reply: &mut Reply<'_, &'static [u8]>) {
+    fn timeout(&mut self, _: &mut [u64; 4], reply: &mut Reply<'_, Large>) {
         reply.close();
     }
 
@@ -153,7 +170,7 @@ impl Bench {
         let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0, gso: Vec::new() };
         let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
         let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
-        let responder = Responder { answer_bytes: RESPONSE_BYTES };
+        let responder = Responder { answer_bytes: RESPONSE_BYTES, large: Large(None) };
         let (counts, counts_acks) = (false, false);
         let mut bench = Bench {
             stack,
@@ -246,6 +263,12 @@ impl Bench {
     /// Long answers leave in packets that are cut behind the stack.
     pub(crate) fn take_gso(&mut self) {
         self.sink.gso = vec![0; 65_553];
+    }
+
+    /// The following large responses have stored checksums.
+    pub(crate) fn store_sums(&mut self) {
+        static SUMS: LazyLock<PrefixSums> = LazyLock::new(|| PrefixSums::of(&LARGE));
+        self.responder.large = Large(Some(&SUMS));
     }
 
     /// Sets the size of the following responses.

@@ -4,6 +4,7 @@
 //! connection. A handler does not know the other handlers or the ports.
 
 mod bytes;
+mod checksummed;
 pub mod codec;
 pub mod contained;
 pub mod content;
@@ -17,11 +18,13 @@ mod services;
 pub mod testing;
 
 pub use bytes::Bytes;
+pub use checksummed::Checksummed;
 pub use services::{Conn, Nobody, Services};
 
 use crate::store::Item;
 use http::Http;
 use memcached::Memcached;
+use simoom_io::checksum::PrefixSums;
 use std::sync::Arc;
 
 /// The immutable bytes of a response.
@@ -29,8 +32,10 @@ use std::sync::Arc;
 pub enum Blob {
     /// Bytes built into the program.
     Static(&'static [u8]),
-    /// Bytes in memory, such as a file, shared by all responses that carry them.
+    /// Bytes in memory, shared by all responses that carry them.
     Shared(Arc<[u8]>),
+    /// The same with stored checksums, such as the content of a file.
+    Checksummed(Arc<Checksummed>),
     /// A version of a store item. It stays unchanged after the key is updated.
     Item(Item),
     /// A part of a file that was read for this response.
@@ -54,8 +59,17 @@ impl simoom_io::Blob for Blob {
         match self {
             Blob::Static(bytes) => bytes,
             Blob::Shared(bytes) => bytes,
+            Blob::Checksummed(bytes) => bytes.as_slice(),
             Blob::Item(item) => item.bytes(),
             Blob::File(part) => part.bytes(),
+        }
+    }
+
+    #[inline]
+    fn sums(&self) -> Option<&PrefixSums> {
+        match self {
+            Blob::Checksummed(bytes) => bytes.sums(),
+            _ => None,
         }
     }
 }

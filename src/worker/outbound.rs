@@ -127,8 +127,7 @@ impl<Q: FrameIo> Outbound<Q> {
     #[inline]
     fn complete_checksum(&self, frame: &mut Frame, at: usize) {
         if self.completes_checksums {
-            let checksum = Checksum { start: at as u16, offset: tcp::CHECKSUM_OFFSET };
-            self.umem.request_checksum(frame, checksum);
+            self.umem.request_checksum(frame, checksum_at(at));
         } else {
             tcp::complete_checksum(&mut self.umem.bytes_mut(frame)[at..]);
         }
@@ -146,6 +145,12 @@ impl<Q: FrameIo> Outbound<Q> {
         }
         self.pool.take()
     }
+}
+
+/// The checksum of a segment that begins at byte `at` of a frame.
+#[inline]
+fn checksum_at(at: usize) -> Checksum {
+    Checksum { start: at as u16, offset: tcp::CHECKSUM_OFFSET }
 }
 
 /// The metric that `counter` is exported as.
@@ -189,6 +194,41 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
                 false
             }
         }
+    }
+
+    #[inline]
+    fn transmit_run(
+        &mut self,
+        partial_from: Option<usize>,
+        count: u32,
+        mut write: impl FnMut(&mut [u8]) -> usize,
+    ) -> u32 {
+        let (checksum, by_software) = match partial_from {
+            Some(at) if self.completes_checksums => (Some(checksum_at(at)), None),
+            by_software => (None, by_software),
+        };
+        let mut sent = 0;
+        while sent < count {
+            let batch = (count - sent).min(FLUSH_FRAMES - self.written) as usize;
+            let queued = self.queues[0].transmit_batch(&mut self.pool, batch, checksum, |chunk| {
+                let len = write(chunk);
+                if let Some(at) = by_software {
+                    tcp::complete_checksum(&mut chunk[at..len]);
+                }
+                len
+            });
+            sent += queued as u32;
+            self.written += queued as u32;
+            if self.written >= FLUSH_FRAMES || queued == 0 {
+                // The flush at the end of the iteration reports an error.
+                let _ = self.flush();
+            }
+            if queued == 0 && (!self.queues[0].can_transmit() || self.pool.is_empty()) {
+                self.refused = true;
+                break;
+            }
+        }
+        sent
     }
 
     #[inline]

@@ -4,6 +4,7 @@
 
 use super::coding::{CODINGS, Coding};
 use super::on_disk::OnDisk;
+use crate::app::Checksummed;
 use rustix::fs::Stat;
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
@@ -79,7 +80,7 @@ impl Identity {
 #[derive(Debug)]
 pub(super) struct Data {
     /// Empty for a file that is read from disk.
-    bytes: Arc<[u8]>,
+    bytes: Arc<Checksummed>,
     on_disk: Option<Arc<OnDisk>>,
     hash: u64,
     /// Forms made by `--compress`. `None` inside: not shorter.
@@ -87,8 +88,9 @@ pub(super) struct Data {
 }
 
 impl Data {
-    pub(super) fn new(bytes: Arc<[u8]>) -> Data {
+    pub(super) fn new(bytes: Box<[u8]>) -> Data {
         let hash = xxh3_64(&bytes);
+        let bytes = Arc::new(Checksummed::new(bytes));
         Data { bytes, on_disk: None, hash, coded: Default::default() }
     }
 
@@ -98,7 +100,7 @@ impl Data {
     pub(super) fn on_disk(file: OnDisk, identity: &Identity, version: u64) -> Data {
         let mut hasher = Xxh3::new();
         (identity.modified, version).hash(&mut hasher);
-        let (bytes, hash) = (Arc::from([]), hasher.digest());
+        let (bytes, hash) = (Arc::new(Checksummed::new(Box::default())), hasher.digest());
         Data { bytes, on_disk: Some(Arc::new(file)), hash, coded: Default::default() }
     }
 
@@ -109,17 +111,24 @@ impl Data {
 
     /// The length of the file.
     pub(super) fn len(&self) -> u64 {
-        self.on_disk.as_ref().map_or(self.bytes.len() as u64, |file| file.len())
+        self.on_disk.as_ref().map_or(self.bytes().len() as u64, |file| file.len())
     }
 
     /// The bytes in memory. None for a file that is read from disk.
-    pub(super) fn bytes(&self) -> &Arc<[u8]> {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    /// The same with their checksums, for responses to share.
+    pub(super) fn checksummed(&self) -> &Arc<Checksummed> {
         &self.bytes
     }
 
     /// Bytes of memory, without compressed forms.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.len() + size_of::<Data>() + 4 * size_of::<usize>()
+        // Each of the two is counted by an `Arc`.
+        let structs = size_of::<Data>() + size_of::<Checksummed>() + 4 * size_of::<usize>();
+        self.bytes.memory_bytes() + structs
     }
 
     pub(super) fn hash(&self) -> u64 {

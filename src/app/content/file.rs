@@ -5,6 +5,7 @@ use super::coding::{CODINGS, Coding};
 use super::data::Data;
 use super::media_type;
 use super::on_disk::OnDisk;
+use crate::app::Checksummed;
 use crate::app::http::Validators;
 use crate::app::http::date::imf_fixdate;
 use crate::app::http::response::{Rendered, Shared, Status};
@@ -26,7 +27,7 @@ pub(crate) struct File {
     /// The index of the answer to OPTIONS; [`NONE`] for the common one.
     options: u32,
     /// The content, which an error page may share.
-    content: Arc<[u8]>,
+    content: Arc<Checksummed>,
     /// The file that the content is read from; `None` if it is in memory.
     on_disk: Option<Arc<OnDisk>>,
     content_type: Box<str>,
@@ -78,7 +79,7 @@ impl File {
         let length_at = ok.len();
         let _ = write!(ok, "Content-Length: {}\r\n", data.len());
         File {
-            ok: Rendered::sharing(&ok, data.bytes()),
+            ok: Rendered::sharing(&ok, data.checksummed()),
             // RFC 9110 §15.4.5: send Date, the validator, Vary and the caching fields, and no other
             // description of the content.
             not_modified: Rendered::new(&format!("ETag: {etag}\r\n{vary}{fields}"), b""),
@@ -86,7 +87,7 @@ impl File {
             modified,
             coded: [NONE; CODINGS],
             options: NONE,
-            content: data.bytes().clone(),
+            content: data.checksummed().clone(),
             on_disk: data.file().cloned(),
             content_type: content_type.into(),
             length_at,
@@ -153,7 +154,7 @@ impl File {
     /// The content as the page of an error.
     pub(super) fn error_page(&self, status: Status, fields: &str) -> Rendered {
         let mut all = with_allow(status, fields);
-        let (content_type, len) = (&self.content_type, self.content.len());
+        let (content_type, len) = (&self.content_type, self.content.as_slice().len());
         // Writing to a string cannot fail.
         let _ = write!(all, "Content-Type: {content_type}\r\nContent-Length: {len}\r\n");
         Rendered::sharing(&all, &self.content)

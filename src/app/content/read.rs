@@ -157,15 +157,13 @@ pub(super) fn read_file(
         return Err(io::Error::other("larger than the memory limit"));
     }
     let len = usize::try_from(before.bytes).map_err(io::Error::other)?;
-    let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
-    let filled = Arc::get_mut(&mut bytes).map_or(Ok(0), |bytes| fill(&mut file, bytes))?;
-    if filled < len {
-        bytes = bytes[..filled].into();
-    }
+    let mut bytes = vec![0; len];
+    let filled = fill(&mut file, &mut bytes)?;
+    bytes.truncate(filled);
     let after = Identity::of(&fstat(&file)?);
     let is_certain = before == after && !after.is_recent(unix_nanoseconds());
     let identity = if is_certain { after } else { after.of_no_version() };
-    Ok(Loaded { data: Arc::new(Data::new(bytes)), identity })
+    Ok(Loaded { data: Arc::new(Data::new(bytes.into())), identity })
 }
 
 /// Opens a file that is read for each request.

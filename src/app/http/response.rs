@@ -6,7 +6,7 @@
 //! shares the content if it is large. No request formats or allocates anything here.
 
 use super::date::{DATE_BYTES, imf_fixdate};
-use crate::app::Blob;
+use crate::app::{Blob, Checksummed};
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
@@ -169,7 +169,7 @@ pub(crate) struct Rendered {
     /// Bytes of the fields and the empty line.
     content_start: usize,
     /// Content that responses with other fields may share.
-    content: Option<Arc<[u8]>>,
+    content: Option<Arc<Checksummed>>,
 }
 
 impl Rendered {
@@ -180,9 +180,9 @@ impl Rendered {
     }
 
     /// As [`Rendered::new`]. Shares `content` unless it is short.
-    pub(crate) fn sharing(fields: &str, content: &Arc<[u8]>) -> Rendered {
-        if fields.len() + 2 + content.len() <= COPY_MAX_BYTES {
-            return Rendered::new(fields, content);
+    pub(crate) fn sharing(fields: &str, content: &Arc<Checksummed>) -> Rendered {
+        if fields.len() + 2 + content.as_slice().len() <= COPY_MAX_BYTES {
+            return Rendered::new(fields, content.as_slice());
         }
         Rendered { content: Some(content.clone()), ..Rendered::new(fields, b"") }
     }
@@ -208,14 +208,19 @@ impl Rendered {
 
     /// The bytes of the fields before the field that begins at `end`, which responses may share.
     pub(crate) fn fields(&self, end: usize) -> Shared<'_> {
-        Shared { bytes: &self.bytes, range: 0..end }
+        Shared { source: Source::Rendered(&self.bytes), range: 0..end }
     }
 
     /// The content, which responses may share.
     pub(crate) fn content(&self) -> Shared<'_> {
         match &self.content {
-            Some(content) => Shared { bytes: content, range: 0..content.len() },
-            None => Shared { bytes: &self.bytes, range: self.content_start..self.bytes.len() },
+            Some(content) => {
+                Shared { source: Source::Content(content), range: 0..content.as_slice().len() }
+            }
+            None => {
+                let range = self.content_start..self.bytes.len();
+                Shared { source: Source::Rendered(&self.bytes), range }
+            }
         }
     }
 
@@ -236,7 +241,7 @@ impl Rendered {
             reply.share(Blob::Shared(self.bytes.clone()), 0..bytes.len());
         }
         if let (Some(content), true) = (&self.content, with_content) {
-            reply.share(Blob::Shared(content.clone()), 0..content.len());
+            reply.share(Blob::Checksummed(content.clone()), 0..content.as_slice().len());
         }
     }
 
@@ -258,8 +263,15 @@ impl Rendered {
 
 /// Bytes that responses share without a copy.
 pub(crate) struct Shared<'a> {
-    bytes: &'a Arc<[u8]>,
+    source: Source<'a>,
     range: Range<usize>,
+}
+
+/// Where such bytes lie.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Rendered(&'a Arc<[u8]>),
+    Content(&'a Arc<Checksummed>),
 }
 
 impl Shared<'_> {
@@ -268,13 +280,21 @@ impl Shared<'_> {
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.range.clone()]
+        let bytes = match self.source {
+            Source::Rendered(bytes) => bytes,
+            Source::Content(content) => content.as_slice(),
+        };
+        &bytes[self.range.clone()]
     }
 
     /// Shares the bytes from `start` to `end`, which lie within these bytes.
     pub(super) fn send(&self, start: u64, end: u64, reply: &mut Reply<'_, Blob>) {
         let range = self.range.start + start as usize..self.range.start + end as usize;
-        reply.share(Blob::Shared(self.bytes.clone()), range);
+        let blob = match self.source {
+            Source::Rendered(bytes) => Blob::Shared(bytes.clone()),
+            Source::Content(content) => Blob::Checksummed(content.clone()),
+        };
+        reply.share(blob, range);
     }
 }
 

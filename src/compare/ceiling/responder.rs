@@ -6,7 +6,7 @@
 
 use super::answer::Answers;
 use simoom_tcp::seq::Seq;
-use simoom_tcp::wire::checksum::Sum;
+use simoom_tcp::wire::checksum::{self, Sum};
 use simoom_tcp::wire::tcp::{self, Flags, Options};
 use simoom_tcp::wire::{self, Ecn, Incoming, Segment, ethernet, ip, ipv4};
 use simoom_tcp::{ChecksumPolicy, Gso, Mac, Packet, Transmit, TxChecksum};
@@ -171,7 +171,8 @@ impl ReturnPath {
         let header_len = write_header(tcp, segment, out);
         let tcp_len = header_len + out.payload.len();
         tcp[header_len..tcp_len].copy_from_slice(out.payload);
-        let pseudo = Sum::pseudo_header(&segment.local, &segment.remote, ip::TCP, tcp_len as u16);
+        let pseudo =
+            checksum::pseudo_header(&segment.local, &segment.remote, ip::TCP, tcp_len as u16);
         let checksum = match checksum {
             TxChecksum::Full => pseudo.add_bytes(&tcp[..header_len]).add_sum(out.sum).finish(),
             TxChecksum::Partial => pseudo.fold().to_ne_bytes(),

@@ -3,7 +3,9 @@
 //! A loop that is generic over [`FrameIo`] runs over an AF_XDP [`Queue`], over memory in tests, or
 //! over any other device that carries Ethernet frames. The frames lie in a [`Umem`] in each case.
 
-use super::{Counter, Error, Frame, FramePool, KernelCounters, Queue, QueueCounters, Umem};
+use super::{
+    Checksum, Counter, Error, Frame, FramePool, KernelCounters, Queue, QueueCounters, Umem,
+};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -32,6 +34,39 @@ pub trait FrameIo: AsFd {
     /// Queues a frame to send. Returns it if it is empty or there is no space: flush, complete,
     /// then try again or drop it.
     fn transmit(&mut self, frame: Frame) -> Result<(), Frame>;
+
+    /// Writes up to `count` packets into frames of `pool` and queues them to send. Returns their
+    /// number: fewer if there is no space or no free frame.
+    ///
+    /// `write` gets the bytes of a frame ([`Umem::chunk_mut`]) and returns the length of its
+    /// packet, which is not empty. `checksum` is requested for each packet: give it only if
+    /// [`FrameIo::completes_checksums`].
+    fn transmit_batch(
+        &mut self,
+        pool: &mut FramePool,
+        count: usize,
+        checksum: Option<Checksum>,
+        mut write: impl FnMut(&mut [u8]) -> usize,
+    ) -> usize {
+        let mut queued = 0;
+        while queued < count
+            && self.can_transmit()
+            && let Some(mut frame) = pool.take()
+        {
+            let umem = self.umem();
+            let len = write(umem.chunk_mut(&mut frame));
+            frame.set_len(len);
+            if let Some(checksum) = checksum {
+                umem.request_checksum(&mut frame, checksum);
+            }
+            if let Err(frame) = self.transmit(frame) {
+                // The packet is lost, as if on the wire: `write` will not write it again.
+                pool.give(frame);
+            }
+            queued += 1;
+        }
+        queued
+    }
 
     /// Whether the device completes checksums on request ([`Umem::request_checksum`]). By default
     /// it does not.
@@ -95,6 +130,17 @@ impl FrameIo for Queue {
     #[inline]
     fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
         Queue::transmit(self, frame)
+    }
+
+    #[inline]
+    fn transmit_batch(
+        &mut self,
+        pool: &mut FramePool,
+        count: usize,
+        checksum: Option<Checksum>,
+        write: impl FnMut(&mut [u8]) -> usize,
+    ) -> usize {
+        Queue::transmit_batch(self, pool, count, checksum, write)
     }
 
     fn completes_checksums(&self) -> bool {

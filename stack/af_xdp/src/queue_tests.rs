@@ -2,7 +2,7 @@
 
 use super::super::ring::tests::{PLAIN_SLOTS, pair};
 use super::*;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 const CHUNKS: u32 = 64;
 const CONTINUED: XdpDescOptions = XdpDescOptions::XDP_PKT_CONTD;
@@ -187,6 +187,50 @@ fn frames_go_out_in_order_and_come_back_to_the_pool() {
         assert_eq!(queue.complete(&mut pool), PLAIN_SLOTS as usize);
         assert_eq!((queue.frames().transmit, pool.len()), (0, CHUNKS as usize));
     }
+}
+
+#[test]
+fn a_batch_fills_the_ring_and_no_more() {
+    let (mut queue, mut kernel, mut pool) = queue(0);
+    let slots = PLAIN_SLOTS as usize;
+    for round in 0..5 {
+        let mut number = 0u8;
+        let mut batch = |queue: &mut Queue, pool: &mut FramePool, count| {
+            queue.transmit_batch(pool, count, None, |bytes| {
+                (bytes[0], number) = (number, number + 1);
+                usize::from(number)
+            })
+        };
+        assert_eq!(batch(&mut queue, &mut pool, 3), 3);
+        assert_eq!(batch(&mut queue, &mut pool, slots), slots - 3);
+        assert_eq!(batch(&mut queue, &mut pool, 1), 0);
+        assert_eq!(usize::from(number), slots, "a packet that finds no slot is not written");
+        queue.flush().unwrap();
+        let sent = kernel.transmit_all();
+        assert!(sent.iter().map(|desc| desc.len).eq(1..=PLAIN_SLOTS));
+        let chunks: HashSet<u64> = sent.iter().map(|desc| desc.addr).collect();
+        assert_eq!(chunks.len(), slots);
+        assert_eq!(queue.frames().transmit, slots);
+        assert_eq!(queue.complete(&mut pool), slots);
+        assert_eq!((queue.frames().transmit, pool.len()), (0, CHUNKS as usize));
+        let counters = queue.counters();
+        assert_eq!(counters.tx_frames, (round + 1) * u64::from(PLAIN_SLOTS));
+        let bytes = u64::from(PLAIN_SLOTS * (PLAIN_SLOTS + 1) / 2);
+        assert_eq!(counters.tx_bytes, (round + 1) * bytes);
+        assert_eq!(counters.tx_ring_full, round + 1);
+    }
+}
+
+#[test]
+fn a_batch_ends_with_the_pool() {
+    let (mut queue, _, mut pool) = queue(0);
+    let taken: Vec<Frame> = std::iter::from_fn(|| pool.take()).collect();
+    let mut taken = taken.into_iter();
+    taken.by_ref().take(2).for_each(|frame| pool.give(frame));
+    assert_eq!(queue.transmit_batch(&mut pool, 5, None, |_| 60), 2);
+    assert_eq!(queue.transmit_batch(&mut pool, 5, None, |_| 60), 0);
+    assert_eq!(queue.counters().tx_ring_full, 0);
+    taken.for_each(|frame| pool.give(frame));
 }
 
 #[test]

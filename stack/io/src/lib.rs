@@ -50,6 +50,7 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod checksum;
 pub mod connection;
 pub mod exchange;
 pub mod flow;

@@ -13,6 +13,11 @@
 //! needs: held bytes can be read any number of times ([`Queue::read_at`], [`Queue::slices`]), and
 //! [`Queue::start`] tells their place in the stream.
 
+mod reader;
+
+pub use reader::Reader;
+
+use crate::checksum::{PrefixSums, RangeSums};
 #[cfg(doc)]
 use crate::reply::Reply;
 
@@ -50,6 +55,13 @@ const NONE: u32 = u32::MAX;
 pub trait Blob: Clone {
     /// The bytes, the same at every call.
     fn bytes(&self) -> &[u8];
+
+    /// The stored checksums of [`Blob::bytes`], for transports that send checksums: they need not
+    /// read all bytes of a long blob again. `None`, the default: there are none.
+    #[inline]
+    fn sums(&self) -> Option<&PrefixSums> {
+        None
+    }
 }
 
 impl Blob for &'static [u8] {
@@ -73,6 +85,14 @@ struct Entry<B> {
     start: u32,
     end: u32,
     next: u32,
+}
+
+impl<B: Blob> Entry<B> {
+    /// The stored sums of the bytes from `offset` on.
+    fn sums_from(&self, offset: usize) -> Option<RangeSums<'_>> {
+        let Source::Blob(blob) = &self.source else { return None };
+        Some(RangeSums::new(blob.bytes(), blob.sums()?, self.start as usize + offset))
+    }
 }
 
 /// The ranges and chunks of one worker; its size is fixed at start-up.

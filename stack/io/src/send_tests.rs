@@ -1,15 +1,39 @@
 use super::*;
+use crate::checksum::Sum;
 use crate::reply::{Effects, Reply};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 static TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog";
+
+/// Bytes with stored sums.
+static LONG: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..7000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect());
+static LONG_SUMS: LazyLock<PrefixSums> = LazyLock::new(|| PrefixSums::of(&LONG));
+
+/// Bytes with and without stored sums.
+#[derive(Clone, Copy)]
+struct Text(&'static [u8], Option<&'static PrefixSums>);
+
+impl Blob for Text {
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
+
+    fn sums(&self) -> Option<&PrefixSums> {
+        self.1
+    }
+}
 
 /// What one step of a connection's life may do to its send queue.
 #[derive(Clone, Debug)]
 enum Step {
     Copy(usize),
     Share(usize, usize),
+    ShareSummed(usize, usize),
     Read(usize),
+    /// Parts of one length, by one [`Reader`].
+    ReadParts(usize, usize),
     ReadAt(usize, usize),
     Acknowledge(usize),
 }
@@ -18,7 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..1500usize).prop_map(Step::Copy),
         (0..TEXT.len(), 0..=TEXT.len()).prop_map(|(a, b)| Step::Share(a.min(b), a.max(b))),
+        (0..LONG.len(), 0..=LONG.len()).prop_map(|(a, b)| Step::ShareSummed(a.min(b), a.max(b))),
         (0..2000usize).prop_map(Step::Read),
+        (0..2000usize, 1..6usize).prop_map(|(n, times)| Step::ReadParts(n, times)),
         (0..2000usize, 0..600usize).prop_map(|(at, n)| Step::ReadAt(at, n)),
         (0..1200usize).prop_map(Step::Acknowledge),
     ]
@@ -35,7 +61,7 @@ struct Model {
 proptest! {
     #[test]
     fn a_queue_is_a_byte_vector(steps in proptest::collection::vec(step(), 1..80)) {
-        let mut pool: Pool<&'static [u8]> = Pool::new(400, 400);
+        let mut pool: Pool<Text> = Pool::new(400, 400);
         let (mut queue, mut model) = (Queue::default(), Model::default());
         let mut counter = 0u8;
         for step in steps {
@@ -49,9 +75,33 @@ proptest! {
                 }
                 Step::Share(start, end) => {
                     let mut effects = Effects::default();
-                    Reply::new(&mut pool, &mut queue, &mut effects).share(TEXT, start..end);
+                    let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
+                    reply.share(Text(TEXT, None), start..end);
                     prop_assert!(!effects.asked.has_overflowed());
                     model.held.extend(&TEXT[start..end]);
+                }
+                Step::ShareSummed(start, end) => {
+                    let mut effects = Effects::default();
+                    let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
+                    reply.share(Text(&LONG, Some(&LONG_SUMS)), start..end);
+                    prop_assert!(!effects.asked.has_overflowed());
+                    model.held.extend(&LONG[start..end]);
+                }
+                Step::ReadParts(n, times) => {
+                    let mut buf = vec![0; n];
+                    for sums in [false, true] {
+                        let mut left = queue.unread() as usize;
+                        let mut reader = Reader::new(&mut queue, &pool, sums);
+                        for _ in 0..times {
+                            let n = n.min(left);
+                            left -= n;
+                            let sum = reader.read(&mut buf[..n]);
+                            prop_assert_eq!(&buf[..n], &model.held[model.read..model.read + n]);
+                            let expected = Sum::default().add_bytes(&buf[..n]);
+                            prop_assert!(sum.is_same(expected) || !sums);
+                            model.read += n;
+                        }
+                    }
                 }
                 Step::Read(n) => {
                     let mut buf = vec![0; n];
@@ -82,6 +132,18 @@ proptest! {
         queue.clear(&mut pool);
         prop_assert_eq!(pool.free(), (400, 400));
     }
+}
+
+#[test]
+fn a_reader_takes_the_stored_sums() {
+    let (mut pool, mut queue): (Pool<Text>, _) = (Pool::new(8, 8), Queue::default());
+    static OTHER: LazyLock<PrefixSums> = LazyLock::new(|| PrefixSums::of(&[1; 7000]));
+    let mut effects = Effects::default();
+    Reply::new(&mut pool, &mut queue, &mut effects).share(Text(&LONG, Some(&OTHER)), 0..7000);
+    let mut buf = [0; 1024];
+    let sum = Reader::new(&mut queue, &pool, true).read(&mut buf);
+    assert!(sum.is_same(Sum::default().add_bytes(&[1; 1024])));
+    assert_eq!(buf, LONG[..1024]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::drop::DropReason;
 use crate::tcp::Transmit;
-use crate::wire::checksum::Sum;
+use crate::wire::checksum;
 use crate::wire::{Ecn, Link, ethernet, ip, ipv6};
 
 const ECHO_REQUEST: u8 = 128;
@@ -41,8 +41,8 @@ pub(crate) fn answer<T: Transmit>(
             let reply = &mut frame[start..start + body.len()];
             reply.copy_from_slice(body);
             reply[..4].copy_from_slice(&[ECHO_REPLY, 0, 0, 0]);
-            let sum =
-                Sum::pseudo_header(local, remote, ip::ICMPV6, body.len() as u16).add_bytes(reply);
+            let sum = checksum::pseudo_header(local, remote, ip::ICMPV6, body.len() as u16)
+                .add_bytes(reply);
             reply[2..4].copy_from_slice(&sum.finish());
             start + body.len()
         }))

@@ -63,6 +63,22 @@ pub trait Transmit {
         })
     }
 
+    /// Transmits up to `count` frames as [`Transmit::transmit_segment`] does, and calls `write` for
+    /// each of them in order. Returns their number: fewer when no frame is free.
+    #[inline]
+    fn transmit_run(
+        &mut self,
+        partial_from: Option<usize>,
+        count: u32,
+        mut write: impl FnMut(&mut [u8]) -> usize,
+    ) -> u32 {
+        let mut sent = 0;
+        while sent < count && self.transmit_segment(partial_from, &mut write) {
+            sent += 1;
+        }
+        sent
+    }
+
     /// Bytes of the longest packet that [`Transmit::transmit_gso`] takes, with all headers. 0, the
     /// default: it takes none.
     #[inline]

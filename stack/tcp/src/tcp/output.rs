@@ -18,7 +18,7 @@ use crate::seq::Seq;
 use crate::wire::TxChecksum;
 use crate::wire::tcp::{Flags, Options, Template};
 use simoom_io::application::Application;
-use simoom_io::send::Blob;
+use simoom_io::send::{Blob, Reader};
 use simoom_io::timer::Tick;
 
 /// Data sent within this fraction of a round trip counts as sent at the same time.
@@ -179,7 +179,8 @@ fn send_gso<C, B: Blob, T: Transmit>(
     };
     let (mut queue, pool) = (hot.queue, &shared.send);
     let is_sent = tx.transmit_gso(gso, |packet| {
-        template.emit_frame(packet, numbers.seq, |buf| queue.read_next(pool, buf))
+        let mut reader = Reader::new(&mut queue, pool, template.needs_sum());
+        template.emit_frame(packet, numbers.seq, |buf| reader.read(buf))
     });
     if is_sent {
         let segments = len.div_ceil(u32::from(hot.mss)).max(1);
@@ -228,16 +229,13 @@ fn send_full<C, B: Blob, T: Transmit>(
     let (ends, checksum) = ((&path, &shared.config.mac), shared.config.tx_checksum);
     let template = template(ends, numbers, &options, mss.into(), checksum);
     let partial_from = partial_from(&path, &shared.config);
-    let (queue, pool) = (&mut hot.queue, &shared.send);
-    let mut segments = 0;
-    while segments < count
-        && tx.transmit_segment(partial_from, |frame| {
-            let seq = numbers.seq + segments * u32::from(mss);
-            template.emit_frame(frame, seq, |buf| queue.read_next(pool, buf))
-        })
-    {
-        segments += 1;
-    }
+    let mut reader = Reader::new(&mut hot.queue, &shared.send, template.needs_sum());
+    let mut seq = numbers.seq;
+    let segments = tx.transmit_run(partial_from, count, |frame| {
+        let len = template.emit_frame(frame, seq, |buf| reader.read(buf));
+        seq += u32::from(mss);
+        len
+    });
     if segments > 0 {
         sent(tcb, segments * u32::from(mss), false, segments, shared);
     }

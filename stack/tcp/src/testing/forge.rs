@@ -3,7 +3,7 @@
 use super::pair::{PORT, config, mapped_to_ipv6};
 use crate::config::Limits;
 use crate::seq::Seq;
-use crate::wire::checksum::Sum;
+use crate::wire::checksum::{self, Sum};
 use crate::wire::{
     self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Mac, Options, Packet,
 };
@@ -149,7 +149,7 @@ impl TooBig {
             true => (wire::ip::ICMP, Sum::default()),
             false => (
                 wire::ip::ICMPV6,
-                Sum::pseudo_header(&router, &local, wire::ip::ICMPV6, body.len() as u16),
+                checksum::pseudo_header(&router, &local, wire::ip::ICMPV6, body.len() as u16),
             ),
         };
         let checksum = sum.add_bytes(&body).finish();

@@ -24,7 +24,6 @@ pub use ethernet::{Link, Mac};
 pub use tcp::{Flags, Options, Payload, Segment};
 
 use crate::drop::DropReason;
-use checksum::Sum;
 
 /// One received packet, in the buffers that it came in: one, or a chain when the NIC (or a kernel
 /// peer's segmentation offload) handed over more than a buffer holds. All headers must lie in the
@@ -137,7 +136,7 @@ fn length(parts: &[&[u8]]) -> usize {
 /// RFC 4443 §2.3: the checksum covers a pseudo-header.
 fn icmpv6(link: Link, header: ip::Header, body: &[u8]) -> Result<Incoming<'_>, DropReason> {
     let sum =
-        Sum::pseudo_header(&header.source, &header.destination, ip::ICMPV6, body.len() as u16);
+        checksum::pseudo_header(&header.source, &header.destination, ip::ICMPV6, body.len() as u16);
     if sum.add_bytes(body).is_valid() {
         Ok(Incoming::Icmpv6(link, header, body))
     } else {

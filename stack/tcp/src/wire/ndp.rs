@@ -3,7 +3,7 @@
 //! A message is parsed with all the checks of §7.1, so that it is valid and comes from this link.
 //! It is written with IP header and checksum.
 
-use super::checksum::Sum;
+use super::checksum;
 use super::{Address, Ecn, Link, Mac, ethernet, ip, ipv6};
 use crate::drop::DropReason;
 
@@ -140,8 +140,8 @@ pub fn emit(
         body[FIXED_BYTES + 2..].copy_from_slice(&address);
         len += OPTION_BYTES;
     }
-    let sum =
-        Sum::pseudo_header(source, destination, ip::ICMPV6, len as u16).add_bytes(&body[..len]);
+    let sum = checksum::pseudo_header(source, destination, ip::ICMPV6, len as u16)
+        .add_bytes(&body[..len]);
     body[2..4].copy_from_slice(&sum.finish());
     ipv6::emit(&mut frame[at..], source, destination, ip::ICMPV6, HOP_LIMIT, Ecn::NOT_CAPABLE, len);
     let start = at + ipv6::HEADER_BYTES;

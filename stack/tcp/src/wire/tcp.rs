@@ -263,7 +263,7 @@ fn checksum_is_right<V: Version>(
     sum.is_valid()
 }
 
-/// [`Sum::pseudo_header`] for one version of IP.
+/// [`super::checksum::pseudo_header`] for one version of IP.
 #[inline(always)]
 fn pseudo_header<V: Version>(source: &Address, destination: &Address, len: usize) -> Sum {
     V::sum(source).add_sum(V::sum(destination)).add_u16(ip::TCP.into()).add_u16(len as u16)
@@ -584,26 +584,39 @@ impl Template {
         (self.tcp_at, self.payload_at)
     }
 
-    /// Writes a frame with a payload that `fill` writes whole. Returns its length.
+    /// Whether the payload's sum is needed.
+    pub(crate) fn needs_sum(&self) -> bool {
+        self.sum.is_some()
+    }
+
+    /// Writes a frame with a payload that `fill` writes whole. `fill` returns the payload's sum, or
+    /// anything if it is not needed. Returns the length of the frame.
     #[inline]
     pub(crate) fn emit_frame(
         &self,
         frame: &mut [u8],
         seq: Seq,
-        fill: impl FnOnce(&mut [u8]) -> usize,
+        fill: impl FnOnce(&mut [u8]) -> Sum,
     ) -> usize {
+        match frame.first_chunk_mut() {
+            // A copy of fixed length is a few instructions. The payload overwrites what follows.
+            Some(front) => *front = self.bytes,
+            None => frame[..self.payload_at].copy_from_slice(&self.bytes[..self.payload_at]),
+        }
         let (headers, payload) = frame.split_at_mut(self.payload_at);
-        headers.copy_from_slice(&self.bytes[..self.payload_at]);
         let payload = &mut payload[..self.payload_len];
-        let filled = fill(payload);
-        assert_eq!(filled, payload.len(), "a segment of a run is full");
+        let payload_sum = fill(payload);
         let tcp = &mut headers[self.tcp_at..];
         let seq = seq.0.to_be_bytes();
         tcp[SEQ].copy_from_slice(&seq);
         if let Some(sum) = self.sum {
-            let checksum = sum.add_bytes(&seq).add_bytes(payload).finish();
+            debug_assert!(
+                payload_sum.is_same(Sum::default().add_bytes(payload)),
+                "the sums stored with a blob are not those of its bytes"
+            );
+            let checksum = sum.add_bytes(&seq).add_sum(payload_sum).finish();
             tcp[CHECKSUM].copy_from_slice(&checksum);
         }
-        self.payload_at + filled
+        self.payload_at + self.payload_len
     }
 }

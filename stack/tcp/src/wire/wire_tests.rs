@@ -244,7 +244,10 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
             tcp::emit_untagged_v4(&mut frame, ends, &header, options, text_len, checksum, fill)
         }
         Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len, checksum)
-            .emit_frame(&mut frame, Seq(spec.seq), fill),
+            .emit_frame(&mut frame, Seq(spec.seq), |buf| {
+                fill(buf);
+                checksum::Sum::default().add_bytes(buf)
+            }),
     };
     frame.truncate(len);
     frame

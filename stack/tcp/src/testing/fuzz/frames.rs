@@ -76,12 +76,8 @@ fn packet_of_ipv6(script: &mut Script<'_>) -> Vec<u8> {
     }
     let rest = usize::from(script.byte());
     body.extend(script.take(rest));
-    let sum = wire::checksum::Sum::pseudo_header(
-        &source,
-        &destination,
-        wire::ip::ICMPV6,
-        body.len() as u16,
-    );
+    let sum =
+        wire::checksum::pseudo_header(&source, &destination, wire::ip::ICMPV6, body.len() as u16);
     let sum = sum.add_bytes(&body).finish();
     body[2..4].copy_from_slice(&sum);
     let mut frame = vec![0; 100];
