@@ -1,6 +1,6 @@
 //! Outages and black holes, in simulated time (RFC 8899 §4.4 and §5.2). Both look the same while
-//! they last: a connection tries smaller segments. Once these arrive, it searches for larger ones at
-//! once, and learns which it was.
+//! they last: a connection tries smaller segments. Once these arrive, it searches for larger ones
+//! at once, and learns which it was.
 
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 use simoom_tcp::counters::Counters;

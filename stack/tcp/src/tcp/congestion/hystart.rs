@@ -113,10 +113,10 @@ impl HyStart {
             if self.min_us < self.baseline_us {
                 (self.conservative, self.baseline_us) = (None, 0);
             }
-        } else if self.last_min_us > 0 {
-            if self.min_us >= self.last_min_us + rtt_thresh_us(self.last_min_us) {
-                (self.conservative, self.baseline_us) = (Some(0), self.min_us);
-            }
+        } else if self.last_min_us > 0
+            && self.min_us >= self.last_min_us + rtt_thresh_us(self.last_min_us)
+        {
+            (self.conservative, self.baseline_us) = (Some(0), self.min_us);
         }
     }
 }
