@@ -12,8 +12,9 @@
 use crate::seq::Seq;
 
 /// One connection has at most this many runs. A window that overflows a long queue has hundreds of
-/// gaps. An acknowledgement takes up to 20 ns for each run.
-pub const MAX_RUNS: u16 = 511;
+/// gaps, and one that Startup of BBR sends through a short queue has up to a thousand runs. An
+/// acknowledgement takes up to 20 ns for each.
+pub const MAX_RUNS: u16 = 1023;
 const NONE: u32 = u32::MAX;
 
 /// Status of a run.

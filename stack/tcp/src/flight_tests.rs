@@ -56,6 +56,18 @@ fn blocks_are_told_apart_and_together_again() {
     assert_eq!(flight.first_lost(&pool, UNA), Some((UNA + 50, UNA + 1000)));
 }
 
+/// A window of which every second segment arrives. What is not noted would be marked lost, and
+/// would count as in flight.
+#[test]
+fn a_thousand_segments_with_gaps_between_them_are_noted() {
+    let mut pool = Pool::new(1, 2000, false);
+    let (mut flight, mut sample) = (in_flight(1000, &mut pool), AckSample::default());
+    for left in (1..1000).step_by(2) {
+        assert!(flight.sack(&mut pool, UNA, UNA + left, UNA + left + 1, &mut sample), "{left}");
+    }
+    assert_eq!(sample.sacked, 500);
+}
+
 #[test]
 fn without_a_run_to_spare_reports_of_parts_are_not_noted() {
     let mut pool = Pool::new(1, 0, false);

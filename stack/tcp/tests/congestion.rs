@@ -250,12 +250,26 @@ fn bbr_keeps_a_long_queue_short() {
     assert!(cubic > 2.0 * bbr, "{cubic} beside {bbr}");
 }
 
-/// Slow start overflows a long queue, which then drops every second frame: hundreds of gaps. The
-/// scoreboard holds them, so that little is retransmitted that has arrived.
+/// CUBIC leaves slow start when the path is full, before a queue of more than a bandwidth-delay
+/// product (833 frames) overflows, and the queue that stands afterwards is below half of one.
 #[test]
-fn cubic_recovers_soon_from_the_overflow_of_a_long_queue() {
+fn cubic_fills_a_path_without_the_overflow_of_a_long_queue() {
     let quality = path(100, 100, 1000);
     let mut scene = Scene::new(Congestion::CUBIC, Congestion::CUBIC, quality, 1);
+    let total = scene.open(PORT).rate_of(2.55) * 2.55;
+    let (lost, waiting) = (scene.overflowed(), scene.pair.server.out.waiting_bytes() / FRAME);
+    println!("{:.1} MB in 2.55 s; {lost} frames lost, {waiting} wait", total / 1e6);
+    assert_eq!(lost, 0);
+    assert!(total >= 20e6, "{total} bytes");
+    assert!(waiting < 833 / 2, "{waiting} frames wait");
+}
+
+/// Slow start without HyStart++ overflows a long queue, which then drops every second frame:
+/// hundreds of gaps. The scoreboard holds them, so that little is retransmitted that has arrived.
+#[test]
+fn newreno_recovers_soon_from_the_overflow_of_a_long_queue() {
+    let quality = path(100, 100, 1000);
+    let mut scene = Scene::new(Congestion::NEWRENO, Congestion::NEWRENO, quality, 1);
     let total = scene.open(PORT).rate_of(2.8) * 2.8;
     let lost = scene.overflowed();
     let needless = scene.pair.server.stack.counters().0.dsacks_received;

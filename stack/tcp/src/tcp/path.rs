@@ -2,8 +2,9 @@
 //! without a report (RFC 4821 §7.7), or the MTU of the interface was lowered.
 //!
 //! The data is retransmitted at once in smaller segments. This is no congestion, so the threshold
-//! stays, and the window has as many segments as before. Ten minutes later [`super::path_search`]
-//! looks for a larger MSS.
+//! stays, and the window has as many segments as before. [`super::path_search`] looks for a larger
+//! MSS: ten minutes later, or once smaller segments arrive where larger ones were lost without a
+//! report.
 
 use super::{ConnFlags, Shared, State, Tcb, path_search, recovery};
 use crate::path_mtu::{TooBig, floor};
@@ -16,8 +17,8 @@ use simoom_io::timer::Tick;
 const BASE_MTU: u16 = ipv6::MIN_MTU;
 /// Consecutive timeouts that mean a black hole, if no full segment was ever acknowledged.
 const TIMEOUTS_UNPROVED: u8 = 2;
-/// Consecutive timeouts that mean a black hole, if full segments were acknowledged: then the usual
-/// cause is congestion.
+/// Consecutive timeouts that mean a black hole, if full segments were acknowledged or SACKed: then
+/// the usual cause is congestion.
 const TIMEOUTS_PROVED: u8 = 5;
 
 /// A router reports that a segment was too big. Anybody can forge such a report, so it must quote a
@@ -59,16 +60,18 @@ pub(crate) fn fit_link<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> 
 pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     path_search::timed_out(tcb, shared);
     let is_full = tcb.in_flight() >= u32::from(tcb.hot.mss);
-    let threshold = if tcb.cold.full_arrived { TIMEOUTS_PROVED } else { TIMEOUTS_UNPROVED };
-    // SACKed segments have arrived.
-    if !is_full || tcb.recovery.sacked > 0 || !tcb.recovery.stalls.is_multiple_of(threshold) {
+    // SACKed segments have arrived, perhaps before the path changed.
+    let is_proved = tcb.cold.full_arrived || tcb.recovery.sacked > 0;
+    let threshold = if is_proved { TIMEOUTS_PROVED } else { TIMEOUTS_UNPROVED };
+    if !is_full || !tcb.recovery.stalls.is_multiple_of(threshold) {
         return;
     }
     let least = floor(&tcb.hot.tuple.remote);
     let mtu = if mtu(tcb) > BASE_MTU { BASE_MTU } else { least };
+    let before = tcb.cold.search.suspected_mss(tcb.hot.mss);
     if lower_mss(tcb, mtu, shared) {
         shared.counters.path_black_holes += 1;
-        tcb.cold.search.suspect(tcb.hot.snd.una);
+        tcb.cold.search.suspect(tcb.hot.snd.una, before);
         // The timeout still counts (RFC 5681 §3.1).
         tcb.hot.snd.cwnd = u32::from(tcb.hot.mss);
     }

@@ -42,6 +42,9 @@ pub(crate) struct Search {
     /// The path may be a black hole for larger segments: SND.UNA when the MSS was lowered for that.
     /// Nothing that was sent since is acknowledged.
     suspected: Option<Seq>,
+    /// The MSS before that suspicion. It is probed first, once smaller segments arrive: an outage
+    /// looks like a black hole. 0 if it was tried, or without a suspicion.
+    restores: u16,
 }
 
 impl Search {
@@ -56,9 +59,14 @@ impl Search {
         self.start_over(if self.is_on() { self.max } else { mss }, now.plus(RAISE_MS));
     }
 
-    /// The MSS was lowered because larger segments vanish without a report.
-    pub(super) fn suspect(&mut self, una: Seq) {
-        self.suspected = Some(una);
+    /// The MSS was lowered from `mss` because larger segments vanish without a report.
+    pub(super) fn suspect(&mut self, una: Seq, mss: u16) {
+        (self.suspected, self.restores, self.next) = (Some(una), mss, mss);
+    }
+
+    /// The largest MSS that is suspected to vanish, or `mss`.
+    pub(super) fn suspected_mss(&self, mss: u16) -> u16 {
+        self.restores.max(mss)
     }
 
     /// The interface carries larger packets than before.
@@ -88,7 +96,7 @@ impl Search {
         (self.is_lost, self.at) = (false, now.plus(PAUSE_MS));
         self.lost += 1;
         if self.lost >= MAX_PROBES {
-            self.too_big = self.too_big.min(len);
+            (self.too_big, self.restores) = (self.too_big.min(len), 0);
             self.choose(mss.midpoint(self.too_big), mss, self.at);
         }
     }
@@ -141,10 +149,11 @@ pub(super) fn holds_back<C, B: Blob, T: Transmit>(
 
 /// Caches the path of a suspected black hole once smaller segments arrive. A peer that is gone
 /// answers to none of them: other connections to its address, such as those behind the same NAT,
-/// keep their segments.
+/// keep their segments. The search begins at once (RFC 8899 §5.2), since the path may have carried
+/// nothing at all.
 fn confirm<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     if tcb.cold.search.suspected.is_some_and(|una| tcb.hot.snd.una.after(una)) {
-        tcb.cold.search.suspected = None;
+        (tcb.cold.search.suspected, tcb.cold.search.at) = (None, shared.tick);
         shared.paths.lowered(tcb.hot.tuple.remote, path::mtu(tcb), shared.tick);
     }
 }
@@ -160,7 +169,12 @@ fn settle<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     }
     let mss = std::mem::take(&mut search.len);
     tcb.hot.mss = mss;
-    let next = if search.too_big > search.max { search.max } else { mss.midpoint(search.too_big) };
+    let next = match std::mem::take(&mut search.restores) {
+        // The MSS is what it was before an outage. What was known of larger ones still holds.
+        1.. => mss,
+        0 if search.too_big > search.max => search.max,
+        0 => mss.midpoint(search.too_big),
+    };
     search.choose(next, mss, shared.tick);
     shared.counters.path_mtu_raised += 1;
     let (mtu, most) = (path::mtu(tcb), shared.config.mtu);
@@ -180,6 +194,13 @@ pub(super) fn explains_loss<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> bool 
     });
     search.is_lost |= is_probe;
     is_probe
+}
+
+/// These bytes are retransmitted. If some belong to the outstanding probe, it is lost, whatever was
+/// lost with it: its acknowledgement will be that of smaller segments.
+pub(super) fn retransmitted<C>(tcb: &mut Tcb<C>, (from, to): (Seq, Seq)) {
+    let search = &mut tcb.cold.search;
+    search.is_lost |= search.len > 0 && from.before(search.end()) && to.after(search.start);
 }
 
 /// A router reports the size that fits, in response to a probe.

@@ -502,6 +502,7 @@ pub(super) fn retransmitted<C, B: Blob>(
     let (una, now_us) = (tcb.hot.snd.una, shared.now_us());
     let stamp = control::stamp(tcb, bytes, pipe(tcb) + bytes, shared);
     let range = (seq, seq + bytes);
+    path_search::retransmitted(tcb, range);
     tcb.recovery.lost -=
         tcb.warm.flight.retransmitted(&mut shared.flight, una, range, now_us, stamp);
     sent(tcb, bytes);

@@ -151,6 +151,7 @@ pub(crate) fn lost<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
             end: *end,
             sent_in_flight: stamp.in_flight,
             lost_since_sent: sampler.lost(end.since(*start), stamp),
+            prior_delivered: stamp.delivered,
             is_app_limited: stamp.is_app_limited,
             delivered: sampler.delivered,
         };

@@ -262,6 +262,8 @@ pub struct Lost {
     pub sent_in_flight: u32,
     /// Bytes marked lost since the bytes were sent, including them.
     pub lost_since_sent: u32,
+    /// [`Lost::delivered`] when the bytes were sent.
+    pub prior_delivered: u32,
     /// Whether the application limited the connection when the bytes were sent.
     pub is_app_limited: bool,
     /// Bytes delivered over the lifetime of the connection, modulo 2³².

@@ -103,6 +103,8 @@ pub(super) struct Bbr<const LOSS_PERCENT: u32 = LOSS_THRESH_PERCENT> {
     full_bw_now: bool,
     full_bw_reached: bool,
     drain_start_round: u32,
+    /// C.delivered when Startup ended; `None` in Startup.
+    startup_end_delivered: Option<u32>,
 
     is_bw_probe_sample: bool,
     bw_probe_up_acked: u32,
@@ -168,6 +170,7 @@ impl<const LOSS_PERCENT: u32> Default for Bbr<LOSS_PERCENT> {
             full_bw_now: false,
             full_bw_reached: false,
             drain_start_round: 0,
+            startup_end_delivered: None,
             is_bw_probe_sample: false,
             bw_probe_up_acked: 0,
             probe_up_acked_per_inc: INFINITE,
@@ -269,7 +272,9 @@ impl<const LOSS_PERCENT: u32> Controller for Bbr<LOSS_PERCENT> {
     fn on_lost(&mut self, lost: &Lost, path: &Path, window: &mut Window) {
         self.begin(path);
         self.delivered = lost.delivered;
-        self.note_loss(path, window.cwnd);
+        if !self.is_left_from_startup(lost) {
+            self.note_loss(path, window.cwnd);
+        }
         if self.last_lost_end != Some(lost.start) {
             self.loss_events_in_round += 1;
         }
@@ -366,7 +371,7 @@ impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
         self.inflight_longterm = self.inflight_longterm.max(self.undo_inflight_longterm);
         match self.undo_state.take() {
             Some(State::Startup) if self.state != State::Startup => {
-                self.full_bw_reached = false;
+                (self.full_bw_reached, self.startup_end_delivered) = (false, None);
                 if self.state != State::ProbeRtt {
                     self.state = State::Startup;
                 }

@@ -207,7 +207,7 @@ impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
 }
 
 /// Whether a count of delivered bytes is at or after another, modulo 2³².
-fn is_at_or_after(delivered: u32, other: u32) -> bool {
+pub(super) fn is_at_or_after(delivered: u32, other: u32) -> bool {
     delivered.wrapping_sub(other) as i32 >= 0
 }
 

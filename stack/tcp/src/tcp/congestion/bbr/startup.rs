@@ -1,8 +1,9 @@
 //! Startup and Drain (§5.3.1, §5.3.2): finds the rate of the path by doubling, then empties the
 //! queue that this has made.
 
+use super::model::is_at_or_after;
 use super::{Bbr, Event, State};
-use crate::tcp::congestion::RateSample;
+use crate::tcp::congestion::{Lost, RateSample};
 
 /// §2.5, BBR.StartupPacingGain: 4 ln 2.
 pub(super) const PACING_GAIN_PERCENT: u64 = 277;
@@ -37,6 +38,7 @@ impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
         self.check_startup_high_loss(event);
         if self.state == State::Startup && self.full_bw_reached {
             self.state = State::Drain;
+            self.startup_end_delivered = Some(self.delivered);
             self.drain_start_round = self.round_count;
         }
     }
@@ -65,6 +67,13 @@ impl<const LOSS_PERCENT: u32> Bbr<LOSS_PERCENT> {
         self.full_bw_now = true;
         let bdp = self.bdp_multiple(100).unwrap_or(0).min(u64::from(u32::MAX - 1)) as u32;
         self.inflight_longterm = bdp.max(self.inflight_latest);
+    }
+
+    /// Whether lost data was sent in Startup, which is over. What Startup sends beyond the rate of
+    /// the path is detected as lost until the end of Drain. It says nothing about the rate in Drain
+    /// and after, so the short-term model ignores it.
+    pub(super) fn is_left_from_startup(&self, lost: &Lost) -> bool {
+        self.startup_end_delivered.is_some_and(|end| !is_at_or_after(lost.prior_delivered, end))
     }
 
     /// §5.3.2, CheckDrainDone.

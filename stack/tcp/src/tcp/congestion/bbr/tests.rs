@@ -76,11 +76,17 @@ impl Flow {
     /// A segment is lost that was sent with `in_flight` bytes in flight. `lost` bytes were lost
     /// since.
     fn lose(&mut self, at: u32, in_flight: u32, lost: u32) {
+        self.lose_sent_at(self.rs.total_delivered, at, in_flight, lost);
+    }
+
+    /// The same for a segment that was sent when so much had been delivered.
+    fn lose_sent_at(&mut self, prior_delivered: u32, at: u32, in_flight: u32, lost: u32) {
         let lost = Lost {
             start: Seq(at),
             end: Seq(at) + MSS,
             sent_in_flight: in_flight,
             lost_since_sent: lost,
+            prior_delivered,
             is_app_limited: self.rs.is_app_limited,
             delivered: self.rs.total_delivered,
         };
@@ -326,12 +332,26 @@ fn section_5_5_10_2_inflight_at_loss_counts_the_part_of_a_burst_that_fits() {
         end: Seq(0) + bytes,
         sent_in_flight,
         lost_since_sent,
+        prior_delivered: 0,
         is_app_limited: false,
         delivered: 0,
     };
     // 90 000 bytes before a burst of 10 000 allow 1800; 1836 of 91 836 are 2 %.
     assert_eq!(<Bbr>::inflight_at_loss(&lost(10_000, 100_000, 10_000)), 91_836);
     assert_eq!(<Bbr>::inflight_at_loss(&lost(10_000, 100_000, 50_000)), 90_000);
+}
+
+/// What Startup has sent beyond the rate of the path is detected as lost in Drain and after.
+#[test]
+fn section_5_5_10_3_losses_of_startup_do_not_lower_the_short_term_model() {
+    let mut flow = Flow::in_probe_bw();
+    let end = flow.bbr.startup_end_delivered.expect("Startup is over");
+    for (prior_delivered, is_lowered) in [(end - 1, false), (end, true)] {
+        flow.lose_sent_at(prior_delivered, 0, BDP, MSS);
+        flow.round(RATE / 2);
+        flow.round(RATE / 2);
+        assert_eq!(flow.bbr.bw_shortterm < RATE, is_lowered, "{prior_delivered} of {end}");
+    }
 }
 
 #[test]
