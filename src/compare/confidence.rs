@@ -28,8 +28,8 @@ impl Ratio {
 }
 
 impl Results {
-    /// The ratio of the rates of two targets at a point of a plan; of their content rates if one has
-    /// no complete response.
+    /// The ratio of the rates of two targets at a point of a plan; of their content rates if one
+    /// has no complete response.
     pub(super) fn ratio(
         &self,
         plan: &str,

@@ -99,8 +99,8 @@ impl LateAddresses {
         bound.map(|socket| (service, socket)).ok_or_else(|| failed(format!("no socket for {at}")))
     }
 
-    /// Ends the tunnels at a new address of the interface, be it served or not. Returns whether there
-    /// are any.
+    /// Ends the tunnels at a new address of the interface, be it served or not. Returns whether
+    /// there are any.
     pub(super) fn end_tunnels(&self, address: IpAddr, device: &mut Device) -> Result<bool> {
         end_tunnels(device, address, &self.tunnels)?;
         Ok(!self.tunnels.is_empty())

@@ -61,10 +61,12 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         }
         while !frames.is_empty() {
             // A short burst does not clear long lists.
-            let (taken, strays) = match frames.len() {
-                ..=FEW => self.burst::<FEW, FEW>(frames, passed),
-                ..=SOME => self.burst::<SOME, SOME>(frames, passed),
-                _ => self.burst::<PARTS, BURST>(frames, passed),
+            let (taken, strays) = if frames.len() <= FEW {
+                self.burst::<FEW, FEW>(frames, passed)
+            } else if frames.len() <= SOME {
+                self.burst::<SOME, SOME>(frames, passed)
+            } else {
+                self.burst::<PARTS, BURST>(frames, passed)
             };
             self.put_away(frames.drain(..taken), strays, passed);
         }
