@@ -68,7 +68,7 @@ fn site(flags: &str, encapsulate: fn(&[u8]) -> Option<Vec<u8>>) -> Option<Site> 
 #[test]
 fn tunnels_end_at_an_address_that_comes() {
     let Some(mut site) = site("--tunnel ipip", ipip_to_late) else { return };
-    let late = format!("{}/24", site.network.address(LATE.into()));
+    let late = format!("{}/24", site.network.address(LATE));
     run_in(&site.network.server, "ip", &["address", "add", &late, "dev", "s0"]);
     site.wait_for_log("tunnels end there");
     let at = SocketAddr::new(IpAddr::V4(SERVICE), PORT);
