@@ -126,6 +126,8 @@ impl Store {
             .or_else(|| {
                 self.free_one(space, &last, |space, frame| is_old(space, frame, newest), now)
             })
+            // A free one elsewhere, before the newest items are evicted.
+            .or_else(|| space.free_frame())
             .or_else(|| self.free_one(space, &last, |_, _| true, now))
     }
 

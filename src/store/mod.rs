@@ -240,6 +240,9 @@ mod model_tests;
 #[path = "policy_tests.rs"]
 mod policy_tests;
 #[cfg(test)]
+#[path = "simulation_tests.rs"]
+mod simulation_tests;
+#[cfg(test)]
 #[path = "split_tests.rs"]
 mod split_tests;
 #[cfg(test)]

@@ -16,8 +16,6 @@ use std::ops::Range;
 const RECENT_PART: u32 = 4;
 /// Divisor: segments are the newest while less than this part of the frames was written since.
 const NEWEST_PART: u32 = 16;
-/// Divisor of the recent age after each search that finds no run.
-const RECENT_LESS: u32 = 4;
 /// Limit of the runs that are cleared before the allocation fails.
 const ATTEMPTS: usize = 8;
 /// Limit of the segments with reservations that one allocation avoids. A thread has one or two.
@@ -120,18 +118,14 @@ impl Store {
         reserved: &mut Reserved,
         now: u32,
     ) -> Option<u32> {
-        let mut recent = Store::recent_frames(space);
-        let first = loop {
+        let ages = [Store::recent_frames(space), newest_frames(space), 0];
+        let first = ages.into_iter().find_map(|recent| {
             let cost = |space: &Space, head| match reserved.contains(head) {
                 true => None,
                 false => self.cost(space, head, recent),
             };
-            match space.window(frames, among.clone(), cost) {
-                Some(first) => break first,
-                None if recent == 0 => return None,
-                None => recent /= RECENT_LESS,
-            }
-        };
+            space.window(frames, among.clone(), cost)
+        })?;
         let run = first..first + frames;
         let len = reserved.len;
         for frame in run.clone() {
@@ -167,7 +161,7 @@ impl Store {
     }
 
     /// Whether a segment counts more items than entries refer to.
-    fn has_reservation(&self, space: &mut Space, head: u32) -> bool {
+    pub(super) fn has_reservation(&self, space: &mut Space, head: u32) -> bool {
         let mut walk = self.walk(space, head);
         let linked = self.linked(space, &mut walk).count();
         self.memory.live_in(space.frames_of(head)).0 as usize > linked
@@ -194,5 +188,6 @@ impl Store {
 
 /// The age below which a segment may hold the newest items, in frames.
 pub(super) fn newest_frames(space: &Space) -> u32 {
-    space.segments.len() as u32 / NEWEST_PART
+    // The frame of an item may be filled right after it.
+    1 + (space.segments.len() as u32).div_ceil(NEWEST_PART)
 }

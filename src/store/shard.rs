@@ -238,6 +238,18 @@ fn assigned_number() -> usize {
     NUMBER.get()
 }
 
+/// Makes this thread act as the worker with this number.
+#[cfg(test)]
+pub(super) fn act_as(number: usize) {
+    NUMBER.set(number);
+}
+
+/// Begins this thread's pseudo-random numbers anew.
+#[cfg(test)]
+pub(super) fn reseed(seed: u64) {
+    RANDOM.set(seed);
+}
+
 /// True with a probability of 2^-`power`. Decides whether a fetch increments the use count.
 #[inline]
 pub(super) fn chance(power: u8) -> bool {

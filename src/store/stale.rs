@@ -110,6 +110,14 @@ impl Staleness {
     }
 }
 
+#[cfg(test)]
+impl Staleness {
+    /// Begins the first epoch at this value of [`Space::written`].
+    pub(super) fn begin_at(&mut self, written: u32) {
+        self.began = written;
+    }
+}
+
 impl Regret {
     /// Adds the keys that returned in an epoch. `items` is the number of items in the store: older
     /// evictions count less.

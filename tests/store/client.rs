@@ -1,22 +1,38 @@
 //! A server with a cache, Simoom or memcached, and a client that keeps requests in step.
 
-use crate::common::{Process, memcached};
+use crate::common::{Network, Process, memcached, need_root, simoom, skip};
 use simoom::Stopper;
 use simoom::config::{Endpoint, Serve, ServeOptions, usable_cores};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Requests in flight: their answers fit in the buffers of the sockets.
 const IN_FLIGHT: usize = 100;
+/// The port of caches in a namespace.
+const PORT: u16 = 11211;
 
 /// A running cache.
 pub enum Target {
-    Simoom { address: SocketAddr, stopper: Stopper, thread: Option<JoinHandle<()>> },
-    Memcached { directory: tempfile::TempDir, _process: Process },
+    Simoom {
+        address: SocketAddr,
+        stopper: Stopper,
+        thread: Option<JoinHandle<()>>,
+    },
+    Memcached {
+        directory: tempfile::TempDir,
+        _process: Process,
+    },
+    /// A program in the server's namespace. Clients are in the other one.
+    InNamespace {
+        process: Process,
+        network: Network,
+        is_simoom: bool,
+    },
 }
 
 impl Target {
@@ -47,17 +63,62 @@ impl Target {
         Target::Memcached { directory, _process: process }
     }
 
+    /// Simoom in a namespace, with one worker over a transport: `xdp` or `io-uring`. `None`, with
+    /// the test skipped, where that cannot be.
+    pub fn simoom_over(transport: &str, memory_bytes: u64) -> Option<Target> {
+        if transport == "io-uring"
+            && let Err(reason) = simoom::kernel::io_uring()
+        {
+            skip(&reason);
+            return None;
+        }
+        let mut command = simoom();
+        command.args(["serve", "--cores", "0", "--transport", transport, "--memory"]);
+        command.arg(memory_bytes.to_string()).stderr(Stdio::null());
+        match transport {
+            "xdp" => command.args(["--interface", "s0", "--memcached", &PORT.to_string()]),
+            _ => command.args(["--memcached", &format!("0.0.0.0:{PORT}")]),
+        };
+        Target::in_namespace(command, true)
+    }
+
+    /// As [`Target::simoom_over`], for the memcached that is installed.
+    pub fn memcached_over_tcp(memory_bytes: u64) -> Option<Target> {
+        let mut command = Command::new("memcached");
+        command.args(["-u", "root", "-t", "1", "-p", &PORT.to_string(), "-m"]);
+        command.arg((memory_bytes >> 20).to_string()).stdin(Stdio::null());
+        Target::in_namespace(command, false)
+    }
+
+    fn in_namespace(mut command: Command, is_simoom: bool) -> Option<Target> {
+        if !need_root() {
+            return None;
+        }
+        let network = Network::new(1).expect("a network");
+        let process = network.server.run(|| Process::start(&mut command));
+        network.wait_for_listener(PORT, Duration::from_secs(60));
+        Some(Target::InNamespace { process, network, is_simoom })
+    }
+
+    /// Bytes of the resident set of a program in a namespace.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let Target::InNamespace { process, .. } = self else { return None };
+        let path = format!("/proc/{}/status", process.id());
+        let status = std::fs::read_to_string(path).expect("the program runs");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        resident?.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+    }
+
     pub fn is_simoom(&self) -> bool {
-        matches!(self, Target::Simoom { .. })
+        matches!(self, Target::Simoom { .. } | Target::InNamespace { is_simoom: true, .. })
     }
 
     pub fn connect(&self) -> Client {
         match self {
-            Target::Simoom { address, .. } => {
-                let stream = TcpStream::connect(address).expect("simoom listens");
-                stream.set_nodelay(true).expect("a TCP socket");
-                stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-                Client(BufReader::new(Box::new(stream)))
+            Target::Simoom { address, .. } => Client::over_tcp(TcpStream::connect(address)),
+            Target::InNamespace { network, .. } => {
+                let address = SocketAddr::new(network.address(1), PORT);
+                Client::over_tcp(network.client.run(|| TcpStream::connect(address)))
             }
             Target::Memcached { directory, .. } => {
                 let path = directory.path().join("socket");
@@ -79,13 +140,20 @@ impl Drop for Target {
     }
 }
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
 
 /// A connection.
 pub struct Client(BufReader<Box<dyn Stream>>);
 
 impl Client {
+    fn over_tcp(stream: std::io::Result<TcpStream>) -> Client {
+        let stream = stream.expect("the cache listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        Client(BufReader::new(Box::new(stream)))
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).expect("the server reads");
     }

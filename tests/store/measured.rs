@@ -12,6 +12,8 @@ use super::Random;
 use super::client::{Client, Target};
 use crate::common::{need_program, seed, wait_until};
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 const SMALL_BYTES: u64 = 8 << 20;
@@ -31,6 +33,37 @@ fn row(name: &str, measure: impl Fn(&Target, usize) -> String) {
         false => "-".to_owned(),
     };
     println!("| {name} | {memcached} | {simoom} |");
+}
+
+/// As [`row`], over a network: in small against Simoom in this process. With
+/// `SIMOOM_STORE_SECONDS=60` it prints a row for memcached over TCP, and for Simoom over io_uring
+/// and over AF_XDP, and once more with the memory by which memcached grew.
+fn row_over_network(name: &str, measure: impl Fn(&Target, usize, Option<Duration>) -> String) {
+    let Ok(seconds) = std::env::var("SIMOOM_STORE_SECONDS") else {
+        return println!("{name}: {}", measure(&Target::simoom(SMALL_BYTES), 1, None));
+    };
+    let time = Duration::from_secs(seconds.parse().expect("SIMOOM_STORE_SECONDS is a number"));
+    let scale = (TABLE_BYTES / SMALL_BYTES) as usize;
+    // Returns the bytes by which the resident set grew.
+    let print = |of: &str, bytes: u64, target: Option<Target>| -> Option<u64> {
+        let target = target?;
+        let before = target.resident_bytes()?;
+        let text = measure(&target, scale, Some(time));
+        println!("| {name}, {seconds} s, {of}, {} MiB | {text} |", bytes >> 20);
+        Some(target.resident_bytes()? - before)
+    };
+    let mut grown = None;
+    if need_program("memcached") {
+        let target = Target::memcached_over_tcp(TABLE_BYTES);
+        grown = print("memcached", TABLE_BYTES, target);
+    }
+    for (transport, bytes) in
+        [("io-uring", Some(TABLE_BYTES)), ("xdp", Some(TABLE_BYTES)), ("xdp", grown)]
+    {
+        if let Some(bytes) = bytes {
+            print(transport, bytes, Target::simoom_over(transport, bytes));
+        }
+    }
 }
 
 fn percent(part: usize, all: usize) -> String {
@@ -79,6 +112,89 @@ fn stored_items_of_any_size_are_there_for_eight_connections() {
         let answer =
             format!("{refused} / {missing} of {sets} / {}", percent(hits, CONNECTIONS * rounds));
         assert!(!target.is_simoom() || refused + missing == 0, "{answer}");
+        answer
+    });
+}
+
+/// What one connection was told.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    gets: usize,
+    hits: usize,
+    sets: usize,
+    refused: usize,
+    missing: usize,
+    /// Of these, before a sixteenth of the memory was written after them.
+    lost: usize,
+}
+
+impl Told {
+    fn add(self, other: Told) -> Told {
+        Told {
+            gets: self.gets + other.gets,
+            hits: self.hits + other.hits,
+            sets: self.sets + other.sets,
+            refused: self.refused + other.refused,
+            missing: self.missing + other.missing,
+            lost: self.lost + other.lost,
+        }
+    }
+}
+
+/// As [`stored_items_of_any_size_are_there_for_eight_connections`], each connection at its own pace
+/// and on a thread of its own.
+#[test]
+fn stored_items_are_there_while_others_store() {
+    const CONNECTIONS: u64 = 8;
+    let seed = seed();
+    let name = "8 connections at once, values of 200 B to 800 KB: refused / missing, \
+                of these the newest / hits";
+    row_over_network(name, |target, scale, time| {
+        let bytes_max = 100_000.0 * scale as f64;
+        let bytes_of =
+            |key: u64| (200.0 * (bytes_max / 200.0).powf(Random::new(key).unit())) as usize;
+        let value = vec![b'v'; bytes_max as usize + 1];
+        let (began, written) = (Instant::now(), AtomicUsize::new(0));
+        let goes_on = |gets| time.map_or(gets < 1500, |time| began.elapsed() < time);
+        let ask = |client: &mut Client, mut random: Random| {
+            let mut told = Told::default();
+            while goes_on(told.gets) {
+                let key = (1600.0 * random.unit().powi(2)) as u64;
+                let name = format!("key{key}");
+                told.gets += 1;
+                if client.get(&name) {
+                    told.hits += 1;
+                    continue;
+                }
+                told.sets += 1;
+                let bytes = bytes_of(key);
+                // Counted at the start and at the end: so what is written after an item is never
+                // underrated.
+                written.fetch_add(bytes, SeqCst);
+                let is_stored = client.set(&name, &value[..bytes]);
+                let before = written.fetch_add(bytes, SeqCst);
+                let is_there = is_stored && client.get(&name);
+                let is_newest = written.load(SeqCst) - before < SMALL_BYTES as usize * scale / 16;
+                told.refused += usize::from(!is_stored);
+                told.missing +=
+                    usize::from(is_stored && !is_there && (is_newest || time.is_some()));
+            }
+            told
+        };
+        let told: Vec<Told> = std::thread::scope(|scope| {
+            let connections = (0..CONNECTIONS).map(|n| {
+                let (mut client, random) = (target.connect(), Random::new(seed * CONNECTIONS + n));
+                let ask = &ask;
+                scope.spawn(move || ask(&mut client, random))
+            });
+            let connections: Vec<_> = connections.collect();
+            connections.into_iter().map(|thread| thread.join().expect("answers")).collect()
+        });
+        let told = told.into_iter().fold(Told::default(), Told::add);
+        let Told { gets, hits, sets, refused, missing, lost } = told;
+        let answer =
+            format!("{refused} / {missing}, {lost} of {sets} sets / {}", percent(hits, gets));
+        assert!(!target.is_simoom() || refused + lost == 0, "{answer}");
         answer
     });
 }

@@ -76,7 +76,7 @@ impl Space {
         self.segments[next as usize].state = State::Body;
         self.queues[queue as usize].frames += 1;
         self.free_frames -= 1;
-        self.written = self.written.wrapping_add(u32::from(queue != Queue::Main));
+        self.count_written(queue, 1);
         Some(next)
     }
 
@@ -128,17 +128,31 @@ impl Space {
         now: u32,
     ) -> Offset {
         let frames = self.occupy(head, units, queue, class as u16, now);
-        if self.is_large(units) {
+        let full = if self.is_large(units) {
             self.segments[head as usize].large = true;
-            self.open_large[queue as usize][class] = head;
+            std::mem::replace(&mut self.open_large[queue as usize][class], head)
         } else if frames == 1 {
             // The two with the most free units stay open.
             let [open, fuller] = self.open[queue as usize][class];
             let mut heads = [head, open, fuller];
             heads.sort_by_key(|head| std::cmp::Reverse(self.free_units(*head)));
             self.open[queue as usize][class] = [heads[0], heads[1]];
-        }
+            heads[2]
+        } else {
+            head
+        };
+        let filled = if frames > 1 { frames } else { u32::from(full != NONE) };
+        self.count_written(queue, filled);
+        self.segments[head as usize].written = self.written;
         self.start(head)
+    }
+
+    /// Counts frames that were filled with new items. A frame to which items may be appended does
+    /// not count yet: many open segments with few items would make all others look old.
+    fn count_written(&mut self, queue: Queue, frames: u32) {
+        if queue == Queue::Young {
+            self.written = self.written.wrapping_add(frames);
+        }
     }
 
     /// Allocates `units` in the open segment of a shard's incoming values. `is_empty` tells whether
@@ -183,6 +197,7 @@ impl Space {
     /// Moves a segment with one incoming value to the young queue.
     pub(in crate::store) fn admit(&mut self, head: u32, class: usize) {
         self.requeue(head, Queue::Young);
+        self.count_written(Queue::Young, self.segments[head as usize].frames);
         self.segments[head as usize].written = self.written;
         self.segments[head as usize].class = class as u8;
     }
@@ -203,9 +218,6 @@ impl Space {
             self.segments[frame as usize].state = State::Body;
         }
         self.free_frames -= frames;
-        if queue != Queue::Main {
-            self.written = self.written.wrapping_add(frames);
-        }
         let segment = &mut self.segments[head as usize];
         let stacked = segment.stacked;
         *segment = Segment {

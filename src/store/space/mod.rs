@@ -155,7 +155,7 @@ pub(super) struct Space {
     pub(super) cursor: u32,
     /// The frame where the next search for a run begins.
     pub(super) run_cursor: u32,
-    /// Frames that new items were written to, modulo 2^32. The age of a segment is measured in it.
+    /// Frames that were filled with new items, modulo 2^32. The age of a segment is measured in it.
     written: u32,
     /// The position where the next search for a frame for incoming values continues.
     pub(super) incoming_cursor: u32,
@@ -228,6 +228,13 @@ impl Space {
     #[cfg(test)]
     pub(super) fn begin_at_the_end(&mut self) {
         self.stack.sort_unstable();
+    }
+
+    /// Begins the count of frames written at another number than 0.
+    #[cfg(test)]
+    pub(super) fn begin_at(&mut self, written: u32) {
+        self.written = written;
+        self.staleness.begin_at(written);
     }
 
     /// Bytes that [`Space::new`] allocates for each frame.

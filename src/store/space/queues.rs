@@ -6,12 +6,12 @@ use super::*;
 const YOUNG_PART: u32 = 10;
 
 impl Space {
-    /// Frames that new items were written to, modulo 2^32.
+    /// Frames that were filled with new items, modulo 2^32.
     pub(in crate::store) fn written(&self) -> u32 {
         self.written
     }
 
-    /// Frames that new items were written to since the last append to a segment.
+    /// Frames that were filled with new items since the last append to a segment.
     pub(in crate::store) fn age(&self, head: u32) -> u32 {
         self.written.wrapping_sub(self.segments[head as usize].written)
     }
