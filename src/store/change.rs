@@ -358,13 +358,16 @@ impl Store {
             let Some(reservation) = self.spell(key, number, item.value().len(), &meta, now) else {
                 return Counted::OutOfMemory;
             };
-            // memcached overwrites a number of the same length in place, so the flags stay.
-            if reservation.value_bytes() == item.value().len() {
+            // memcached overwrites a number of the same length in place, so the flags stay, and no
+            // item is counted.
+            let is_in_place = reservation.value_bytes() == item.value().len();
+            if is_in_place {
                 let item_flags =
                     item.header().item_flags.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
                 reservation.header().item_flags.fetch_or(item_flags, Relaxed);
             }
             if let Some(cas) = self.exchange(&item, old.cas, reservation, hash, how.cas, now) {
+                add(&self.shard().stats.stored, u64::from(!is_in_place));
                 return Counted::Value {
                     value: number,
                     meta: Meta { cas, ..meta },
@@ -390,7 +393,6 @@ impl Store {
         if at != item.offset() || item.cas() != compare {
             return None;
         }
-        add(&self.shard().stats.stored, 1);
         self.link(&held, reservation, hash, Some((slot, at)), cas, now)
     }
 

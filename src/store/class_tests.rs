@@ -156,3 +156,18 @@ fn a_set_that_a_condition_refuses_counts_as_a_command_and_stores_nothing() {
     assert_eq!(counted, [(2, 1, 1), (2, 0, 0)]);
     assert_eq!(store.statistics().total_items, 2);
 }
+
+/// memcached counts a number in its place unless it becomes longer.
+#[test]
+fn a_number_counts_as_a_new_item_only_where_it_becomes_longer() {
+    let store = store(2 << 20);
+    set(&store, b"n", b"8");
+    let total = |delta, decrement| {
+        let how = Count { delta, decrement, ..Count::default() };
+        assert!(matches!(store.count(b"n", &how, NOW), Counted::Value { .. }));
+        store.statistics().total_items
+    };
+    assert_eq!([total(1, false), total(1, true)], [1, 1]);
+    // 10 takes two digits, and keeps them: "9 ".
+    assert_eq!([total(2, false), total(1, true), total(1, false)], [2, 2, 2]);
+}

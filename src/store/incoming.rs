@@ -41,19 +41,22 @@ enum Search {
 impl Store {
     /// Reserves space for a value that is still to come. While this thread's share of the memory
     /// for such values is full, `give_up` is called: it drops one other reservation of this thread,
-    /// or says that there is none. Then others that use the same share have filled it, and this
-    /// value may exceed it.
+    /// or says that there is none or that the value should wait.
     pub fn reserve_incoming(
         &self,
         new: &NewItem<'_>,
         now: u32,
-        mut give_up: impl FnMut() -> bool,
+        mut give_up: impl FnMut() -> Full,
     ) -> Result<Reservation, ReserveError> {
         self.tick(now);
         let layout = self.checked_layout(new)?;
         let mut found = self.search_incoming(layout, new.exptime, Some(self.incoming_max), now);
         while matches!(found, Search::ShareIsFull) {
-            let limit = give_up().then_some(self.incoming_max);
+            let limit = match give_up() {
+                Full::Dropped => Some(self.incoming_max),
+                Full::Exceed => None,
+                Full::Wait => return Err(ReserveError::OutOfMemory),
+            };
             found = self.search_incoming(layout, new.exptime, limit, now);
         }
         let Search::Found(mut reservation) = found else {

@@ -10,7 +10,9 @@ fn reserve(
     key: &[u8],
     bytes: usize,
 ) -> Reservation {
-    let reserved = store.reserve_incoming(&new(key, bytes, 0), NOW, || held.pop_front().is_some());
+    let reserved = store.reserve_incoming(&new(key, bytes, 0), NOW, || {
+        Full::unless_dropped(held.pop_front().is_some())
+    });
     reserved.unwrap()
 }
 
@@ -32,7 +34,7 @@ fn a_complete_value_never_waits_for_one_that_does_not_end() {
     let (mut held, mut refused) = (Vec::new(), 0);
     for round in 0..400 {
         for bytes in [60_000, 30_000, 1000, 60, 1] {
-            let begun = store.reserve_incoming(&new(b"half", bytes, 0), NOW, || false);
+            let begun = store.reserve_incoming(&new(b"half", bytes, 0), NOW, || Full::Exceed);
             refused += u32::from(begun.is_err());
             held.extend(begun.ok().map(|mut reservation| {
                 reservation.write(&[b'h'; 30][..bytes.min(30) - 1]);
@@ -79,7 +81,7 @@ fn a_value_that_arrives_in_parts_lies_among_the_items_once_it_is_complete() {
     for (n, bytes) in sizes.into_iter().enumerate() {
         let (key, bytes_of) = (format!("k{n}"), vec![n as u8; bytes]);
         let new = NewItem { flags: 7, exptime: NOW + 60, ..new(key.as_bytes(), bytes, 0) };
-        let mut reservation = store.reserve_incoming(&new, NOW, || false).unwrap();
+        let mut reservation = store.reserve_incoming(&new, NOW, || Full::Exceed).unwrap();
         for tlab in bytes_of.chunks(1000) {
             assert_eq!(reservation.write(tlab), tlab.len());
         }
@@ -142,7 +144,7 @@ fn fill(store: &Store, held: &mut VecDeque<Reservation>) {
     while !is_full {
         let give_up = || {
             is_full = true;
-            held.pop_front().is_some()
+            Full::unless_dropped(held.pop_front().is_some())
         };
         let reserved = store.reserve_incoming(&new(b"half", 10_000, 0), NOW, give_up).unwrap();
         held.push_back(reserved);
@@ -162,7 +164,9 @@ fn values_that_are_begun_evict_no_large_item() {
     let mut held = VecDeque::new();
     for _ in 0..500 {
         (0..8).for_each(|n| assert!(store.get(&large(n), NOW).is_some(), "{n}"));
-        held.push_back(store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || false).unwrap());
+        held.push_back(
+            store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || Full::Exceed).unwrap(),
+        );
         if held.len() > 30 {
             held.pop_front();
         }
@@ -178,7 +182,7 @@ fn a_large_value_finds_a_run_of_frames_between_values_that_do_not_end() {
     let mut key = 0;
     for _ in 0..store.memory.frames() / 4 {
         // One takes a frame almost alone.
-        let begun = store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || false);
+        let begun = store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || Full::Exceed);
         held.extend(begun.ok());
         // As much as four frames hold.
         for _ in 0..60 {
@@ -189,8 +193,9 @@ fn a_large_value_finds_a_run_of_frames_between_values_that_do_not_end() {
     assert!(held.len() > 50, "{}", held.len());
     for n in 0..100 {
         set(&store, format!("large{n}").as_bytes(), &vec![b'l'; 250_000]);
-        let begun =
-            store.reserve_incoming(&new(b"large", 250_000, 0), NOW, || held.pop().is_some());
+        let begun = store.reserve_incoming(&new(b"large", 250_000, 0), NOW, || {
+            Full::unless_dropped(held.pop().is_some())
+        });
         assert!(begun.is_ok(), "{n}, {} held: {:?}", held.len(), store.statistics());
     }
     drop(held);

@@ -4,6 +4,7 @@
 use super::tests::{NOW, assert_nothing_leaks, new, put, set};
 use super::*;
 use proptest::prelude::*;
+use simoom_io::testing::Random;
 use std::collections::VecDeque;
 
 /// A store for one worker whose hash is the same in each run.
@@ -20,7 +21,7 @@ fn is_there(store: &Store, key: &str) -> bool {
 /// Stores a value that arrives in parts.
 fn set_incoming(store: &Store, key: &str, value: &[u8]) {
     let mut reservation =
-        store.reserve_incoming(&new(key.as_bytes(), value.len(), 0), NOW, || false).unwrap();
+        store.reserve_incoming(&new(key.as_bytes(), value.len(), 0), NOW, || Full::Exceed).unwrap();
     value.chunks(16_000).for_each(|part| assert_eq!(reservation.write(part), part.len()));
     let outcome = store.commit(reservation, &Commit::default(), NOW);
     assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
@@ -43,6 +44,97 @@ fn large_values_do_not_evict_the_item_stored_before_them() {
             missed += u32::from(!is_there(&store, &key));
         }
         assert_eq!(missed, 0, "{large_sets} large sets between, {:?}", store.statistics());
+    }
+}
+
+/// Clients that each send large values in parts, get each one some time after its answer, and read
+/// it slowly. A seed decides whose turn it is.
+struct Senders<'a> {
+    store: &'a Store,
+    random: Random,
+    coming: Vec<Option<Reservation>>,
+    /// The key that each client gets next, and what was stored when its value was.
+    stored: Vec<Option<(String, u64)>>,
+    stored_bytes: u64,
+    /// The answer that each client reads.
+    read: Vec<Option<Item>>,
+}
+
+impl Senders<'_> {
+    /// One client's next step.
+    fn step(&mut self) {
+        let client = self.random.index(self.coming.len());
+        if self.read[client].is_some() {
+            if self.random.one_in(5) {
+                self.read[client] = None;
+            }
+            return;
+        }
+        if let Some((key, at)) = self.stored[client].take() {
+            let since = self.stored_bytes - at;
+            let item = self.store.get(key.as_bytes(), NOW);
+            let is_old = since > self.store.memory_bytes() as u64 / 16;
+            assert!(
+                item.is_some() || is_old,
+                "{key} is gone {since} B later, {:?}",
+                self.store.statistics()
+            );
+            self.read[client] = item;
+        } else if let Some(reservation) = self.coming[client].take() {
+            self.receive(client, reservation);
+        } else {
+            self.begin(client);
+        }
+    }
+
+    fn begin(&mut self, client: usize) {
+        let key = format!("client{client}-{}", self.random.below(20));
+        let new = new(key.as_bytes(), 500_000 + self.random.index(548_000), 0);
+        let mut waits = false;
+        let reserved = self.store.reserve_incoming(&new, NOW, || {
+            waits = true;
+            Full::Wait
+        });
+        assert!(reserved.is_ok() || waits, "{:?}", self.store.statistics());
+        self.coming[client] = reserved.ok();
+    }
+
+    fn receive(&mut self, client: usize, mut reservation: Reservation) {
+        let part = [b'l'; 150_000];
+        reservation.write(&part[..part.len().min(reservation.remaining())]);
+        if reservation.remaining() > 0 {
+            self.coming[client] = Some(reservation);
+            return;
+        }
+        self.stored_bytes += reservation.memory_bytes();
+        let key = String::from_utf8(reservation.key().to_vec()).unwrap();
+        self.stored[client] = Some((key, self.stored_bytes));
+        let outcome = self.store.commit(reservation, &Commit::default(), NOW);
+        assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+    }
+}
+
+/// What is half received was not stored: it makes no item old.
+#[test]
+#[cfg_attr(miri, ignore = "gigabytes take a day")]
+fn a_large_value_outlives_those_that_are_half_received() {
+    for (seed, (memory_bytes, clients)) in
+        (0..8).zip([(64 << 20, 8), (16 << 20, 4)].into_iter().cycle())
+    {
+        let store = store(memory_bytes);
+        let mut senders = Senders {
+            store: &store,
+            random: Random::new(3 + seed),
+            coming: (0..clients).map(|_| None).collect(),
+            stored: vec![None; clients],
+            stored_bytes: 0,
+            read: (0..clients).map(|_| None).collect(),
+        };
+        (0..20_000).for_each(|_| senders.step());
+        let statistics = store.statistics();
+        assert!(statistics.evictions > 200, "{statistics:?}");
+        let refused = store.classes(NOW).iter().map(|class| class.out_of_memory).sum::<u64>();
+        assert_eq!(refused, 0, "{statistics:?}");
     }
 }
 

@@ -58,7 +58,7 @@ pub use condition::{Commit, Delete, Mode, Outcome};
 pub use fetch::{Hash, PREFETCH_MAX};
 pub use item::{Item, ItemGuard, Meta, Reservation};
 pub use request::{
-    Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, NewItem, ReserveError, Visit,
+    Count, Counted, EXPIRED, Fetch, Fetched, Full, KEY_MAX_BYTES, NewItem, ReserveError, Visit,
 };
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
 pub use statistics::{ClassStatistics, Statistics};

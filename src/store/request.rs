@@ -33,6 +33,25 @@ pub enum ReserveError {
     OutOfMemory,
 }
 
+/// What to do while a thread's share of the memory for incoming values is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The caller dropped another reservation of this thread. Look again.
+    Dropped,
+    /// This thread has no other reservation: others that use the same share have filled it. The
+    /// value may exceed it.
+    Exceed,
+    /// The caller will ask again: fail with [`ReserveError::OutOfMemory`], and do not count that.
+    Wait,
+}
+
+impl Full {
+    /// The answer of a caller that drops reservations and never waits.
+    pub fn unless_dropped(dropped: bool) -> Full {
+        if dropped { Full::Dropped } else { Full::Exceed }
+    }
+}
+
 /// How to fetch an item. The default is a plain `get`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fetch {

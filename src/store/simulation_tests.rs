@@ -260,10 +260,10 @@ impl<'a> Simulation<'a> {
         let mut displaced = Vec::new();
         let name = name(key);
         let reserved = store.reserve_incoming(&new(&name, value.len(), exptime), now, || {
-            let Some(upload) = uploads.pop_front() else { return false };
+            let Some(upload) = uploads.pop_front() else { return Full::Exceed };
             store.delete(upload.reservation.key(), &Delete::default(), now);
             displaced.push(upload.key);
-            true
+            Full::Dropped
         });
         displaced.iter().for_each(|key| _ = self.known.remove(key));
         match reserved {

@@ -144,7 +144,7 @@ fn tlabs_take_a_small_part_of_the_memory_and_one_worker_has_none() {
 #[test]
 fn a_value_may_arrive_in_parts_and_a_reservation_may_be_dropped() {
     let store = small();
-    let mut reservation = store.reserve_incoming(&new(b"k", 6, 0), NOW, || false).unwrap();
+    let mut reservation = store.reserve_incoming(&new(b"k", 6, 0), NOW, || Full::Exceed).unwrap();
     assert!(store.statistics().reserved_bytes > 0);
     assert_eq!((reservation.write(b"abc"), reservation.remaining()), (3, 3));
     assert_eq!(value(&store, b"k"), None);
@@ -154,7 +154,7 @@ fn a_value_may_arrive_in_parts_and_a_reservation_may_be_dropped() {
         Outcome::Stored { cas: 1 }
     ));
     assert_eq!(value(&store, b"k").unwrap(), b"abcdef");
-    drop(store.reserve_incoming(&new(b"k", 60_000, 0), NOW, || false).unwrap());
+    drop(store.reserve_incoming(&new(b"k", 60_000, 0), NOW, || Full::Exceed).unwrap());
     assert_eq!(store.statistics().reserved_bytes, 0);
     assert_nothing_leaks(&store, NOW);
 }
@@ -554,7 +554,8 @@ fn items_lie_beyond_32_gibibytes() {
         // Items larger than a frame lie where the first run of free frames is.
         assert!(bytes > 256 << 10 || item.offset() > 1 << 32, "{bytes} at {}", item.offset());
     }
-    let mut incoming = store.reserve_incoming(&new(b"incoming", 6, 0), NOW, || false).unwrap();
+    let mut incoming =
+        store.reserve_incoming(&new(b"incoming", 6, 0), NOW, || Full::Exceed).unwrap();
     incoming.write(b"abcdef");
     assert!(matches!(store.commit(incoming, &Commit::default(), NOW), Outcome::Stored { .. }));
     assert_eq!(value(&store, b"incoming").unwrap(), b"abcdef");

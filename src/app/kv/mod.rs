@@ -36,8 +36,8 @@ mod media;
 use super::router::{Bytes, Precondition, Request, Response, Routes, Upload};
 use crate::handler::Seconds;
 use crate::store::{
-    Commit, Delete, Item, KEY_MAX_BYTES, Meta, Mode, NewItem, Outcome, Reservation, ReserveError,
-    Store,
+    Commit, Delete, Full, Item, KEY_MAX_BYTES, Meta, Mode, NewItem, Outcome, Reservation,
+    ReserveError, Store,
 };
 use media::MEDIA_TYPE_MAX_BYTES;
 use std::hash::{BuildHasher, RandomState};
@@ -128,7 +128,8 @@ impl KeyValue {
             // A text command of memcached cannot carry such a key: its meta commands encode it.
             binary_key: key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f),
         };
-        let mut reservation = self.store.reserve_incoming(&new, now, || false).map_err(refusal)?;
+        let mut reservation =
+            self.store.reserve_incoming(&new, now, || Full::Exceed).map_err(refusal)?;
         reservation.write(front.as_bytes());
         Ok(Put { kv: self.clone(), reservation, commit, existed })
     }

@@ -80,7 +80,7 @@ counts! {
     SlowRequests "slow_requests_ended",
     /// Connections reset because the client read too slowly while other clients needed the memory.
     StalledReaders "stalled_readers_ended",
-    /// Requests that waited until other clients had read their answers.
+    /// Requests that waited until other clients had read their answers or sent their values.
     HeldBack "requests_held_back",
     /// Idle connections that were closed.
     IdleKicks "idle_kicks",

@@ -144,8 +144,10 @@ pub struct Memcached {
     /// Other requests wait, and the handler must serve them before the current request may pin an
     /// item.
     must_queue: bool,
-    /// The current request waits until readers release items.
+    /// The current request waits for other clients.
     holds_back: bool,
+    /// It waits for those that send values, not for readers.
+    for_senders: bool,
     /// The last time that a request waited for readers.
     held_back_at: Option<u32>,
     /// An answer of this call pins items.
@@ -182,6 +184,7 @@ impl Memcached {
             waiters: Waiters::new(connections),
             must_queue: false,
             holds_back: false,
+            for_senders: false,
             held_back_at: None,
             shares_items: false,
             draining: false,
@@ -365,7 +368,7 @@ impl Application for Memcached {
         let queued = reply.queued();
         self.prefetched = 0;
         self.gets.clear();
-        (self.holds_back, self.shares_items) = (false, false);
+        (self.holds_back, self.for_senders, self.shares_items) = (false, false, false);
         self.must_queue = !self.waiters.may_pass(conn.slot.as_ref());
         if conn.protocol == Protocol::Unknown {
             conn.protocol = Protocol::of(bytes);

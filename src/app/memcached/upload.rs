@@ -2,8 +2,9 @@
 //! the last byte.
 //!
 //! A value that arrives as a whole is stored at once. A value in several chunks occupies the
-//! store's memory for incoming values until it is complete ([`super::uploads`]). A newer value may
-//! take over its space.
+//! store's memory for incoming values until it is complete ([`super::uploads`]). While others fill
+//! that, a value is not read ([`super::watch`]), but not for long: then it takes over the space of
+//! another.
 
 use super::connection::{Connection, Phase, Wide};
 use super::counters::Count;
@@ -11,7 +12,7 @@ use super::meta::Echo;
 use super::uploads::{Found, Upload};
 use super::{Memcached, Step};
 use crate::app::Blob;
-use crate::store::{Commit, Delete, Mode, NewItem, Outcome, Reservation, ReserveError};
+use crate::store::{Commit, Delete, Full, Mode, NewItem, Outcome, Reservation, ReserveError};
 use simoom_io::Reply;
 
 /// The operation for a value.
@@ -51,9 +52,11 @@ impl ReserveError {
 
 impl Memcached {
     /// Reserves space for a value. `behind` is the part that has arrived; `end_bytes` bytes end the
-    /// value.
+    /// value. If the request should wait for other senders, `holds_back` is set, and nothing else
+    /// has changed.
     pub(super) fn reserve(
         &mut self,
+        conn: &Connection,
         new: &NewItem<'_>,
         behind: &[u8],
         end_bytes: usize,
@@ -62,20 +65,31 @@ impl Memcached {
         let reserved = if is_complete {
             self.store.reserve(new, self.now)
         } else {
-            self.reserve_incoming(new)
+            self.reserve_incoming(conn, new)
         };
         self.count(match &reserved {
             Ok(_) => Count::CmdSet,
             Err(ReserveError::TooLarge) => Count::TooLarge,
+            Err(ReserveError::OutOfMemory) if self.holds_back => return reserved,
             Err(ReserveError::OutOfMemory) => Count::NoMemory,
         });
         reserved
     }
 
-    fn reserve_incoming(&mut self, new: &NewItem<'_>) -> Result<Reservation, ReserveError> {
+    fn reserve_incoming(
+        &mut self,
+        conn: &Connection,
+        new: &NewItem<'_>,
+    ) -> Result<Reservation, ReserveError> {
         let mut displaced = 0;
+        let may_wait = conn.watch.may_wait_for_senders(self.now);
         let (store, uploads, now) = (&self.store, &mut self.uploads, self.now);
+        let mut waits = false;
         let reserved = store.reserve_incoming(new, now, || {
+            waits = may_wait && !uploads.is_stalled(now);
+            if waits {
+                return Full::Wait;
+            }
             let found = uploads.displace(now, |upload| {
                 if upload.job.commit.mode == Mode::Set && upload.job.commit.compare.is_none() {
                     // A client must not take the old value for the new one.
@@ -83,8 +97,9 @@ impl Memcached {
                 }
             });
             displaced += u64::from(found);
-            found
+            Full::unless_dropped(found)
         });
+        (self.holds_back, self.for_senders) = (waits, waits);
         self.add(Count::Displaced, displaced);
         reserved
     }

@@ -44,6 +44,10 @@ impl Upload {
         size_class(self.reservation.memory_bytes())
     }
 
+    fn is_stalled(&self, now: u32) -> bool {
+        now.saturating_sub(self.moved_at) >= STALLED_SECONDS
+    }
+
     /// Bytes that have not arrived yet.
     fn left(&self) -> u64 {
         (self.reservation.remaining() + self.job.ending.bytes().len()) as u64
@@ -167,11 +171,7 @@ impl Uploads {
     /// Evicts one upload of the peer that holds the most memory. Calls `forget` before. Returns
     /// false if there is none.
     pub(super) fn displace(&mut self, now: u32, forget: impl FnOnce(&Upload)) -> bool {
-        let peers = self.peers.heaviest();
-        let victims = peers.filter_map(|(bytes, held)| self.victim(bytes, held, now));
-        let Some(slot) = victims.min_by_key(|slot| self.coming(*slot).moved) else {
-            return false;
-        };
+        let Some(slot) = self.next_victim(now) else { return false };
         if let State::Coming(upload) = self.remove(slot) {
             forget(&upload);
             let displaced = Displaced { left: upload.left(), ending: upload.job.ending };
@@ -180,11 +180,22 @@ impl Uploads {
         true
     }
 
+    /// Whether the upload that [`Uploads::displace`] would evict has stalled.
+    pub(super) fn is_stalled(&self, now: u32) -> bool {
+        self.next_victim(now).is_some_and(|slot| self.coming(slot).is_stalled(now))
+    }
+
+    fn next_victim(&self, now: u32) -> Option<u32> {
+        let peers = self.peers.heaviest();
+        let victims = peers.filter_map(|(bytes, held)| self.victim(bytes, held, now));
+        victims.min_by_key(|slot| self.coming(*slot).moved)
+    }
+
     /// Selects the upload of a peer to evict: the longest stalled one. Without a stalled one, the
     /// longest without progress among the largest uploads at or above the mean size.
     fn victim(&self, bytes: u64, held: &Held, now: u32) -> Option<u32> {
         let oldest = held.firsts().min_by_key(|slot| self.coming(*slot).moved)?;
-        if now.saturating_sub(self.coming(oldest).moved_at) >= STALLED_SECONDS {
+        if self.coming(oldest).is_stalled(now) {
             return Some(oldest);
         }
         let first = held.firsts().next()?;

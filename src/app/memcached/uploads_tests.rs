@@ -3,7 +3,7 @@
 use super::super::peers::Held;
 use super::*;
 use crate::app::testing::NOW;
-use crate::store::{Commit, NewItem, ReserveError, Settings, Store};
+use crate::store::{Commit, Full, NewItem, ReserveError, Settings, Store};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Bed {
             self.store.reserve_incoming(&new, NOW as u32, || {
                 let found = self.uploads.displace(NOW as u32, |_| {});
                 displaced += usize::from(found);
-                found
+                Full::unless_dropped(found)
             });
         let job = Job { commit: Commit::default(), ending: Ending::Text { noreply: false } };
         let upload = Upload::new(reserved.unwrap(), job, peer, NOW as u32);
@@ -217,7 +217,7 @@ proptest! {
                 if found && checked.is_ok() {
                     checked = check_displaced(uploads, &mut known, bytes as u64);
                 }
-                found
+                Full::unless_dropped(found)
             });
             checked?;
             let Ok(reservation) = reserved else { continue };

@@ -10,6 +10,10 @@
 //! ([`super::waiters`]). Meanwhile, connections that pin items and do not read are reset. The
 //! longer the first request waits, the faster clients must read, so it waits for about a second.
 //! For that, each connection is checked every [`QUARTER_MS`] while readers pin much memory.
+//!
+//! A value waits while those of others fill the memory for incoming values: its request is not
+//! consumed, and retries every [`POLL_MS`]. Those that hold the memory need nothing but their own
+//! clients' bytes, so they end; and after [`SENDERS_SECONDS`] the value that waits displaces one.
 
 use super::connection::{Connection, Phase};
 use super::counters::Count;
@@ -31,6 +35,10 @@ const READING_LIMITS_MS: [(u64, u64); 3] = [(250, 8000), (500, 4000), (1000, 100
 /// The minimum rate of a client that sends a value, or that reads while others wait.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 1024;
 
+/// Seconds, begun ones included, that a value waits for others to be complete before it takes the
+/// memory of one.
+const SENDERS_SECONDS: u16 = 2;
+
 /// The maximum time that a client may pin an item while others wait.
 const HOLD_SECONDS: u32 = 30;
 /// Checks within which a client must read everything. Data may be queued just after a check, and
@@ -49,11 +57,18 @@ pub(super) enum Waits {
     Readers,
     /// Readers that release items, in the queue.
     InLine,
+    /// Clients that send values, and fill the memory for them.
+    Senders,
 }
 
 impl Waits {
     fn for_readers(self) -> bool {
         matches!(self, Waits::Readers | Waits::InLine)
+    }
+
+    /// Whether the request retries every [`POLL_MS`].
+    fn for_others(self) -> bool {
+        self.for_readers() || self == Waits::Senders
     }
 }
 
@@ -107,6 +122,11 @@ impl Watch {
     pub(super) fn begin_request(&mut self, now: u32) {
         self.waits = Waits::Request;
         self.restart(now);
+    }
+
+    /// Whether a value may wait until those of others are complete.
+    pub(super) fn may_wait_for_senders(&self, now: u32) -> bool {
+        self.waits != Waits::Senders || (now as u16).wrapping_sub(self.since) < SENDERS_SECONDS
     }
 
     fn restart(&mut self, now: u32) {
@@ -166,6 +186,7 @@ impl Memcached {
             return;
         }
         let waits = match conn.phase {
+            _ if self.for_senders => Waits::Senders,
             _ if self.holds_back && reply.queued() > 0 => Waits::Readers,
             _ if self.holds_back => Waits::InLine,
             Phase::Upload(_) | Phase::Skip(_) | Phase::SkipLine => Waits::Request,
@@ -215,7 +236,7 @@ impl Memcached {
         if waits == Waits::Nothing && !self.shares_items {
             return;
         }
-        let looks_often = waits.for_readers() || self.store.is_near_pin_limit();
+        let looks_often = waits.for_others() || self.store.is_near_pin_limit();
         let watch = &mut conn.watch;
         let was = watch.next;
         if was == Next::IDLE || leaves_line {
@@ -224,8 +245,10 @@ impl Memcached {
         } else if was.quarters() == 0 && looks_often {
             watch.next = Next::soon(was.was_unsent(), 1);
         }
-        if waits.for_readers() {
-            self.held_back_at = Some(self.now);
+        if waits.for_others() {
+            if waits.for_readers() {
+                self.held_back_at = Some(self.now);
+            }
             self.count(Count::HeldBack);
             reply.read_later();
             reply.set_timeout(Some(Duration::from_millis(POLL_MS)));
@@ -236,12 +259,12 @@ impl Memcached {
 
     /// Handles the deadline: ends the connection if a limit is exceeded, or sets the next deadline.
     pub(super) fn check(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
-        if !conn.watch.waits.for_readers() && !reply.has_capacity() {
+        if !conn.watch.waits.for_others() && !reply.has_capacity() {
             // A client that must read first gets no check of its incomplete request. The send
             // timeout bounds that time.
             conn.watch.restart(self.now);
         }
-        if conn.watch.waits.for_readers() {
+        if conn.watch.waits.for_others() {
             conn.watch.came += 1;
             if u64::from(conn.watch.came) * POLL_MS < QUARTER_MS {
                 return self.look_again(conn, reply);
@@ -299,7 +322,7 @@ impl Memcached {
         let others_wait = self.held_back_at.is_some_and(|at| self.now - at <= CHECK_SECONDS);
         let is_stalled = conn.watch.is_stalled(unsent, others_wait);
         let is_near_pin_limit = self.store.is_near_pin_limit();
-        if is_near_pin_limit || conn.watch.waits.for_readers() {
+        if is_near_pin_limit || conn.watch.waits.for_others() {
             conn.watch.next = Next::soon(conn.watch.next.was_unsent(), 1);
         }
         is_stalled && is_near_pin_limit

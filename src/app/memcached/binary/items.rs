@@ -77,13 +77,14 @@ impl Memcached {
             value_bytes: packet.value_len() as usize,
             binary_key: false,
         };
-        match self.reserve(&new, behind, 0) {
+        match self.reserve(conn, &new, behind, 0) {
             Ok(reservation) => {
                 let Header { opcode, opaque, .. } = packet.header;
                 let job =
                     Job { commit, ending: Ending::Binary { opcode, opaque, quiet: packet.quiet } };
                 self.begin_upload(conn, reservation, job, behind, reply)
             }
+            Err(_) if self.holds_back => 0,
             Err(refused) => {
                 if matches!(operation(packet.header.opcode), Some((Operation::Store(Mode::Set), _)))
                 {

@@ -85,7 +85,8 @@ impl Memcached {
         if brings_value && self.must_wait(packet.key, reply) {
             return self.hold_back();
         }
-        Step::Took(head_bytes + self.operate(conn, operation, &packet, behind, reply))
+        let behind = self.operate(conn, operation, &packet, behind, reply);
+        if self.holds_back { Step::Wait } else { Step::Took(head_bytes + behind) }
     }
 
     /// Returns the number of consumed bytes after key and extras.

@@ -64,8 +64,10 @@ impl Memcached {
             self.complain(BAD_FORMAT, reply);
             return 0;
         };
-        match self.begin_meta_set(&mut meta, len as usize, behind) {
+        match self.begin_meta_set(conn, &mut meta, len as usize, behind) {
             Ok((reservation, job)) => self.begin_upload(conn, reservation, job, behind, reply),
+            // The request waits for other senders.
+            Err(_) if self.holds_back => 0,
             Err(text) => {
                 self.complain(text, reply);
                 conn.begin_skip(len as u64 + 2, self.now);
@@ -76,6 +78,7 @@ impl Memcached {
 
     fn begin_meta_set(
         &mut self,
+        conn: &Connection,
         meta: &mut Meta<'_>,
         len: usize,
         behind: &[u8],
@@ -90,8 +93,10 @@ impl Memcached {
             value_bytes: len,
             binary_key: meta.has_binary_key(),
         };
-        let reservation = self.reserve(&new, behind, 2).map_err(|refused| {
-            self.forget(meta.key());
+        let reservation = self.reserve(conn, &new, behind, 2).map_err(|refused| {
+            if !self.holds_back {
+                self.forget(meta.key());
+            }
             refused.text()
         })?;
         let echo = Echo::of(meta)?;

@@ -38,7 +38,7 @@ impl Memcached {
             let behind = &bytes[wire_len..];
             let value = self.store_whole(&store, behind, reply);
             let value = value.unwrap_or_else(|| self.store(conn, &store, behind, reply));
-            return Step::Took(wire_len + value);
+            return if self.holds_back { Step::Wait } else { Step::Took(wire_len + value) };
         }
         self.other_line(conn, bytes, reply)
     }
@@ -67,7 +67,8 @@ impl Memcached {
         match request::parse(line, wire_len) {
             Ok(Request::Get(get)) => self.get(conn, line, &get, bytes, reply),
             Ok(Request::Store(store)) => {
-                Step::Took(wire_len + self.store(conn, &store, &bytes[wire_len..], reply))
+                let behind = self.store(conn, &store, &bytes[wire_len..], reply);
+                if self.holds_back { Step::Wait } else { Step::Took(wire_len + behind) }
             }
             Ok(Request::Meta(kind)) => {
                 let behind = self.meta(conn, kind, line, &bytes[wire_len..], reply);

@@ -28,12 +28,13 @@ impl Memcached {
             How::Prepend => (Mode::Prepend, None),
             How::Cas(cas) => (Mode::Set, Some(cas)),
         };
-        match self.reserve(&new, behind, 2) {
+        match self.reserve(conn, &new, behind, 2) {
             Ok(reservation) => {
                 let commit = Commit { mode, compare, ..Commit::default() };
                 let job = Job { commit, ending: Ending::Text { noreply: store.noreply } };
                 self.begin_upload(conn, reservation, job, behind, reply)
             }
+            Err(_) if self.holds_back => 0,
             Err(refused) => {
                 if store.how == How::Set {
                     self.forget(store.key);
