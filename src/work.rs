@@ -31,6 +31,12 @@ pub(crate) fn forget() {
     UNCHARGED.set(0);
 }
 
+/// Bytes of work that no connection has been charged for; none are left.
+#[cfg(test)]
+pub(crate) fn take() -> usize {
+    UNCHARGED.take() as usize
+}
+
 /// Work done for one connection since it last yielded. It lasts from call to call: of many segments
 /// that come at once, each is a call of its own.
 #[derive(Clone, Copy, Debug, Default)]

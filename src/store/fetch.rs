@@ -375,8 +375,11 @@ impl Store {
     }
 }
 
-/// Marks an item as fetched and increments its use count: always up to 2, then with falling
-/// probability.
+/// Marks an item as fetched and, unless this is its first fetch, increments its use count, with a
+/// probability that halves with each use.
+///
+/// The first fetch does not count: clients often read back what they have just stored. As in
+/// S3-FIFO, what is fetched once and never again leaves with the young.
 #[inline(always)]
 fn note_use(shard: &Shard, header: &Header, now: u32) {
     if header.last_access.load(Relaxed) != now {
@@ -386,7 +389,8 @@ fn note_use(shard: &Shard, header: &Header, now: u32) {
     let uses = item_flags >> USES_SHIFT;
     if chance(uses) || item_flags & FETCHED == 0 {
         let more = item_flags | FETCHED;
-        let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
+        let counts = item_flags & FETCHED != 0 && uses < USES_MAX;
+        let more = if counts { more + (1 << USES_SHIFT) } else { more };
         // If another thread changed the flags, its use counts for both.
         let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
         // One in 2^uses hits comes here.

@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 const SWEEP_FRAMES: u32 = 2048;
 /// Segments swept by one call of [`Store::maintain`].
 const SWEEP_SEGMENTS: u32 = 4;
-/// Number of flushes after which all flushed items are removed at once. It is less than 256, so no
-/// flushed item's generation becomes valid again.
-const FLUSHES_UNSWEPT: u8 = 128;
+/// Flushes in a round, half of the generations. In each round all segments are swept, so no flushed
+/// item's generation becomes valid again.
+const ROUND: u8 = 128;
 
 /// Chains that one call of [`Store::dump`] walks.
 const DUMP_CHAINS: usize = 256;
@@ -124,12 +124,21 @@ impl Store {
         space.flushes = generation;
         self.flush_at.store(u32::MAX, Release);
         self.flushes.fetch_add(1, Relaxed);
-        if generation.is_multiple_of(FLUSHES_UNSWEPT) {
-            for head in 0..space.segments.len() as u32 {
-                let Segment { state, queue, .. } = space.segments[head as usize];
-                if state == State::Head && queue != Queue::Incoming {
-                    self.sweep(&mut space, head, now);
-                }
+        self.sweep_part(&mut space, generation, now);
+    }
+
+    /// Sweeps this flush's part of the segments, where maintenance has not done so in this round.
+    /// The parts of the [`ROUND`] - 1 flushes after the round's first are all segments.
+    fn sweep_part(&self, space: &mut Space, generation: u8, now: u32) {
+        let in_round = generation % ROUND;
+        let Some(part) = in_round.checked_sub(1) else { return };
+        let segments = space.segments.len() as u64;
+        let end_of = |parts: u8| (segments * u64::from(parts) / u64::from(ROUND - 1)) as u32;
+        for head in end_of(part)..end_of(part + 1) {
+            let Segment { state, queue, swept, .. } = space.segments[head as usize];
+            let is_swept = generation.wrapping_sub(swept) <= in_round;
+            if state == State::Head && queue != Queue::Incoming && !is_swept {
+                self.sweep(space, head, now);
             }
         }
     }

@@ -302,6 +302,37 @@ fn a_flush_forgets_what_was_stored_before_its_time() {
     assert_nothing_leaks(&store, NOW);
 }
 
+/// Without maintenance between. The generation has 8 bits: what was stored 256 flushes before must
+/// be gone, and no flush may sweep everything.
+#[test]
+#[cfg_attr(miri, ignore = "30,000 items take an hour")]
+fn flushes_share_the_sweep_of_all_items() {
+    const BATCH: u32 = 5000;
+    let store = store(8 << 20, 64 << 10);
+    // The segments make 127 parts, and an item takes more than 240 bytes.
+    let part = store.space().segments.len().div_ceil(127);
+    let part_items = part * (UNIT_BYTES << store.memory.frame_shift) / 240;
+    assert!(part_items < BATCH as usize / 8, "{part} segments");
+    let key = |n: u32| format!("k{n}").into_bytes();
+    let (mut stored, mut swept) = (0, 0);
+    for flush in 0..600 {
+        if flush % 100 == 0 {
+            (stored..stored + BATCH).for_each(|n| _ = set(&store, &key(n), &[b'v'; 200]));
+            stored += BATCH;
+        }
+        set(&store, b"x", b"1");
+        crate::work::forget();
+        store.flush(NOW, NOW);
+        let items = crate::work::take() / (ITEM_WORK_BYTES / 4);
+        assert!(items <= part_items, "flush {flush}: {items}");
+        swept += items;
+        let found = (0..stored).step_by(50).find(|n| store.peek(&key(*n), NOW).is_some());
+        assert_eq!(found, None, "flush {flush}");
+    }
+    assert!(swept >= 5 * BATCH as usize, "{swept}");
+    assert_nothing_leaks(&store, NOW);
+}
+
 #[test]
 fn deletes_compare_invalidate_and_empty() {
     let store = small();

@@ -146,6 +146,32 @@ fn a_reader_takes_the_stored_sums() {
     assert_eq!(buf, LONG[..1024]);
 }
 
+/// After 4 GiB of one connection the count of its bytes begins anew.
+#[test]
+fn the_place_in_the_stream_wraps() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(8, 8);
+    for (acknowledged, start) in [(3, u32::MAX), (4, 0), (5, 1), (10, 6), (20, 16)] {
+        let mut queue = Queue { start: u32::MAX - 3, ..Queue::default() };
+        assert!(
+            queue.copy(&mut pool, b"0123456789") && queue.share(&mut pool, b"abcdefghij", 0, 10)
+        );
+        assert_eq!(queue.read_next(&pool, &mut [0; 7]), 7);
+        queue.acknowledge(&mut pool, acknowledged);
+        assert_eq!((queue.start(), queue.len()), (start, 20 - acknowledged));
+        // The bytes lie where they lay: those after the acknowledged ones, and after the read ones.
+        let all = b"0123456789abcdefghij";
+        let held: Vec<u8> = queue.slices(&pool).flatten().copied().collect();
+        assert_eq!(held, all[acknowledged as usize..]);
+        let mut buf = [0; 20];
+        let read = queue.read_next(&pool, &mut buf);
+        assert_eq!(buf[..read], all[(acknowledged as usize).max(7)..]);
+        // What is left is counted when it is freed, too.
+        queue.clear(&mut pool);
+        assert_eq!((queue.start(), queue.len()), (16, 0));
+    }
+    assert_eq!(pool.free(), (8, 8));
+}
+
 #[test]
 fn small_copies_share_a_chunk() {
     let mut pool: Pool<&'static [u8]> = Pool::new(8, 8);
