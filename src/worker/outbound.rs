@@ -187,13 +187,11 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
                     // The flush at the end of the iteration reports an error.
                     let _ = self.flush();
                 }
-                true
             }
-            Err(frame) => {
-                self.pool.give(frame);
-                false
-            }
+            // The packet is lost, as if on the wire: `write` will not write it again.
+            Err(frame) => self.pool.give(frame),
         }
+        true
     }
 
     #[inline]

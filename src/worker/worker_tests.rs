@@ -251,3 +251,22 @@ fn a_gso_packet_does_not_overtake_frames() {
     let mut packet = [0; 100];
     assert_eq!(receiver.recv(&mut packet).unwrap(), 10 + 60);
 }
+
+/// The stack has moved past what it wrote: told that it was not sent, it would send what follows
+/// in its place.
+#[test]
+fn a_packet_that_the_queue_refuses_is_lost_as_if_on_the_wire() {
+    let ([queue, _], _) = link();
+    let mut outbound = Outbound::new(vec![queue]);
+    let mut written = 0;
+    // More packets than there are frames: a refused frame is free again.
+    for _ in 0..=FRAMES {
+        // An empty packet is refused although there is space.
+        assert!(outbound.transmit_segment(None, |_| {
+            written += 1;
+            0
+        }));
+    }
+    assert_eq!(written, FRAMES + 1);
+    assert!(!outbound.is_behind(), "nothing waits for space");
+}

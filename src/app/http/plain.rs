@@ -33,6 +33,41 @@ pub(super) struct Plain<'b> {
     pub(super) len: usize,
 }
 
+/// Longest host that is remembered.
+const KNOWN_MAX_BYTES: usize = 64;
+
+/// The host of the last plain head. Most requests to a worker name the same host, which then needs
+/// one comparison.
+#[derive(Clone, Debug)]
+pub(super) struct KnownHost {
+    bytes: [u8; KNOWN_MAX_BYTES],
+    len: usize,
+}
+
+impl Default for KnownHost {
+    fn default() -> KnownHost {
+        KnownHost { bytes: [0; KNOWN_MAX_BYTES], len: 0 }
+    }
+}
+
+impl KnownHost {
+    /// Remembers the host of a plain head.
+    #[cold]
+    fn remember(&mut self, host: &[u8]) {
+        if let Some(bytes) = self.bytes.get_mut(..host.len()) {
+            bytes.copy_from_slice(host);
+            self.len = host.len();
+        }
+    }
+
+    /// The end of the value that begins at `start`, if it is this host and the line ends behind it.
+    #[inline(always)]
+    fn end_in(&self, bytes: &[u8], start: usize) -> Option<usize> {
+        let (known, end) = (self.bytes.get(..self.len)?, start + self.len);
+        (bytes.get(end) == Some(&b'\r') && bytes.get(start..end)? == known).then_some(end)
+    }
+}
+
 const START: &[u8] = b"GET /";
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
 /// The name of Host in lower case, its colon, and a space.
@@ -46,7 +81,11 @@ const HOST_CASE: u64 = 0x2020_2020;
 
 /// Parses the plain head at the start of `bytes`.
 #[inline(always)]
-pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Option<Plain<'_>> {
+pub(super) fn parse<'b>(
+    bytes: &'b [u8],
+    known: &mut KnownHost,
+    limits: HeadLimits,
+) -> Option<Plain<'b>> {
     if !bytes.starts_with(START) {
         return None;
     }
@@ -67,7 +106,14 @@ pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Option<Plain<'_>> {
         }
         at = if (word | HOST_CASE) & HOST_MASK == HOST && host.is_none() {
             let start = at + "host: ".len();
-            let end = host_end(bytes, start)?;
+            let end = match known.end_in(bytes, start) {
+                Some(end) => end,
+                None => {
+                    let end = host_end(bytes, start)?;
+                    known.remember(bytes.get(start..end)?);
+                    end
+                }
+            };
             host = bytes.get(start..end);
             end
         } else {

@@ -29,8 +29,23 @@ fn general(bytes: &[u8], limits: HeadLimits) -> Option<Meaning> {
 }
 
 fn plain(bytes: &[u8], limits: HeadLimits) -> Option<Meaning> {
-    let Plain { path, host, accepts_codings, len } = parse(bytes, limits)?;
-    Some((path.to_vec(), host.to_vec(), accepts_codings, len))
+    let read = |known: &mut KnownHost| {
+        let Plain { path, host, accepts_codings, len } = parse(bytes, known, limits)?;
+        Some((path.to_vec(), host.to_vec(), accepts_codings, len))
+    };
+    let mut known = KnownHost::default();
+    let meaning = read(&mut known);
+    // Whatever host was named before.
+    assert_eq!(read(&mut known), meaning, "the same host again");
+    let named = known.bytes[..known.len].to_vec();
+    let others = [&b"a"[..], b"a:", b"a.example:80", b"b", &[b'x'; KNOWN_MAX_BYTES + 1]];
+    let shorter = named.split_last().map(|(_, shorter)| shorter);
+    for other in others.into_iter().chain(shorter) {
+        let mut known = KnownHost::default();
+        known.remember(other);
+        assert_eq!(read(&mut known), meaning, "{}", other.escape_ascii());
+    }
+    meaning
 }
 
 #[test]

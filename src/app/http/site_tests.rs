@@ -333,6 +333,38 @@ fn each_host_has_its_files() {
     assert_eq!((code(&head), field(&head, "Location")), (301, Some("http://b.example/x")));
 }
 
+/// The fast path remembers the host of the request before, which never decides the site. Nor does
+/// it after a reload that gives the host to another site.
+#[test]
+fn hosts_named_in_turn_have_their_files() {
+    let [one, two] = [&b"one"[..], b"two"].map(|content| tree(&[("index.html", content)]));
+    let content = |name: &str| {
+        let hosts = vec![Site { names: vec![name.into()], ..at(two.path()) }];
+        let site = at(one.path());
+        let settings = Settings { limit_bytes: LIMIT, site, hosts, ..Settings::default() };
+        Arc::new(Content::load(&settings).unwrap())
+    };
+    let current = Arc::new(crate::app::content::Current::new(content("b.example")));
+    let mut line = Line::open(Http::following(current.clone(), Options::default()), 80);
+    let b = ["b.example", "B.Example", "b.example:80", "b.example:"];
+    let others = ["a", "a:80", "b.exampl", "b.example.a", "b.example-"];
+    for (name, is_two) in [("b.example", true), ("a.example", false), ("b.example", true)] {
+        current.replace(content(name));
+        let from_b = if is_two { &b"two"[..] } else { b"one" };
+        let table: Vec<(&str, &[u8])> = b
+            .map(|host| (host, from_b))
+            .into_iter()
+            .chain(others.map(|a| (a, &b"one"[..])))
+            .collect();
+        for (before, after) in table.iter().flat_map(|a| table.iter().map(move |b| (a, b))) {
+            for (host, expected) in [before, after, after] {
+                let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+                assert_eq!(ask(&mut line, &request).1, *expected, "{host} after {}", before.0);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_reload_while_content_arrives_costs_no_request() {
     let trees = [tree(&[("a", b"old"), ("old", b"x")]), tree(&[("0", b"x"), ("a", b"new")])];

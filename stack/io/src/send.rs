@@ -319,7 +319,30 @@ impl Queue {
     }
 
     /// Fills `buf` with the next bytes at the cursor and moves past them. Returns how many.
+    #[inline(always)]
     pub fn read_next<B: Blob>(&mut self, pool: &Pool<B>, buf: &mut [u8]) -> usize {
+        let len = buf.len() as u32;
+        match pool.entries.get(self.cursor as usize) {
+            // Most answers are one chunk.
+            Some(&Entry { source: Source::Chunk(chunk), start, end, next })
+                if self.offset + len <= end - start =>
+            {
+                let at = chunk as usize * CHUNK_BYTES + (start + self.offset) as usize;
+                buf.copy_from_slice(&pool.chunks[at..at + buf.len()]);
+                self.read += len;
+                self.offset += len;
+                if self.offset == end - start && self.cursor != self.tail {
+                    (self.cursor, self.offset) = (next, 0);
+                }
+                buf.len()
+            }
+            _ => self.read_entries(pool, buf),
+        }
+    }
+
+    /// As [`Queue::read_next`], from any entries.
+    #[inline(never)]
+    fn read_entries<B: Blob>(&mut self, pool: &Pool<B>, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         while let Some(entry) = pool.entries.get(self.cursor as usize) {
             let bytes = &pool.bytes_of(entry)[self.offset as usize..];
