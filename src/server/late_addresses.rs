@@ -1,8 +1,8 @@
 //! Serves addresses that the interface gets while the server runs: of a failover, of router
 //! advertisements, by hand. They are served as if the interface had had them at the start.
 
+use super::claims::{add_claim, end_tunnels};
 use super::kernel::BACKLOG;
-use super::xdp::{add_claim, end_tunnels};
 use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
 use crate::kernel::{Listener, Presence, Reserved};

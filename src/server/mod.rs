@@ -13,6 +13,7 @@ mod blindness;
 mod builder;
 mod change_log;
 mod check;
+mod claims;
 mod factories;
 mod health;
 mod kernel;
@@ -47,6 +48,7 @@ use crate::setup::host::Host;
 use crate::signals;
 use crate::thread::Failure;
 use af_xdp::Mode;
+use claims::Claims;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
 use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
@@ -88,7 +90,7 @@ pub struct Server {
     signals: Receiver<&'static str>,
     stops: (Sender<&'static str>, Receiver<&'static str>),
     workers: Vec<Running>,
-    device: Option<xdp::Claims>,
+    device: Option<Claims>,
     watch: Option<Watch>,
     every_second: Vec<Maintain>,
     registry: Registry,
@@ -468,7 +470,7 @@ impl Server {
 
     /// Mode of the AF_XDP sockets, if there are any.
     pub fn xdp_mode(&self) -> Option<Mode> {
-        self.device.as_ref().map(xdp::Claims::mode)
+        self.device.as_ref().map(Claims::mode)
     }
 
     /// Address of `/metrics`, if it is served.

@@ -5,8 +5,8 @@
 use super::addresses::Effect;
 use super::blindness::Blindness;
 use super::change_log::ChangeLog;
+use super::claims::{Claims, NewAddress};
 use super::health;
-use super::xdp::{Claims, NewAddress};
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
 use crate::log;
@@ -151,35 +151,8 @@ impl Watch {
             let is_told = index < ADDRESS_LINES;
             if effect == Effect::New {
                 note_new_address(claims, address, is_told);
-            }
-            if !is_told {
-                continue;
-            }
-            let interface = claims.interface();
-            match effect {
-                Effect::Unreachable => tracing::warn!(
-                    interface,
-                    %address,
-                    "the interface has lost a served address, or another host has it: clients do \
-                     not find it here any more"
-                ),
-                Effect::Back => {
-                    tracing::info!(interface, %address, "the interface has a served address again");
-                }
-                Effect::TwoOwners => tracing::warn!(
-                    interface,
-                    %address,
-                    "the interface was given an address of Simoom's own: the kernel answers for it, too; remove it"
-                ),
-                Effect::OneOwner => tracing::info!(
-                    interface,
-                    %address,
-                    "the interface has lost an address of Simoom's own: Simoom alone answers for it again"
-                ),
-                Effect::New => {}
-                Effect::None => {
-                    tracing::info!(interface, %address, "the interface has lost an address");
-                }
+            } else if is_told {
+                tell_effect(claims.interface(), address, effect);
             }
         }
     }
@@ -262,6 +235,36 @@ impl Watch {
         }
         tracing::error!("{text}");
         Ok(())
+    }
+}
+
+/// Logs the effect of an address that the interface has got or lost.
+fn tell_effect(interface: &str, address: IpAddr, effect: Effect) {
+    match effect {
+        Effect::Unreachable => tracing::warn!(
+            interface,
+            %address,
+            "the interface has lost a served address, or another host has it: clients do not find \
+             it here any more"
+        ),
+        Effect::Back => {
+            tracing::info!(interface, %address, "the interface has a served address again");
+        }
+        Effect::TwoOwners => tracing::warn!(
+            interface,
+            %address,
+            "the interface was given an address of Simoom's own: the kernel answers for it, too; \
+             remove it"
+        ),
+        Effect::OneOwner => tracing::info!(
+            interface,
+            %address,
+            "the interface has lost an address of Simoom's own: Simoom alone answers for it again"
+        ),
+        Effect::New => {}
+        Effect::None => {
+            tracing::info!(interface, %address, "the interface has lost an address");
+        }
     }
 }
 

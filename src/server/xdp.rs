@@ -1,28 +1,26 @@
 //! Starts the AF_XDP transport of a server: opens the device, starts a worker for each core, then
 //! claims traffic.
 
-use super::addresses::{Addresses, Effect};
+use super::addresses::Addresses;
+use super::claims::{Claims, add_claim, end_tunnels, host_addresses};
 use super::factories::{Factories, Ports};
 use super::late_addresses::LateAddresses;
 use super::{Common, Running, Server, count, kernel, plan};
 use crate::config::{self, Transport};
-use crate::control::{self, Command, CommandReceiver, CommandSender};
+use crate::control::{self, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
-use crate::netns::{self, Named};
 use crate::setup::Setup;
 use crate::setup::endpoints::Claimed;
 use crate::setup::host::Host;
-use crate::steer::{Claim, Device, Tunnel, is_host_address};
-use crate::worker::stack_config::{DeviceFacts, secret, stack_mtu, suit_device};
+use crate::steer::{Device, Tunnel};
+use crate::worker::stack_config::{DeviceFacts, secret, suit_device};
 use crate::worker::{self, Parts, Worker};
 use crate::{address_check, probe, thread};
-use af_xdp::{FramePool, GsoSender, Link, Mode, OpenOptions, Queue, rx_queues};
-use simoom_tcp::wire::ipv6;
+use af_xdp::{FramePool, GsoSender, Link, OpenOptions, Queue};
 use simoom_tcp::{Address, Config, EcnPolicy, LocalAddress, PortTimeouts};
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,152 +34,6 @@ const BESIDE_CONNECTIONS: u32 = 1024;
 const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
 const CARRIER_PAUSE: Duration = Duration::from_millis(20);
 
-/// Lost addresses that stay claimed, in case they come back.
-const LOST_MAX: usize = 32;
-
-/// The use of a new address of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NewAddress {
-    Served,
-    /// Tunnels end there. The flags name the addresses that are served.
-    EndsTunnels,
-    /// The flags name others.
-    Unused,
-}
-
-/// A device and its claims. Dropping it detaches the program from the interface.
-pub(super) struct Claims {
-    device: Device,
-    /// The current name of the interface.
-    name: String,
-    queues: u32,
-    snapshot: Arc<Snapshot>,
-    /// The MTU of the interface.
-    mtu_bytes: u32,
-    /// The addresses of the interface.
-    addresses: Addresses,
-    late_addresses: LateAddresses,
-    /// The configuration of the stacks.
-    stack: Config,
-    /// The workers of the device.
-    workers: Vec<CommandSender>,
-    /// The worker of kernel sockets beside them.
-    beside: Option<CommandSender>,
-}
-
-impl Claims {
-    pub(super) fn mode(&self) -> Mode {
-        self.device.mode()
-    }
-
-    pub(super) fn interface(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn link(&self) -> io::Result<Link> {
-        self.device.link()
-    }
-
-    pub(super) fn attach_again(&mut self) -> Result<()> {
-        self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
-    }
-
-    /// What becomes of claimed segments that the XDP program does not see.
-    pub(super) fn unseen(&self) -> &'static str {
-        match self.device.is_guarded() {
-            true => "connections stall",
-            false => "the kernel resets all connections",
-        }
-    }
-
-    /// Makes the stacks follow the MTU of the interface. Returns the earlier MTU if it has changed.
-    pub(super) fn follow_mtu(&mut self, mtu_bytes: u32) -> Option<u32> {
-        if mtu_bytes == 0 || mtu_bytes == self.mtu_bytes {
-            return None;
-        }
-        let mtu = stack_mtu(mtu_bytes, self.device.frame_bytes(), &self.stack);
-        self.workers.iter().for_each(|worker| worker.send(Command::SetMtu(mtu)));
-        Some(std::mem::replace(&mut self.mtu_bytes, mtu_bytes))
-    }
-
-    /// Looks at the name and the addresses of the interface. Returns its earlier name if that has
-    /// changed, and the addresses that it has got or lost since the last call. A peer may have one
-    /// that it has lost. Of many lost ones the first are given up.
-    pub(super) fn follow_interface(&mut self) -> (Option<String>, Vec<(IpAddr, bool, Effect)>) {
-        let Named { name, addresses, tentative } = netns::named(self.device.ifindex());
-        let is_new = !name.is_empty() && name != self.name;
-        let earlier = is_new.then(|| std::mem::replace(&mut self.name, name));
-        // A new address is the interface's once no other host has it.
-        let is_own = |address: &IpAddr| !tentative.contains(address) || self.addresses.has(address);
-        let now = host_addresses(addresses.into_iter().filter(is_own));
-        let changes = self.addresses.compare(now);
-        for (address, has, effect) in &changes {
-            // Simoom answers for its own addresses in any case.
-            if !matches!(effect, Effect::TwoOwners | Effect::OneOwner) {
-                let host = |worker: &CommandSender| worker.send(Command::Host(*address, *has));
-                self.workers.iter().for_each(host);
-            }
-            if *effect == Effect::None {
-                self.device.remove_tunnels(*address);
-            }
-        }
-        let late = &self.late_addresses;
-        let beside = self.beside.as_ref();
-        for address in self.addresses.forget(LOST_MAX, |address| late.include(address)) {
-            late.forget(address, &mut self.device, &self.workers, beside);
-            self.device.remove_tunnels(address);
-        }
-        (earlier, changes)
-    }
-
-    /// Ends the tunnels at a new address of the interface, and serves it if a service is for all
-    /// addresses.
-    pub(super) fn serve_address(&mut self, address: IpAddr) -> Result<NewAddress> {
-        let has_tunnels = self.late_addresses.end_tunnels(address, &mut self.device)?;
-        if !self.late_addresses.include(address) {
-            return Ok(if has_tunnels { NewAddress::EndsTunnels } else { NewAddress::Unused });
-        }
-        if address.is_ipv6() && self.mtu_bytes < u32::from(ipv6::MIN_MTU) {
-            let (mtu, least) = (self.mtu_bytes, ipv6::MIN_MTU);
-            return Err(Error::failed(format!("an MTU of {mtu}; IPv6 needs at least {least}")));
-        }
-        let (device, beside) = (&mut self.device, self.beside.as_ref());
-        self.late_addresses.serve(address, device, &self.workers, beside)?;
-        self.addresses.serves(address);
-        Ok(NewAddress::Served)
-    }
-
-    /// Whether the program has seen a frame since the last call. Unknown counts as yes.
-    pub(super) fn take_seen(&mut self) -> bool {
-        self.device.take_seen().unwrap_or(true)
-    }
-
-    /// The receive queues that have a socket.
-    pub(super) fn queues(&self) -> u32 {
-        self.queues
-    }
-
-    /// The current number of receive queues of the interface, if known.
-    pub(super) fn queues_now(&self) -> Option<u32> {
-        rx_queues(&self.name).ok()
-    }
-
-    /// Returns all traffic to the kernel. Errors are ignored: the end of the process detaches the
-    /// program.
-    pub(super) fn release(&mut self) {
-        if let Err(error) = self.device.remove_all_claims() {
-            tracing::warn!("{error}");
-        }
-    }
-
-    /// Publishes the counters of the steering program, which no worker reads.
-    pub(super) fn publish(&self) {
-        if let Ok(counters) = self.device.counters() {
-            self.snapshot.publish(counters.iter());
-        }
-    }
-}
-
 /// An opened device without workers and claims.
 pub(super) struct Opened {
     device: Device,
@@ -189,11 +41,6 @@ pub(super) struct Opened {
     workers: usize,
     stack: Config,
     interface: String,
-}
-
-/// Those addresses that a host on a network can have.
-fn host_addresses(all: impl IntoIterator<Item = IpAddr>) -> BTreeSet<IpAddr> {
-    all.into_iter().filter(|address| is_host_address(*address)).collect()
 }
 
 /// The result of `--transport auto`.
@@ -405,19 +252,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// Ends `tunnels`, if there are any, at an address of the interface.
-pub(super) fn end_tunnels(device: &mut Device, end: IpAddr, tunnels: &[Tunnel]) -> Result<()> {
-    if tunnels.is_empty() {
-        return Ok(());
-    }
-    let ended = device.end_tunnels(end, tunnels);
-    ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))
-}
-
-pub(super) fn add_claim(device: &mut Device, claim: Claim) -> Result<()> {
-    device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))
 }
 
 /// A sender of long packets for each worker, if they are to be used with the device.

@@ -1,0 +1,182 @@
+//! The claims of a device while the server runs: what the interface has and gets is served, what it
+//! has lost may be a peer's.
+
+use super::addresses::{Addresses, Effect};
+use super::late_addresses::LateAddresses;
+use crate::control::{Command, CommandSender};
+use crate::error::{Error, Result};
+use crate::metrics::Snapshot;
+use crate::netns::{self, Named};
+use crate::steer::{Claim, Device, Tunnel, is_host_address};
+use crate::worker::stack_config::stack_mtu;
+use af_xdp::{Link, Mode, rx_queues};
+use simoom_tcp::Config;
+use simoom_tcp::wire::ipv6;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Lost addresses that stay claimed, in case they come back.
+const LOST_MAX: usize = 32;
+
+/// The use of a new address of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewAddress {
+    Served,
+    /// Tunnels end there. The flags name the addresses that are served.
+    EndsTunnels,
+    /// The flags name others.
+    Unused,
+}
+
+/// A device and its claims. Dropping it detaches the program from the interface.
+pub(super) struct Claims {
+    pub(super) device: Device,
+    /// The current name of the interface.
+    pub(super) name: String,
+    pub(super) queues: u32,
+    pub(super) snapshot: Arc<Snapshot>,
+    /// The MTU of the interface.
+    pub(super) mtu_bytes: u32,
+    /// The addresses of the interface.
+    pub(super) addresses: Addresses,
+    pub(super) late_addresses: LateAddresses,
+    /// The configuration of the stacks.
+    pub(super) stack: Config,
+    /// The workers of the device.
+    pub(super) workers: Vec<CommandSender>,
+    /// The worker of kernel sockets beside them.
+    pub(super) beside: Option<CommandSender>,
+}
+
+impl Claims {
+    pub(super) fn mode(&self) -> Mode {
+        self.device.mode()
+    }
+
+    pub(super) fn interface(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn link(&self) -> io::Result<Link> {
+        self.device.link()
+    }
+
+    pub(super) fn attach_again(&mut self) -> Result<()> {
+        self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// What becomes of claimed segments that the XDP program does not see.
+    pub(super) fn unseen(&self) -> &'static str {
+        match self.device.is_guarded() {
+            true => "connections stall",
+            false => "the kernel resets all connections",
+        }
+    }
+
+    /// Makes the stacks follow the MTU of the interface. Returns the earlier MTU if it has changed.
+    pub(super) fn follow_mtu(&mut self, mtu_bytes: u32) -> Option<u32> {
+        if mtu_bytes == 0 || mtu_bytes == self.mtu_bytes {
+            return None;
+        }
+        let mtu = stack_mtu(mtu_bytes, self.device.frame_bytes(), &self.stack);
+        self.workers.iter().for_each(|worker| worker.send(Command::SetMtu(mtu)));
+        Some(std::mem::replace(&mut self.mtu_bytes, mtu_bytes))
+    }
+
+    /// Looks at the name and the addresses of the interface. Returns its earlier name if that has
+    /// changed, and the addresses that it has got or lost since the last call. A peer may have one
+    /// that it has lost. Of many lost ones the first are given up.
+    pub(super) fn follow_interface(&mut self) -> (Option<String>, Vec<(IpAddr, bool, Effect)>) {
+        let Named { name, addresses, tentative } = netns::named(self.device.ifindex());
+        let is_new = !name.is_empty() && name != self.name;
+        let earlier = is_new.then(|| std::mem::replace(&mut self.name, name));
+        // A new address is the interface's once no other host has it.
+        let is_own = |address: &IpAddr| !tentative.contains(address) || self.addresses.has(address);
+        let now = host_addresses(addresses.into_iter().filter(is_own));
+        let changes = self.addresses.compare(now);
+        for (address, has, effect) in &changes {
+            // Simoom answers for its own addresses in any case.
+            if !matches!(effect, Effect::TwoOwners | Effect::OneOwner) {
+                let host = |worker: &CommandSender| worker.send(Command::Host(*address, *has));
+                self.workers.iter().for_each(host);
+            }
+            if *effect == Effect::None {
+                self.device.remove_tunnels(*address);
+            }
+        }
+        let late = &self.late_addresses;
+        let beside = self.beside.as_ref();
+        for address in self.addresses.forget(LOST_MAX, |address| late.include(address)) {
+            late.forget(address, &mut self.device, &self.workers, beside);
+            self.device.remove_tunnels(address);
+        }
+        (earlier, changes)
+    }
+
+    /// Ends the tunnels at a new address of the interface, and serves it if a service is for all
+    /// addresses.
+    pub(super) fn serve_address(&mut self, address: IpAddr) -> Result<NewAddress> {
+        let has_tunnels = self.late_addresses.end_tunnels(address, &mut self.device)?;
+        if !self.late_addresses.include(address) {
+            return Ok(if has_tunnels { NewAddress::EndsTunnels } else { NewAddress::Unused });
+        }
+        if address.is_ipv6() && self.mtu_bytes < u32::from(ipv6::MIN_MTU) {
+            let (mtu, least) = (self.mtu_bytes, ipv6::MIN_MTU);
+            return Err(Error::failed(format!("an MTU of {mtu}; IPv6 needs at least {least}")));
+        }
+        let (device, beside) = (&mut self.device, self.beside.as_ref());
+        self.late_addresses.serve(address, device, &self.workers, beside)?;
+        self.addresses.serves(address);
+        Ok(NewAddress::Served)
+    }
+
+    /// Whether the program has seen a frame since the last call. Unknown counts as yes.
+    pub(super) fn take_seen(&mut self) -> bool {
+        self.device.take_seen().unwrap_or(true)
+    }
+
+    /// The receive queues that have a socket.
+    pub(super) fn queues(&self) -> u32 {
+        self.queues
+    }
+
+    /// The current number of receive queues of the interface, if known.
+    pub(super) fn queues_now(&self) -> Option<u32> {
+        rx_queues(&self.name).ok()
+    }
+
+    /// Returns all traffic to the kernel. Errors are ignored: the end of the process detaches the
+    /// program.
+    pub(super) fn release(&mut self) {
+        if let Err(error) = self.device.remove_all_claims() {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Publishes the counters of the steering program, which no worker reads.
+    pub(super) fn publish(&self) {
+        if let Ok(counters) = self.device.counters() {
+            self.snapshot.publish(counters.iter());
+        }
+    }
+}
+
+/// Those addresses that a host on a network can have.
+pub(super) fn host_addresses(all: impl IntoIterator<Item = IpAddr>) -> BTreeSet<IpAddr> {
+    all.into_iter().filter(|address| is_host_address(*address)).collect()
+}
+
+/// Ends `tunnels`, if there are any, at an address of the interface.
+pub(super) fn end_tunnels(device: &mut Device, end: IpAddr, tunnels: &[Tunnel]) -> Result<()> {
+    if tunnels.is_empty() {
+        return Ok(());
+    }
+    let ended = device.end_tunnels(end, tunnels);
+    ended.map_err(|error| Error::because(format!("tunnels to {end}"), error))
+}
+
+pub(super) fn add_claim(device: &mut Device, claim: Claim) -> Result<()> {
+    device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))
+}
