@@ -5,7 +5,7 @@ use super::claims::{add_claim, end_tunnels};
 use super::kernel::BACKLOG;
 use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
-use crate::kernel::{Listener, Presence, Reserved};
+use crate::kernel::{Presence, Reserved};
 use crate::listening::{Listeners, Listening, Via};
 use crate::setup::Setup;
 use crate::setup::endpoints::scoped;
@@ -93,10 +93,10 @@ impl LateAddresses {
 
     fn bind(&self, service: Everywhere, address: IpAddr) -> Result<(Everywhere, Reserved)> {
         let at = scoped(address, service.port, self.ifindex);
-        let failed = |error: String| Error::failed(error);
-        let bound = Reserved::bind(at, Presence::AnyTime, 1);
-        let bound = bound.map_err(|error| failed(error.to_string()))?.pop();
-        bound.map(|socket| (service, socket)).ok_or_else(|| failed(format!("no socket for {at}")))
+        let mut bound = Reserved::bind(at, Presence::AnyTime, 1)
+            .map_err(|error| Error::failed(error.to_string()))?;
+        let socket = bound.pop().ok_or_else(|| Error::failed(format!("no socket for {at}")))?;
+        Ok((service, socket))
     }
 
     /// Ends the tunnels at a new address of the interface, be it served or not. Returns whether
@@ -147,7 +147,7 @@ impl LateAddresses {
         let address = socket.address().ip();
         match socket.listen(BACKLOG) {
             Ok(listener) => {
-                kernel.send(Command::Accept(Listener::into_socket(listener)));
+                kernel.send(Command::Accept(listener.into_socket()));
                 self.listeners.add(service.listening(address, Via::Kernel));
             }
             Err(error) => tracing::error!("local clients are refused: {error}"),
