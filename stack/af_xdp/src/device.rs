@@ -270,6 +270,9 @@ impl Device {
                  `ethtool -K {interface} gro off` avoids them"
             );
         }
+        if let Some(aftermath) = drivers::aftermath(mode, &driver) {
+            tracing::warn!(interface, "{aftermath}");
+        }
         if options.busy_poll && mode != Mode::Generic {
             defer_interrupts(interface, ifindex, &mut queues);
         }
