@@ -207,6 +207,7 @@ fn take<A: Application, T>(
 /// The send pool has capacity again: the application resumes writing, then reading.
 pub(crate) fn resume<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
     let app = &mut *cx.app;
+    tcb.reads_again(cx.shared.tick);
     tcb.event(cx.id, cx.shared, |exchange| exchange.resume(app));
 }
 
@@ -222,6 +223,9 @@ pub(crate) fn deadline<A: Application, T: Transmit>(
     cx: &mut Context<'_, A, T>,
 ) {
     let app = &mut *cx.app;
+    if tcb.warm.flow.reads_later() {
+        tcb.reads_again(cx.shared.tick);
+    }
     tcb.event(cx.id, cx.shared, |exchange| exchange.expire(app));
 }
 

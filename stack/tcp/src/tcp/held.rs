@@ -19,6 +19,9 @@ use simoom_io::timer::Tick;
 
 /// A connection may hold a part of a request for this long while other connections find no memory.
 const WAIT_MS: u32 = 1000;
+/// The same if the rest of what the application has seen found no memory itself: then it is for the
+/// peer to send that again, and it may have backed off.
+const MISSING_WAIT_MS: u32 = 4000;
 
 /// The bytes behind the buffer, in blocks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -166,12 +169,20 @@ impl<C> Tcb<C> {
         self.cold.clear_input(&mut shared.inputs);
     }
 
-    /// Whether this connection has held a part of a request for more than [`WAIT_MS`]. A connection
-    /// whose answers wait for the peer does not count: the send timeout bounds it.
+    /// The application reads again: the time before does not count as the peer's.
+    pub(super) fn reads_again(&mut self, now: Tick) {
+        self.cold.held_since = now;
+    }
+
+    /// Whether this connection has held a part of a request for more than [`WAIT_MS`], or
+    /// [`MISSING_WAIT_MS`]. A connection whose answers wait for the peer does not count: the send
+    /// timeout bounds it. Nor does one whose application reads later.
     pub(crate) fn holds_too_long(&self, now: Tick) -> bool {
-        self.held() > 0
+        let held = self.held();
+        let wait_ms = if self.cold.input.seen() > held { MISSING_WAIT_MS } else { WAIT_MS };
+        held > 0
             && self.warm.flow.takes_input()
-            && self.cold.held_since.plus(WAIT_MS).is_due(now)
+            && self.cold.held_since.plus(wait_ms).is_due(now)
     }
 }
 
