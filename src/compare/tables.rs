@@ -60,12 +60,9 @@ fn cells(results: &Results, key: (&str, &str, &str)) -> Vec<String> {
     let rate = spread(Case::rate).filter(|rate| rate.max > 0.0);
     let content = median(Case::content_rate)
         .filter(|content| *content > 1e8 || rate.is_none() && *content > 0.0);
-    // A large file may have no complete response.
-    let main: fn(&Case) -> Option<f64> =
-        if rate.is_some() { Case::rate } else { Case::content_rate };
     let beside = |other: &str| {
-        let other = results.spread((plan, point, other), main).filter(|_| target != other)?;
-        Some(median(main)? / other.median).filter(|ratio| ratio.is_finite())
+        let ratio = results.ratio(plan, point, target, other).filter(|_| target != other);
+        ratio.map(|ratio| ratio.value)
     };
     let is_failed = content.is_none()
         && rate.is_none()

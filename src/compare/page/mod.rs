@@ -52,7 +52,8 @@ pub(super) fn images(results: &Results) -> Vec<(String, String)> {
     };
     let offered = measured(results).filter(|plan| plan.figure == Figure::Latency).flat_map(of_plan);
     let all = overview.into_iter().chain(offered);
-    all.map(|(name, element)| (format!("{name}.svg"), svg::file(&element, STYLE))).collect()
+    all.filter_map(|(name, element)| Some((format!("{name}.svg"), svg::file(&element, STYLE)?)))
+        .collect()
 }
 
 /// The plans with cases.

@@ -7,6 +7,10 @@ pub(super) const WIDTH: f64 = 960.0;
 /// Upper bound of the width of a character in 13-unit type.
 const CHARACTER: f64 = 8.4;
 
+/// What a page has around a drawing.
+const FRAME: &str = "<div class=\"chart\">";
+const FRAME_END: &str = "</div>\n";
+
 /// A drawing.
 pub(super) struct Svg {
     height: f64,
@@ -75,19 +79,20 @@ impl Svg {
         let Svg { height, elements } = self;
         let title = escaped(title);
         format!(
-            "<div class=\"chart\"><svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>\n{elements}</svg></div>\n"
+            "{FRAME}<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>\n{elements}</svg>{FRAME_END}"
         )
     }
 }
 
-/// An image file of an element of a page, with the style of that page.
-pub(super) fn file(element: &str, style: &str) -> String {
-    let from = element.find("<svg ").unwrap_or(0);
-    let to = element.rfind("</div>").unwrap_or(element.len());
+/// An image file of an element of a page, with the style of that page; `None` if there is no
+/// drawing in it.
+pub(super) fn file(element: &str, style: &str) -> Option<String> {
+    let (_, drawing) = element.split_once(FRAME)?;
+    let (drawing, _) = drawing.split_once(FRAME_END)?;
     // A page has the space of names and the style around it.
     let begin = "<svg xmlns=\"http://www.w3.org/2000/svg\" ";
     let style = format!("\n<style>\n{style}svg {{ background: var(--paper); }}\n</style>\n<title>");
-    element[from..to].replacen("<svg ", begin, 1).replacen("\n<title>", &style, 1) + "\n"
+    Some(drawing.replacen("<svg ", begin, 1).replacen("\n<title>", &style, 1) + "\n")
 }
 
 /// Upper bound of the width of a text.
