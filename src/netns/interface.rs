@@ -1,11 +1,12 @@
 //! Facts about the network interfaces in the calling thread's namespace.
 
+use super::addresses::{Assigned, assigned};
 use super::rtnetlink;
+use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::LinkAttribute;
 use pnet::datalink::{self, NetworkInterface};
-use pnet::ipnetwork::IpNetwork;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +35,9 @@ pub struct Interface {
 
 /// The interface with this name. For an unknown name, the error lists the known ones.
 pub fn interface(name: &str) -> io::Result<Interface> {
-    let all = datalink::interfaces();
+    let all = devices();
     match all.iter().find(|interface| interface.name == name) {
-        Some(interface) => describe(interface),
+        Some(interface) => describe(interface, &assigned()?),
         None => {
             let names: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -61,64 +62,47 @@ pub struct Named {
 }
 
 /// The name and the addresses of the interface with this index.
-pub fn named(index: u32) -> Named {
-    let all = datalink::interfaces();
-    let Some(interface) = all.iter().find(|interface| interface.index == index) else {
-        return Named::default();
+pub fn named(index: u32) -> io::Result<Named> {
+    let Some(interface) = devices().into_iter().find(|interface| interface.index == index) else {
+        return Ok(Named::default());
     };
-    let states = detection(index);
-    let flags = |address: &IpAddr| states.iter().find(|(one, _)| one == address).map_or(0, |s| s.1);
-    let addresses: Vec<IpAddr> =
-        interface.ips.iter().filter(|ip| !is_broadcast(ip)).map(IpNetwork::ip).collect();
-    let with = |flag: u8| addresses.iter().copied().filter(move |ip| flags(ip) & flag != 0);
-    let (failed, tentative): (Vec<_>, Vec<_>) =
-        (with(IFA_F_DADFAILED).collect(), with(IFA_F_TENTATIVE).collect());
-    let addresses = addresses.iter().copied().filter(|ip| !failed.contains(ip)).collect();
-    Named { name: interface.name.clone(), addresses, tentative }
+    let mut found = assigned()?;
+    found.retain(|one| {
+        let is_refused = one.flags.contains(AddressHeaderFlags::Dadfailed);
+        one.index == index && !is_refused && !one.is_broadcast()
+    });
+    let is_tentative = |one: &&Assigned| one.flags.contains(AddressHeaderFlags::Tentative);
+    let tentative = found.iter().filter(is_tentative).map(|one| one.address).collect();
+    let addresses = found.iter().map(|one| one.address).collect();
+    Ok(Named { name: interface.name, addresses, tentative })
 }
 
-fn is_broadcast(network: &IpNetwork) -> bool {
-    matches!(network, IpNetwork::V4(v4) if v4.prefix() < 31 && v4.ip() == v4.broadcast())
-}
-
-/// linux/if_addr.h
-const IFA_F_DADFAILED: u8 = 0x08;
-const IFA_F_TENTATIVE: u8 = 0x40;
-
-/// The IPv6 addresses of an interface with the low flags of each; none without IPv6.
-fn detection(index: u32) -> Vec<(IpAddr, u8)> {
-    let table = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
-    table.lines().filter_map(|line| inet6_line(line, index)).collect()
-}
-
-/// A line of if_inet6, if it is of this interface: address, index, prefix length, scope and flags,
-/// all hexadecimal, and the name.
-fn inet6_line(line: &str, index: u32) -> Option<(IpAddr, u8)> {
-    let mut words = line.split_whitespace();
-    let address = u128::from_str_radix(words.next()?, 16).ok()?;
-    if u32::from_str_radix(words.next()?, 16).ok()? != index {
-        return None;
-    }
-    let flags = u8::from_str_radix(words.nth(2)?, 16).ok()?;
-    Some((Ipv6Addr::from_bits(address).into(), flags))
+/// The interfaces that pnet lists, without the labels of addresses: those have a colon, or no
+/// index.
+fn devices() -> Vec<NetworkInterface> {
+    let mut all = datalink::interfaces();
+    all.retain(|interface| interface.index != 0 && !interface.name.contains(':'));
+    all
 }
 
 /// All interfaces in the order of their indices. An interface that is removed meanwhile is left
 /// out.
 pub fn interfaces() -> Vec<Interface> {
+    let assigned = assigned().unwrap_or_default();
     let mut found: Vec<Interface> =
-        datalink::interfaces().iter().filter_map(|interface| describe(interface).ok()).collect();
+        devices().iter().filter_map(|interface| describe(interface, &assigned).ok()).collect();
     found.sort_by_key(|interface| interface.index);
     found
 }
 
-fn describe(interface: &NetworkInterface) -> io::Result<Interface> {
+fn describe(interface: &NetworkInterface, assigned: &[Assigned]) -> io::Result<Interface> {
+    let own = assigned.iter().filter(|one| one.index == interface.index);
     let mut described = Interface {
         name: interface.name.clone(),
         index: interface.index,
         mac: interface.mac.map_or([0; 6], |mac| mac.octets()),
         mtu_bytes: 0,
-        addresses: interface.ips.iter().map(|network| (network.ip(), network.prefix())).collect(),
+        addresses: own.map(|one| (one.address, one.prefix_len)).collect(),
         up: interface.is_up(),
         carrier: interface.is_lower_up(),
         loopback: interface.is_loopback(),

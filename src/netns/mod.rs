@@ -4,6 +4,7 @@
 //! A [`Namespace`] is a file descriptor, without a name or a mount. The kernel removes it with its
 //! interfaces when the process ends, however it ends. The namespace of this process is not changed.
 
+mod addresses;
 mod interface;
 mod rtnetlink;
 

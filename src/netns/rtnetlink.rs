@@ -204,6 +204,16 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
 
 /// Sends a request and returns the first message of the reply. An error message becomes an error.
 fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<u8>> {
+    let (reply, _) = send(message, flags)?.recv_from_full()?;
+    let buffer = NetlinkBuffer::new_checked(&reply).map_err(io::Error::other)?;
+    if buffer.message_type() == NLMSG_ERROR {
+        refusal(buffer.payload())?;
+    }
+    Ok(reply)
+}
+
+/// Sends a request. The reply is to be read from the socket.
+pub(super) fn send(message: RouteNetlinkMessage, flags: u16) -> io::Result<Socket> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
@@ -215,18 +225,15 @@ fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<u8>> {
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     socket.send(&bytes, 0)?;
-    let (reply, _) = socket.recv_from_full()?;
-    let buffer = NetlinkBuffer::new_checked(&reply).map_err(io::Error::other)?;
-    if buffer.message_type() == NLMSG_ERROR {
-        let payload = buffer.payload();
-        let error = ErrorBuffer::new_checked(&payload)
-            .and_then(|error| ErrorMessage::parse(&error))
-            .map_err(io::Error::other)?;
-        if error.code.is_some() {
-            return Err(error.to_io());
-        }
-    }
-    Ok(reply)
+    Ok(socket)
+}
+
+/// The error of an error message; an acknowledgement has none.
+pub(super) fn refusal(payload: &[u8]) -> io::Result<()> {
+    let error = ErrorBuffer::new_checked(&payload)
+        .and_then(|error| ErrorMessage::parse(&error))
+        .map_err(io::Error::other)?;
+    if error.code.is_some() { Err(error.to_io()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -89,7 +89,13 @@ impl Claims {
     /// changed, and the addresses that it has got or lost since the last call. A peer may have one
     /// that it has lost. Of many lost ones the first are given up.
     pub(super) fn follow_interface(&mut self) -> (Option<String>, Vec<(IpAddr, bool, Effect)>) {
-        let Named { name, addresses, tentative } = netns::named(self.device.ifindex());
+        let Named { name, addresses, tentative } = match netns::named(self.device.ifindex()) {
+            Ok(named) => named,
+            Err(error) => {
+                tracing::debug!(%error, "cannot read the addresses of the interface");
+                return (None, Vec::new());
+            }
+        };
         let is_new = !name.is_empty() && name != self.name;
         let earlier = is_new.then(|| std::mem::replace(&mut self.name, name));
         // A new address is the interface's once no other host has it.

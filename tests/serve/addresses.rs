@@ -62,6 +62,21 @@ fn a_shared_address_leaves_all_else_to_the_kernel() {
     );
 }
 
+/// An address that the kernel knows by a label is the kernel's all the same.
+#[test]
+fn a_labelled_address_leaves_all_else_to_the_kernel() {
+    if !need_program("ip") {
+        return;
+    }
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let labelled = network.address(8);
+    network.server.run(|| ip(&format!("address add {labelled}/24 dev s0 label s0:vip")));
+    let site = plan.with(&format!("--address {labelled}")).start_in(network);
+    site.connect_to(at(labelled)).expect("/64k", &site.content("/64k"));
+    kernel_serves(&site, SocketAddr::new(labelled, PORT + 1));
+}
+
 /// The kernel's own TCP works at `address`.
 fn kernel_serves(site: &Site, address: SocketAddr) {
     let listener = site.network.server.run(|| TcpListener::bind(address)).unwrap();

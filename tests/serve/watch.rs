@@ -3,7 +3,7 @@
 
 use crate::TEST_TIMEOUT;
 use crate::client::Client;
-use crate::common::{need_program, run_in, wait_until};
+use crate::common::{Network, need_program, run_in, wait_until};
 use crate::site::{PORT, Plan, Site, Transport, at};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -286,14 +286,42 @@ fn a_renamed_interface_keeps_its_addresses() {
         return;
     }
     let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    // The kernel gives all but the first address a label when the name changes.
+    let (second, mut changes) = (site.network.address(8), 0);
+    change_addresses(&mut site, "add", &[second], &mut changes);
     run_server(&site, "ip", &["link", "set", "s0", "name", "renamed"]);
     let late = site.network.address(9);
     run_server(&site, "ip", &["address", "add", &format!("{late}/24"), "dev", "renamed"]);
     // The check that sees this address has seen the others, too.
-    site.wait_for_log("it is served from now on");
+    wait_until("the late address is served", TEST_TIMEOUT, || {
+        site.counter("address_changes") > changes
+    });
     assert!(!site.log().contains("has lost"), "{}", site.log());
     site.connect_to(at(late)).expect("/64k", &site.content("/64k"));
     site.serves_others();
+}
+
+/// The kernel may know an IPv4 address by a label (`ip address add … label s0:vip`), as failover
+/// tools use, instead of the interface.
+#[test]
+fn an_address_with_a_label_is_served() {
+    if !need_program("ip") {
+        return;
+    }
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let [early, late] = [8, 9].map(|host| network.address(host));
+    let add = |network: &Network, address: IpAddr, label: &str| {
+        let address = format!("{address}/24");
+        run_in(&network.server, "ip", &["address", "add", &address, "dev", "s0", "label", label]);
+    };
+    add(&network, early, "s0:vip");
+    let mut site = plan.start_in(network);
+    site.connect_to(at(early)).expect("/64k", &site.content("/64k"));
+    // ip(8) accepts labels without a colon, too.
+    add(&site.network, late, "s0vip");
+    site.wait_for_log("it is served from now on");
+    site.connect_to(at(late)).expect("/64k", &site.content("/64k"));
 }
 
 /// The address of another server, which listens there already, is left to it.

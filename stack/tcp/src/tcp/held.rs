@@ -180,9 +180,7 @@ impl<C> Tcb<C> {
     pub(crate) fn holds_too_long(&self, now: Tick) -> bool {
         let held = self.held();
         let wait_ms = if self.cold.input.seen() > held { MISSING_WAIT_MS } else { WAIT_MS };
-        held > 0
-            && self.warm.flow.takes_input()
-            && self.cold.held_since.plus(wait_ms).is_due(now)
+        held > 0 && self.warm.flow.takes_input() && self.cold.held_since.plus(wait_ms).is_due(now)
     }
 }
 
