@@ -64,6 +64,7 @@ struct bpf_sock {
 	__u32 state;
 	__u32 rx_queue_mapping;
 };
+#define BPF_TCP_TIME_WAIT 6
 #define BPF_TCP_LISTEN 10
 #define BPF_F_CURRENT_NETNS (-1)
 

@@ -33,7 +33,10 @@ static __always_inline int kernel_knows(struct __sk_buff *skb, struct bpf_sock_t
 
 	if (!sock)
 		return 0;
-	knows = sock->state != BPF_TCP_LISTEN || !bpf_tcp_check_syncookie(sock, ip, ip_len, tcp, sizeof(*tcp));
+	/* A SYN that finds a connection in TIME-WAIT is a new one's. */
+	knows = sock->state == BPF_TCP_LISTEN    ? !bpf_tcp_check_syncookie(sock, ip, ip_len, tcp, sizeof(*tcp))
+		: sock->state == BPF_TCP_TIME_WAIT ? !is_new_syn(tcp)
+						   : 1;
 	bpf_sk_release(sock);
 	return knows;
 }
@@ -76,15 +79,14 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet) + (ip.version_ihl & 0x0f) * 4, &tcp, sizeof(tcp)) ||
 	    !has_port(claim, tcp.ports.destination))
 		return TCX_NEXT;
-	if (is_new_syn(&tcp)) {
-		address.words[3] = ip.source;
-		return guard_syn(claim, &address);
-	}
 	ends.ipv4.saddr = ip.source;
 	ends.ipv4.daddr = ip.destination;
 	ends.ipv4.sport = tcp.ports.source;
 	ends.ipv4.dport = tcp.ports.destination;
-	return kernel_knows(skb, &ends, sizeof(ends.ipv4), &ip, sizeof(ip), &tcp) ? TCX_NEXT : guard_drop();
+	if (kernel_knows(skb, &ends, sizeof(ends.ipv4), &ip, sizeof(ip), &tcp))
+		return TCX_NEXT;
+	address.words[3] = ip.source;
+	return is_new_syn(&tcp) ? guard_syn(claim, &address) : guard_drop();
 }
 
 static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struct claim *claim, struct ipv6 *ip,
@@ -95,8 +97,6 @@ static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struc
 
 	if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) || !has_port(claim, tcp.ports.destination))
 		return TCX_NEXT;
-	if (is_new_syn(&tcp))
-		return guard_syn(claim, &ip->source);
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		ends.ipv6.saddr[i] = ip->source.words[i];
@@ -104,7 +104,9 @@ static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struc
 	}
 	ends.ipv6.sport = tcp.ports.source;
 	ends.ipv6.dport = tcp.ports.destination;
-	return kernel_knows(skb, &ends, sizeof(ends.ipv6), ip, sizeof(*ip), &tcp) ? TCX_NEXT : guard_drop();
+	if (kernel_knows(skb, &ends, sizeof(ends.ipv6), ip, sizeof(*ip), &tcp))
+		return TCX_NEXT;
+	return is_new_syn(&tcp) ? guard_syn(claim, &ip->source) : guard_drop();
 }
 
 static __always_inline int guard_ipv6(struct __sk_buff *skb)

@@ -18,6 +18,9 @@ struct address {
 /* The guard is attached, and frames may pass the XDP program by: it learns which sources send SYNs
  * that it sees. */
 #define CLAIM_LEARNS 2
+/* The kernel may have connections to these ports that are older than the claim. They stay the
+ * kernel's, which costs a lookup for each segment: the loader clears this when they are gone. */
+#define CLAIM_EARLIER 4
 /* Sources of SYNs that are remembered. */
 #define SOURCES 8192
 /* Addresses that can be claimed. */

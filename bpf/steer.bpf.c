@@ -331,6 +331,52 @@ static __always_inline int is_kernels(struct xdp_md *ctx, struct bpf_sock_tuple 
 	return is_connection;
 }
 
+/* Whether a segment is of a connection that the kernel has had since before the claim. In TIME-WAIT
+ * a connection is over, and its client may be opening the next one. */
+static __always_inline int is_earlier(struct xdp_md *ctx, struct bpf_sock_tuple *ends, __u32 size)
+{
+	struct bpf_sock *sock = bpf_skc_lookup_tcp(ctx, ends, size, BPF_F_CURRENT_NETNS, 0);
+	int is_connection;
+
+	if (!sock)
+		return 0;
+	is_connection = sock->state != BPF_TCP_LISTEN && sock->state != BPF_TCP_TIME_WAIT;
+	bpf_sk_release(sock);
+	return is_connection;
+}
+
+static __attribute__((noinline)) int is_earlier_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
+						     const struct tcp_ports *tcp)
+{
+	struct bpf_sock_tuple ends = { .ipv4 = {
+		.saddr = ip->source,
+		.daddr = ip->destination,
+		.sport = tcp->source,
+		.dport = tcp->destination,
+	} };
+
+	return is_earlier(ctx, &ends, sizeof(ends.ipv4));
+}
+
+static __attribute__((noinline)) int is_earlier_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
+						     const struct tcp_ports *tcp)
+{
+	struct bpf_sock_tuple ends = { .ipv6 = { .sport = tcp->source, .dport = tcp->destination } };
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		ends.ipv6.saddr[i] = ip->source.words[i];
+		ends.ipv6.daddr[i] = ip->destination.words[i];
+	}
+	return is_earlier(ctx, &ends, sizeof(ends.ipv6));
+}
+
+/* Whether the kernel must be asked for the connection of a segment. */
+static __always_inline int may_be_earlier(const struct claim *claim, const struct tcp_ports *tcp, void *end)
+{
+	return claim->flags & CLAIM_EARLIER && (void *)(tcp + 1) <= end;
+}
+
 /* The kernel gets ICMP to a shared address, except reports that a packet of the stack was too
  * big. */
 static __always_inline int steer_too_big_ipv4(struct xdp_md *ctx, const struct claim *claim, const struct ipv4 *ip,
@@ -416,6 +462,10 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 		return from_host ? to_socket(ctx) : drop_martian();
 
 	void *tcp = (void *)ip + header_len;
+
+	if (unlikely(may_be_earlier(claim, tcp, end)) && is_earlier_ipv4(ctx, ip, tcp))
+		return XDP_PASS;
+
 	int action = steer_tcp(ctx, claim, tcp, from_host, end);
 
 	if (unlikely(is_learned(claim, action, tcp, end))) {
@@ -494,6 +544,9 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 			int action = XDP_PASS;
 
 			if (claim) {
+				if (unlikely(may_be_earlier(claim, (void *)extension, end)) &&
+				    is_earlier_ipv6(ctx, ip, (void *)extension))
+					return XDP_PASS;
 				action = steer_tcp(ctx, claim, (void *)extension, are_hosts, end);
 				if (unlikely(is_learned(claim, action, (void *)extension, end))) {
 					struct address source = ip->source;

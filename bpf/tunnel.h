@@ -275,31 +275,49 @@ static __always_inline int strip(struct xdp_md *ctx, const struct place *place)
 	return 1;
 }
 
-/* RFC 6040 section 4.2: what the outer packet has met is told to the inner one. Returns 1, or -1
- * for an inner packet that the network should have dropped instead. */
-static __always_inline int mark_inner(void *data, void *end, const struct place *place)
+/* RFC 6040 section 4.2: returns 1, or -1 for an inner packet that the network should have dropped
+ * instead of marking the outer one. */
+static __always_inline int may_be_marked(void *data, void *end, const struct place *place)
 {
 	if (!place->is_marked)
 		return 1;
 	if (place->ethertype == ETHERTYPE_IPV4) {
 		struct ipv4 *ip = data + place->inner;
-		__u32 sum;
 
-		if ((void *)(ip + 1) > end || (ip->tos & ECN_CE) == ECN_NONE)
-			return -1;
-		/* RFC 1624: the sum grows by what the second byte does. */
-		sum = (__be16)~ip->checksum + be16(ECN_CE - (ip->tos & ECN_CE));
-		ip->tos |= ECN_CE;
-		ip->checksum = ~((sum & 0xffff) + (sum >> 16));
-		return 1;
+		return (void *)(ip + 1) > end || (ip->tos & ECN_CE) == ECN_NONE ? -1 : 1;
 	}
 
 	struct ipv6 *ip = data + place->inner;
 
-	if ((void *)(ip + 1) > end || ecn_of_ipv6(ip) == ECN_NONE)
-		return -1;
-	((__u8 *)ip)[1] |= ECN_CE << 4;
-	return 1;
+	return (void *)(ip + 1) > end || ecn_of_ipv6(ip) == ECN_NONE ? -1 : 1;
+}
+
+/* What the outer packet has met is told to the inner one, which is alone in the frame. The outer
+ * one keeps its bytes until then: the kernel gets them if its headers cannot be removed. */
+static __always_inline void mark_inner(struct xdp_md *ctx, const struct place *place)
+{
+	void *data = (void *)(unsigned long)ctx->data + place->outer;
+	void *end = (void *)(unsigned long)ctx->data_end;
+
+	if (!place->is_marked)
+		return;
+	if (place->ethertype == ETHERTYPE_IPV4) {
+		struct ipv4 *ip = data;
+		__u32 sum;
+
+		if ((void *)(ip + 1) > end)
+			return;
+		/* RFC 1624: the sum grows by what the second byte does. */
+		sum = (__be16)~ip->checksum + be16(ECN_CE - (ip->tos & ECN_CE));
+		ip->tos |= ECN_CE;
+		ip->checksum = ~((sum & 0xffff) + (sum >> 16));
+		return;
+	}
+
+	struct ipv6 *ip = data;
+
+	if ((void *)(ip + 1) <= end)
+		((__u8 *)ip)[1] |= ECN_CE << 4;
 }
 
 /* Takes the inner packet out of a tunnel. Returns whether the frame was changed. */
@@ -323,11 +341,12 @@ static __attribute__((noinline)) int decapsulate(struct xdp_md *ctx)
 	if (found > 0)
 		found = is_inner_claimed(data, end, &place);
 	if (found > 0)
-		found = mark_inner(data, end, &place);
+		found = may_be_marked(data, end, &place);
 	if (found < 0)
 		count(COUNTER_TUNNEL_MALFORMED);
 	if (found <= 0 || !strip(ctx, &place))
 		return 0;
+	mark_inner(ctx, &place);
 	count(COUNTER_DECAPSULATED);
 	return 1;
 }

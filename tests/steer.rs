@@ -2,6 +2,8 @@
 //! (BPF_PROG_TEST_RUN), and its compiled object held against its source.
 
 mod common;
+#[path = "steer/earlier.rs"]
+mod earlier;
 #[path = "steer/tunnels.rs"]
 mod tunnels;
 #[path = "steer/veth.rs"]

@@ -138,6 +138,14 @@ impl Claims {
         Ok(NewAddress::Served)
     }
 
+    /// Has the program stop asking for earlier connections of the kernel where none are left. An
+    /// error leaves it asking.
+    pub(super) fn settle(&mut self) {
+        if let Err(error) = self.device.settle() {
+            tracing::debug!("{error}");
+        }
+    }
+
     /// Whether the program has seen a frame since the last call. Unknown counts as yes.
     pub(super) fn take_seen(&mut self) -> bool {
         self.device.take_seen().unwrap_or(true)

@@ -99,6 +99,7 @@ impl Watch {
     /// Checks the interface. A state that cannot be read is left unchanged: if the interface is
     /// gone, a worker reports it.
     fn check_interface(&mut self, claims: &mut Claims) -> Result<()> {
+        claims.settle();
         if let Ok(link) = claims.link() {
             self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_mtu(claims, link.mtu_bytes);

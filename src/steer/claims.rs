@@ -14,6 +14,8 @@ pub const CLAIM_ADDRESSES: usize = 256;
 const CLAIM_DEDICATED: u32 = 1;
 /// `CLAIM_LEARNS` of bpf/layout.h.
 pub(crate) const CLAIM_LEARNS: u32 = 2;
+/// `CLAIM_EARLIER` of bpf/layout.h.
+pub(crate) const CLAIM_EARLIER: u32 = 4;
 
 /// Whether a host on a network can have this address. It must not be unspecified, loopback,
 /// multicast, reserved or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4-mapped IPv6
@@ -81,7 +83,8 @@ impl ClaimValue {
 pub(crate) struct ClaimTable(BTreeMap<AddressKey, ClaimValue>);
 
 impl ClaimTable {
-    /// Adds a claim and returns the new entry of the map. Adding a claim again changes nothing.
+    /// Adds a claim and returns the new entry of the map. Adding a claim again changes nothing. The
+    /// kernel may have connections to a new port.
     pub(crate) fn add(&mut self, claim: Claim) -> Result<(AddressKey, ClaimValue), Error> {
         if !is_host_address(address_of(claim)) {
             return Err(Error::NoHostAddress { claim });
@@ -111,6 +114,9 @@ impl ClaimTable {
             Claim::Port(address) => {
                 let port = address.port().to_be();
                 value.ports.iter_mut().filter(|slot| **slot == port).for_each(|slot| *slot = 0);
+                if value.ports == [0; CLAIM_PORTS] {
+                    value.flags &= !CLAIM_EARLIER;
+                }
             }
         }
         let left = *value;
@@ -119,6 +125,15 @@ impl ClaimTable {
             return (key, None);
         }
         (key, Some(left))
+    }
+
+    /// The kernel has no earlier connections to an address any more. Returns the new entry of the
+    /// map, if there is one.
+    pub(crate) fn settle(&mut self, address: IpAddr) -> Option<(AddressKey, ClaimValue)> {
+        let key = address_key(address);
+        let value = self.0.get_mut(&key)?;
+        value.flags &= !CLAIM_EARLIER;
+        Some((key, *value))
     }
 
     /// Removes all claims. Returns the entries that the map still has.
@@ -145,6 +160,7 @@ fn add_port(value: &mut ClaimValue, address: SocketAddr) -> Result<(), Error> {
         return Err(Error::TooManyClaims { bound });
     };
     *slot = port;
+    value.flags |= CLAIM_EARLIER;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ fn the_layout_is_that_of_the_header() {
     assert_eq!(define("CLAIM_PORTS "), CLAIM_PORTS);
     assert_eq!(define("CLAIM_DEDICATED "), CLAIM_DEDICATED as usize);
     assert_eq!(define("CLAIM_LEARNS "), CLAIM_LEARNS as usize);
+    assert_eq!(define("CLAIM_EARLIER "), CLAIM_EARLIER as usize);
     assert_eq!(define("CLAIM_ADDRESSES "), CLAIM_ADDRESSES);
     let body = |name: &str| -> Vec<&str> {
         let start = header.find(name).unwrap() + name.len();
@@ -55,6 +56,19 @@ fn ports_of_one_address_share_an_entry_that_goes_with_the_last() {
     assert_eq!(table.remove(Claim::Dedicated(ADDRESS)), (key, None));
     assert_eq!(table.remove(Claim::Dedicated(ADDRESS)), (key, None), "removing what is not there");
     assert_eq!(table.clear().count(), 0);
+}
+
+#[test]
+fn a_new_port_may_have_earlier_connections_of_the_kernel() {
+    let mut table = ClaimTable::default();
+    assert_eq!(table.add(port(80)).unwrap().1.flags, CLAIM_EARLIER);
+    assert_eq!(table.settle(ADDRESS).unwrap().1.flags, 0);
+    assert_eq!(table.add(port(80)).unwrap().1.flags, 0, "claiming again changes nothing");
+    assert_eq!(table.add(port(81)).unwrap().1.flags, CLAIM_EARLIER);
+    table.remove(port(80));
+    assert_eq!(table.remove(port(81)).1, None, "nothing is left without a port");
+    assert_eq!(table.settle(ADDRESS), None);
+    assert_eq!(table.add(Claim::Dedicated(ADDRESS)).unwrap().1.flags, CLAIM_DEDICATED);
 }
 
 #[test]

@@ -135,6 +135,12 @@ impl Device {
         self.is_guarded
     }
 
+    /// Has the steering program no longer ask for connections that the kernel had before the
+    /// claims, where there are none left. Call it as [`Device::link`].
+    pub fn settle(&mut self) -> Result<(), Error> {
+        self.steering.settle()
+    }
+
     /// Whether the steering program has seen a frame since the last call.
     pub fn take_seen(&mut self) -> Result<bool, Error> {
         self.steering.take_seen()

@@ -3,11 +3,13 @@
 //!
 //! [`Device::open`] loads bpf/steer.bpf.c, attaches it and binds the queues. When the workers run,
 //! [`Device::add_claim`] steers traffic to them. The stack of the kernel receives all other frames.
-//! [`Steering`] has the maps of the program, `claims` their entries, and `groups` the multicast
-//! groups of neighbour discovery for addresses that the kernel does not have.
+//! [`Steering`] has the maps of the program, `claims` their entries, `earlier` the connections that
+//! the kernel keeps at claimed ports, and `groups` the multicast groups of neighbour discovery for
+//! addresses that the kernel does not have.
 
 mod claims;
 mod device;
+mod earlier;
 mod error;
 mod groups;
 mod steering;

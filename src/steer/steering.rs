@@ -1,6 +1,7 @@
 //! The steering program bpf/steer.bpf.c: its map of claims and its counters.
 
 use super::claims::{AddressKey, CLAIM_LEARNS, ClaimTable, ClaimValue, address_key};
+use super::earlier::Earlier;
 use super::tunnels::TunnelEnd;
 use super::{Claim, Error, Tunnel};
 use af_xdp::Program;
@@ -48,6 +49,8 @@ pub struct Steering {
     tunnel_ends: HashMap<MapData, AddressKey, [u8; TunnelEnd::BYTES]>,
     /// Whether the program learns the sources of SYNs for the guard.
     learns: bool,
+    /// The connections that the kernel has had since before the claims.
+    earlier: Earlier,
     counters: PerCpuArray<MapData, u64>,
     /// 1 if a frame came since it was cleared.
     seen: Array<MapData, u32>,
@@ -82,6 +85,7 @@ impl Steering {
                 guarded,
                 tunnel_ends,
                 learns: false,
+                earlier: Earlier::default(),
                 counters,
                 seen,
             },
@@ -114,16 +118,33 @@ impl Steering {
         ClaimValue { flags, ..value }.bytes()
     }
 
-    /// Claims traffic.
+    /// Claims traffic. Connections that the kernel has already stay its own.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
         let (key, value) = self.table.add(claim)?;
+        if let Claim::Port(port) = claim {
+            self.earlier.claimed(port);
+        }
         let entry = self.entry(value);
         self.guarded.insert(key, entry, 0).map_err(failed("adding a guarded claim"))?;
         self.claims.insert(key, entry, 0).map_err(failed("adding a claim"))
     }
 
+    /// Has the program no longer ask for connections that the kernel had before the claims, where
+    /// there are none left. Call it twice a second, in the network namespace of the interface.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        for address in self.earlier.look() {
+            let Some((key, value)) = self.table.settle(address) else { continue };
+            let entry = self.entry(value);
+            self.claims.insert(key, entry, 0).map_err(failed("changing a claim"))?;
+        }
+        Ok(())
+    }
+
     /// Returns traffic to the kernel.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        if let Claim::Port(port) = claim {
+            self.earlier.returned(port);
+        }
         match self.table.remove(claim) {
             (key, Some(value)) => {
                 let entry = self.entry(value);
@@ -141,6 +162,7 @@ impl Steering {
     /// Returns all traffic to the kernel. The guard, if it is attached, passes every new SYN from
     /// now on. It still drops segments of connections that the kernel does not have.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
+        self.earlier.returned_all();
         self.table.clear().try_for_each(|(key, value)| {
             remove_key(&mut self.claims, &key)?;
             let guarded = self.guarded.insert(key, value.bytes(), 0);

@@ -270,13 +270,66 @@ fn asks_from(site: &Site, source: IpAddr) {
 
 /// Asks memcached at `address` for its version, from the client's namespace.
 fn asks_for_the_version(site: &Site, address: SocketAddr) {
+    version(&mut connects(site, address));
+}
+
+fn connects(site: &Site, address: SocketAddr) -> TcpStream {
     let connect = || TcpStream::connect_timeout(&address, TEST_TIMEOUT);
-    let mut stream = site.network.client.run(connect).unwrap();
+    let stream = site.network.client.run(connect).unwrap();
     stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream
+}
+
+fn version(stream: &mut TcpStream) {
     stream.write_all(b"version\r\n").unwrap();
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).unwrap();
     assert!(line.starts_with("VERSION "), "{line:?}");
+}
+
+/// An address that moves to the interface takes its connections with it: those that the kernel has
+/// accepted before stay the kernel's, and new ones are steered.
+#[test]
+fn connections_outlive_the_move_of_their_address() {
+    if !need_program("ip") {
+        return;
+    }
+    for (any, host_bits, bits) in [("0.0.0.0", 32, 24), ("[::]", 128, 64)] {
+        let plan =
+            Plan::new(Transport::Xdp).with(&format!("--memory 8M --memcached {any}:{MEMCACHED}"));
+        let Some(mut site) = plan.start() else { return };
+        let address = match host_bits {
+            32 => site.network.address(9),
+            _ => site.network.address_v6(9),
+        };
+        move_under_a_connection(&mut site, address, host_bits, bits);
+    }
+}
+
+fn move_under_a_connection(site: &mut Site, address: IpAddr, host_bits: u8, bits: u8) {
+    let ip = |site: &Site, arguments: String| {
+        run_server(site, "ip", &arguments.split_whitespace().collect::<Vec<_>>());
+    };
+    let mac = site.network.server.run(|| simoom::netns::interface("s0")).unwrap().mac;
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    // The kernel has the address elsewhere. Over IPv6 it does not answer for it at s0.
+    ip(site, format!("address add {address}/{host_bits} dev lo"));
+    let neighbour = ["neigh", "replace", &address.to_string(), "lladdr", &mac, "dev", "c0"];
+    run_in(&site.network.client, "ip", &neighbour);
+    let at = SocketAddr::new(address, MEMCACHED);
+    let mut before = connects(site, at);
+    version(&mut before);
+    ip(site, format!("address del {address}/{host_bits} dev lo"));
+    ip(site, format!("address add {address}/{bits} dev s0 nodad"));
+    site.wait_for_log(&format!("\"address\":\"{address}\""));
+    assert!(site.log().contains("it is served from now on"), "{}", site.log());
+    version(&mut before);
+    let mut after = connects(site, at);
+    version(&mut after);
+    site.wait_for("passive_opens", 1);
+    version(&mut before);
+    site.wait_for("connections_accepted", 1);
+    assert_eq!(site.counter("connections_accepted"), 1, "the kernel has the earlier one alone");
 }
 
 /// The name of an interface is not its identity.

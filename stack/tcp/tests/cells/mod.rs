@@ -1,7 +1,8 @@
 //! Every combination of control bits, with and without text, against every state: what RFC 9293
 //! §3.10.7 and RFC 5961 answer before a segment counts. Each cell is a packet script, so that a
-//! failure shows it.
+//! failure shows it. Each runs over both versions of IP, and with every controller of congestion.
 
+use simoom_tcp::Congestion;
 use simoom_tcp::testing::script;
 
 /// A segment: its bits, its text, its number and the one that it acknowledges.
@@ -101,11 +102,19 @@ fn run(scripts: impl Iterator<Item = String>, at_least: usize) {
     let (mut count, mut failures) = (0, Vec::new());
     for text in scripts {
         count += 1;
-        failures.extend(script::run("cell", &text).err().map(|why| format!("{text}{why}\n")));
+        failures.extend(outcomes(&text).err().map(|why| format!("{text}{why}\n")));
     }
     let some = failures.iter().take(5).cloned().collect::<String>();
     assert!(failures.is_empty(), "{} of {count} cells failed:\n{some}", failures.len());
     assert!(count >= at_least, "{count} cells");
+}
+
+/// Runs a cell over both versions of IP, and with every controller.
+fn outcomes(text: &str) -> Result<(), String> {
+    script::run_over_ipv6("cell over IPv6", text)?;
+    Congestion::ALL.iter().try_for_each(|congestion| {
+        script::run(&format!("cell with {congestion}"), &format!("set {congestion} 1\n{text}"))
+    })
 }
 
 /// The answer of a stack without a connection (§3.10.7.1).

@@ -219,3 +219,49 @@ impl Controllers {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::testing::pair;
+
+    const CONNECTIONS: u32 = 64;
+
+    fn of(first: Congestion, others: &[Congestion]) -> Controllers {
+        let ports = others.iter().zip(81..).map(|(congestion, port)| (port, *congestion));
+        let limits = Limits::for_connections(CONNECTIONS);
+        let config = pair::config(1, limits);
+        let config = Config { congestion: first, congestion_of_ports: ports.collect(), ..config };
+        Controllers::new(&config)
+    }
+
+    #[test]
+    fn a_controller_that_no_port_uses_has_no_table() {
+        let (cubic, bbr) = (Congestion::CUBIC, Congestion::BBR);
+        for (first, others, tables, are_sampled) in [
+            (cubic, &[][..], 1, false),
+            (cubic, &[cubic, cubic], 1, false),
+            (cubic, &[Congestion::NEWRENO], 2, false),
+            (cubic, &[bbr, cubic, bbr], 2, true),
+            (bbr, &[], 1, true),
+        ] {
+            let controllers = of(first, others);
+            let found = (controllers.tables.len(), controllers.are_sampled());
+            assert_eq!(found, (tables, are_sampled), "{first} and {others:?}");
+        }
+    }
+
+    #[test]
+    fn the_plan_has_the_bytes_of_the_tables_in_use() {
+        let entry = |congestion: Congestion| CONNECTIONS as usize * congestion.entry_bytes;
+        let planned = |algorithms: &[Congestion]| Congestion::memory_bytes(algorithms, CONNECTIONS);
+        let (cubic, bbr) = (Congestion::CUBIC, Congestion::BBR);
+        assert_eq!(planned(&[cubic]), entry(cubic));
+        assert_eq!(planned(&[cubic, cubic]), entry(cubic));
+        let samplers = CONNECTIONS as usize * rate::SAMPLER_BYTES;
+        assert_eq!(planned(&[bbr]), entry(bbr) + samplers);
+        assert_eq!(planned(&[cubic, bbr]), entry(cubic) + entry(bbr) + samplers);
+        assert!(entry(cubic) < entry(bbr), "the larger one is not what all pay");
+    }
+}
