@@ -67,7 +67,7 @@ static __always_inline __u8 ecn_of_ipv6(const struct ipv6 *ip)
 struct place {
 	/* Bytes of the frame before the outer packet, and before the inner one. */
 	__u32 outer, inner;
-	/* Bytes of the outer packet, by its header. */
+	/* Bytes of the outer packet, by its header, up to the end of its UDP datagram if it has one. */
 	__u32 outer_len;
 	__be16 ethertype;
 	/* The outer packet has met congestion. */
@@ -101,13 +101,19 @@ static __always_inline int skip_gre(void *data, void *end, struct place *place)
 	return place->ethertype == ETHERTYPE_IPV4 || place->ethertype == ETHERTYPE_IPV6;
 }
 
-/* The same for a GUE header behind a UDP header. */
+/* The same for a GUE header behind a UDP header. What is behind the datagram is none of it. */
 static __always_inline int skip_gue(void *data, void *end, struct place *place)
 {
-	struct gue *gue = data + place->inner + sizeof(struct udp);
+	struct udp *udp = data + place->inner;
+	struct gue *gue = (void *)(udp + 1);
+	__u32 datagram_end;
 
 	if ((void *)(gue + 1) > end)
 		return 0;
+	datagram_end = place->inner - place->outer + be16(udp->len);
+	if (datagram_end > place->outer_len)
+		return 0;
+	place->outer_len = datagram_end;
 	place->inner += sizeof(struct udp);
 	if ((gue->version_len & GUE_VERSION) == 0x40) {
 		/* Variant 1: no header, the version of IP begins with the same bits. */

@@ -1,6 +1,7 @@
 //! Packets in tunnels: what is taken out of them, byte for byte, and what is left to the kernel.
 
 use super::*;
+use pnet::packet::udp::MutableUdpPacket;
 use simoom::steer::Tunnel;
 
 /// Where the tunnels end, and a balancer.
@@ -222,7 +223,17 @@ fn malformed_tunnels_are_counted_and_left_to_the_kernel() {
     MutableIpv6Packet::new(&mut too_long6).unwrap().set_payload_length(u16::MAX);
     let short_outer =
         |len: u16| ipv4_with(END4, IPIP, &inner, 5, |packet| packet.set_total_length(len));
+    let datagram = |len: u16| {
+        let mut datagram = udp(GUE_PORT, &[&[0, 4, 0, 0], &inner[..]].concat());
+        MutableUdpPacket::new(&mut datagram).unwrap().set_length(len);
+        outer(UDP, &datagram)
+    };
+    let whole = 12 + inner.len() as u16;
     let rows = [
+        ("a datagram shorter than the inner packet", datagram(whole - 1)),
+        ("a datagram of no length", datagram(0)),
+        ("a datagram longer than the outer packet", datagram(whole + 1)),
+        ("the longest datagram", datagram(u16::MAX)),
         ("an inner packet of another version", outer(IPIP, &ipv6(SHARED6, TCP, &tcp(HTTP)))),
         ("an inner packet longer than the outer", long(41)),
         ("the longest inner packet", long(u16::MAX)),
