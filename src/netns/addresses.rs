@@ -1,5 +1,5 @@
-//! The addresses of interfaces, by rtnetlink(7). getifaddrs(3), and with it pnet, names the label of
-//! an IPv4 address, if it has one, in place of its interface.
+//! The addresses of interfaces, by rtnetlink(7). getifaddrs(3), and with it pnet, names the label
+//! of an IPv4 address, if it has one, in place of its interface.
 
 use super::rtnetlink::{refusal, send};
 use netlink_packet_core::{

@@ -28,6 +28,8 @@ pub(super) enum NewAddress {
     EndsTunnels,
     /// The flags name others.
     Unused,
+    /// As many addresses are claimed as can be. It waits until others go.
+    Waits,
 }
 
 /// A device and its claims. Dropping it detaches the program from the interface.
@@ -42,6 +44,8 @@ pub(super) struct Claims {
     /// The addresses of the interface.
     pub(super) addresses: Addresses,
     pub(super) late_addresses: LateAddresses,
+    /// Addresses of the interface that wait for room among the claims.
+    pub(super) waiting: BTreeSet<IpAddr>,
     /// The configuration of the stacks.
     pub(super) stack: Config,
     /// The workers of the device.
@@ -112,13 +116,29 @@ impl Claims {
                 self.device.remove_tunnels(*address);
             }
         }
+        self.forget_lost(LOST_MAX);
+        (earlier, changes)
+    }
+
+    /// Gives up all lost addresses but `most`, the first ones first.
+    fn forget_lost(&mut self, most: usize) {
         let late = &self.late_addresses;
-        let beside = self.beside.as_ref();
-        for address in self.addresses.forget(LOST_MAX, |address| late.include(address)) {
-            late.forget(address, &mut self.device, &self.workers, beside);
+        for address in self.addresses.forget(most, |address| late.include(address)) {
+            late.forget(address, &mut self.device, &self.workers, self.beside.as_ref());
             self.device.remove_tunnels(address);
         }
-        (earlier, changes)
+    }
+
+    /// Those waiting addresses that the interface still has and that there is room for now, be it
+    /// that of lost ones.
+    pub(super) fn take_waiting(&mut self) -> Vec<IpAddr> {
+        self.waiting.retain(|address| self.addresses.has(address));
+        if self.waiting.len() > self.device.room() {
+            self.forget_lost(0);
+        }
+        let taken: Vec<IpAddr> = self.waiting.iter().copied().take(self.device.room()).collect();
+        self.waiting.retain(|address| !taken.contains(address));
+        taken
     }
 
     /// Ends the tunnels at a new address of the interface, and serves it if a service is for all
@@ -131,6 +151,13 @@ impl Claims {
         if address.is_ipv6() && self.mtu_bytes < u32::from(ipv6::MIN_MTU) {
             let (mtu, least) = (self.mtu_bytes, ipv6::MIN_MTU);
             return Err(Error::failed(format!("an MTU of {mtu}; IPv6 needs at least {least}")));
+        }
+        if self.device.room() == 0 {
+            self.forget_lost(0);
+        }
+        if self.device.room() == 0 {
+            self.waiting.insert(address);
+            return Ok(NewAddress::Waits);
         }
         let (device, beside) = (&mut self.device, self.beside.as_ref());
         self.late_addresses.serve(address, device, &self.workers, beside)?;

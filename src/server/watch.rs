@@ -38,6 +38,8 @@ simoom_io::counters! {
         mtu_changes,
         /// Addresses that the interface has got or lost.
         address_changes,
+        /// Addresses that the interface has got and that cannot be served.
+        addresses_unserved,
         /// Times all connections of a worker, or of a service on it, were in use.
         connection_exhaustions,
         /// Lines of the log that were lost because standard error did not take them.
@@ -148,13 +150,37 @@ impl Watch {
             let interface = claims.interface();
             tracing::warn!(interface, suppressed, "many addresses of the interface changed");
         }
-        for (index, (address, _, effect)) in changes.into_iter().enumerate() {
-            let is_told = index < ADDRESS_LINES;
+        let is_changed = !changes.is_empty();
+        let (mut told, mut unserved) = (0..ADDRESS_LINES, Vec::new());
+        for (address, _, effect) in changes {
+            let is_told = told.next().is_some();
             if effect == Effect::New {
-                note_new_address(claims, address, is_told);
+                unserved.extend(note_new_address(claims, address, is_told));
             } else if is_told {
                 tell_effect(claims.interface(), address, effect);
             }
+        }
+        if is_changed {
+            for address in claims.take_waiting() {
+                unserved.extend(note_new_address(claims, address, told.next().is_some()));
+            }
+        }
+        self.note_unserved(claims.interface(), &unserved);
+    }
+
+    /// Logs the addresses that cannot be served, each with its reason, as many as there is space
+    /// for.
+    fn note_unserved(&mut self, interface: &str, unserved: &[(IpAddr, String)]) {
+        self.events.addresses_unserved += unserved.len() as u64;
+        for (address, reason) in unserved.iter().take(ADDRESS_LINES) {
+            tracing::error!(interface, %address, "the interface was given an address that cannot be served: {reason}");
+        }
+        if let Some(suppressed) = unserved.len().checked_sub(ADDRESS_LINES).filter(|n| *n > 0) {
+            tracing::error!(
+                interface,
+                suppressed,
+                "more addresses of the interface cannot be served"
+            );
         }
     }
 
@@ -270,35 +296,30 @@ fn tell_effect(interface: &str, address: IpAddr, effect: Effect) {
 }
 
 /// Serves an address that the interface was given, if a service is for all of its addresses.
-fn note_new_address(claims: &mut Claims, address: IpAddr, is_told: bool) {
-    let outcome = claims.serve_address(address);
-    if !is_told {
-        return;
+/// Returns it with the reason if it cannot be served.
+fn note_new_address(
+    claims: &mut Claims,
+    address: IpAddr,
+    is_told: bool,
+) -> Option<(IpAddr, String)> {
+    let text = match claims.serve_address(address) {
+        Ok(NewAddress::Served) => "it is served from now on",
+        Ok(NewAddress::EndsTunnels) => "tunnels end there, and the flags name what is served",
+        Ok(NewAddress::Unused) => "it is not served, as the flags name others",
+        Ok(NewAddress::Waits) => {
+            let reason = "as many addresses are served as can be; it is served when others go";
+            return Some((address, reason.to_owned()));
+        }
+        Err(error) => {
+            let remedy = "once that is mended, remove the address and add it again";
+            return Some((address, format!("{error}; {remedy}")));
+        }
+    };
+    if is_told {
+        let interface = claims.interface();
+        tracing::info!(interface, %address, "the interface was given an address: {text}");
     }
-    let interface = claims.interface();
-    match outcome {
-        Ok(NewAddress::Served) => tracing::info!(
-            interface,
-            %address,
-            "the interface was given an address: it is served from now on"
-        ),
-        Ok(NewAddress::EndsTunnels) => tracing::info!(
-            interface,
-            %address,
-            "the interface was given an address: tunnels end there, and the flags name what is served"
-        ),
-        Ok(NewAddress::Unused) => tracing::info!(
-            interface,
-            %address,
-            "the interface was given an address that is not served: the flags name others"
-        ),
-        Err(error) => tracing::error!(
-            interface,
-            %address,
-            "the interface was given an address that cannot be served: {error}; once that is \
-             mended, remove the address and add it again"
-        ),
-    }
+    None
 }
 
 #[cfg(test)]

@@ -178,6 +178,7 @@ impl Server {
             name: device.interface().to_owned(),
             addresses,
             late_addresses,
+            waiting: BTreeSet::new(),
             device,
             queues,
             snapshot,

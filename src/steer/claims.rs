@@ -90,7 +90,7 @@ impl ClaimTable {
             return Err(Error::NoHostAddress { claim });
         }
         let key = address_key(address_of(claim));
-        if self.0.len() == CLAIM_ADDRESSES && !self.0.contains_key(&key) {
+        if self.room() == 0 && !self.0.contains_key(&key) {
             let bound = format!(
                 "{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are claimed, the maximum; claim fewer"
             );
@@ -103,6 +103,11 @@ impl ClaimTable {
         }
         self.0.insert(key, value);
         Ok((key, value))
+    }
+
+    /// Addresses that may still be claimed beside those that are.
+    pub(crate) fn room(&self) -> usize {
+        CLAIM_ADDRESSES - self.0.len()
     }
 
     /// Removes a claim and returns the new entry of the map, `None` if it is to be removed.

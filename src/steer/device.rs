@@ -95,6 +95,11 @@ impl Device {
         self.steering.add_claim(claim)
     }
 
+    /// Addresses that may still be claimed beside those that are.
+    pub fn room(&self) -> usize {
+        self.steering.room()
+    }
+
     /// Takes claimed packets out of these tunnels, which end at `address`.
     pub fn end_tunnels(&mut self, address: IpAddr, tunnels: &[Tunnel]) -> Result<(), Error> {
         self.steering.end_tunnels(address, tunnels)

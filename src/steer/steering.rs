@@ -129,6 +129,11 @@ impl Steering {
         self.claims.insert(key, entry, 0).map_err(failed("adding a claim"))
     }
 
+    /// Addresses that may still be claimed beside those that are.
+    pub(super) fn room(&self) -> usize {
+        self.table.room()
+    }
+
     /// Has the program no longer ask for connections that the kernel had before the claims, where
     /// there are none left. Call it twice a second, in the network namespace of the interface.
     pub fn settle(&mut self) -> Result<(), Error> {

@@ -186,7 +186,10 @@ fn an_address_that_comes_is_served() {
 
 /// Adds or deletes addresses of `s0`, all at once, and waits until that is noticed.
 fn change_addresses(site: &mut Site, verb: &str, addresses: &[IpAddr], changes: &mut u64) {
-    let line = |address: &IpAddr| format!("address {verb} {address}/24 dev s0\n");
+    let line = |address: &IpAddr| match address {
+        IpAddr::V4(_) => format!("address {verb} {address}/24 dev s0\n"),
+        IpAddr::V6(_) => format!("address {verb} {address}/64 dev s0 nodad\n"),
+    };
     let batch = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&batch, addresses.iter().map(line).collect::<String>()).unwrap();
     run_server(site, "ip", &["-batch", batch.path().to_str().unwrap()]);
@@ -216,6 +219,29 @@ fn many_addresses_that_come_at_once_and_others_after_them_are_served() {
     }
     assert!(!site.log().contains("ERROR"), "{}", site.log());
     site.serves_others();
+}
+
+/// The program has 256 entries.
+#[test]
+fn addresses_beyond_the_maximum_are_told_and_served_when_others_go() {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    let content = site.content("/12");
+    let mut changes = 0;
+    let first: Vec<IpAddr> = (10..=250).map(|n| site.network.address(n)).collect();
+    change_addresses(&mut site, "add", &first, &mut changes);
+    let rest: Vec<IpAddr> = (10..40).map(|n| site.network.address_v6(n)).collect();
+    change_addresses(&mut site, "add", &rest, &mut changes);
+    site.wait_for("addresses_unserved", 15);
+    site.wait_for_log("it is served when others go");
+    site.connect_to(at(first[0])).expect("/12", &content);
+    // More than those that are lost last keep their claims.
+    change_addresses(&mut site, "del", &first[..60], &mut changes);
+    for address in rest {
+        site.connect_to(at(address)).expect("/12", &content);
+    }
 }
 
 /// After a failover the other host has the address, and is a client like any other.
@@ -416,7 +442,7 @@ fn addresses_that_come_and_go_are_told() {
         run_server(site, "ip", &["address", what, &address, "dev", "s0"]);
     };
     for (what, address, told) in [
-        ("add", "198.18.254.7", "was given an address that is not served"),
+        ("add", "198.18.254.7", "it is not served, as the flags name others"),
         ("del", "198.18.254.7", "has lost an address\""),
         ("del", &shared, "has lost a served address"),
         ("add", &shared, "has a served address again"),
