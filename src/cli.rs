@@ -12,6 +12,7 @@ use crate::{demo, guide, log, probe, serve};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 /// Serve HTTP and memcached over a user-space TCP stack on AF_XDP, or over kernel sockets
@@ -146,7 +147,7 @@ Examples:
 const COMPARE_EXAMPLES: &str = "\
 Examples:
   simoom compare --out report
-      all plans, in about 25 minutes; open report/report.html
+      all plans, in about 40 minutes; open report/report.html
   simoom compare --plan get-12-10k,get-4k --contender xdp,nginx,ceiling --repeats 5
       two plans, three servers, five rounds
   simoom compare --quick
@@ -259,9 +260,14 @@ fn log_warnings(options: &LogOptions) -> Result<()> {
 /// Prints clap's error, or the requested help. `command` is the first argument.
 fn refuse(error: &clap::Error, command: Option<&str>) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // A closed pipe is not an error: the reader has what it wanted.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            // A closed pipe is not an error: the reader has what it wanted.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                print_error(&format!("standard output: {error}"));
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
+        };
     }
     match ArgumentError::of(error) {
         Some(mut error) => {

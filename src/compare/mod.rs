@@ -44,7 +44,10 @@ use options::Cores;
 use results::{Results, SCHEMA};
 use run::Comparison;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The file of results in the directory of a report.
+const RESULTS: &str = "results.json";
 
 /// Runs the comparison, or one of the other actions of the flags. Fails in the end if a case
 /// failed.
@@ -53,11 +56,12 @@ pub fn run(options: &CompareOptions) -> Result<()> {
         return print::list();
     }
     if let Some(file) = &options.table {
-        let results = read(file)?;
+        let results = read("--table", file)?;
         return print_line(options.tables_of(&results)?.trim_end());
     }
     if let Some(file) = &options.report {
-        return write_readable(&read(file)?, file.parent().unwrap_or(Path::new(".")));
+        let directory = file.parent().unwrap_or(Path::new("."));
+        return write_readable(&read("--report", file)?, "--report", directory);
     }
     let choice = options.choice()?;
     let usable = usable_cores()?;
@@ -68,12 +72,14 @@ pub fn run(options: &CompareOptions) -> Result<()> {
     let signals = signals::watch()?;
     let comparison = Comparison::new(&choice, cores, usable.len(), &signals)?;
     print::head(comparison.results(), comparison.estimate().as_secs_f64() / 60.0)?;
-    let results = comparison.run(|results, plan, left| print::plan(results, plan.name, left))?;
+    let results = comparison.run(|results, plan, left| {
+        // What was measured is not lost if the rest is.
+        options.out.as_deref().map_or(Ok(()), |directory| write_results(results, directory))?;
+        print::plan(results, plan.name, left)
+    })?;
     if let Some(directory) = &options.out {
-        let json =
-            serde_json::to_string(&results).map_err(|error| Error::failed(error.to_string()))?;
-        write(&directory.join("results.json"), &json)?;
-        write_readable(&results, directory)?;
+        write_results(&results, directory)?;
+        write_readable(&results, "--out", directory)?;
         print_line(&format!("report: {}", directory.join("report.html").display()))?;
     }
     match results.failed().count() {
@@ -106,8 +112,13 @@ fn cores(options: &CompareOptions, usable: &[usize]) -> Result<Cores> {
     }
 }
 
-fn read(file: &Path) -> Result<Results> {
-    let cannot = |error: String| Error::failed(format!("{}: {error}", file.display()));
+fn read(flag: &str, file: &Path) -> Result<Results> {
+    let cannot = |error: String| {
+        Error::failed(format!(
+            "{flag} {}: {error}; name the results.json that `simoom compare --out DIR` writes",
+            file.display()
+        ))
+    };
     let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
     let results: Results = serde_json::from_str(&text)
         .map_err(|error| cannot(format!("not the results of a comparison: {error}")))?;
@@ -120,22 +131,69 @@ fn read(file: &Path) -> Result<Results> {
     Ok(results)
 }
 
-fn write_readable(results: &Results, directory: &Path) -> Result<()> {
-    write(&directory.join("results.csv"), &csv::text(results))?;
-    write(&directory.join("report.html"), &page::html(results))?;
+fn write_results(results: &Results, directory: &Path) -> Result<()> {
+    let json = serde_json::to_string(results).map_err(|error| Error::failed(error.to_string()))?;
+    write("--out", &directory.join(RESULTS), &json)
+}
+
+/// Writes what people read. `flag` is what named the directory.
+fn write_readable(results: &Results, flag: &str, directory: &Path) -> Result<()> {
+    write(flag, &directory.join("results.csv"), &csv::text(results))?;
+    write(flag, &directory.join("report.html"), &page::html(results))?;
     let mut images = page::images(results).into_iter();
-    images.try_for_each(|(name, image)| write(&directory.join(name), &image))
+    images.try_for_each(|(name, image)| write(flag, &directory.join(name), &image))
 }
 
 fn make_directory(directory: &Path) -> Result<()> {
     let cannot = |error| Error::usage(format!("--out {}: {error}", directory.display()));
     fs::create_dir_all(directory).map_err(cannot)?;
     // Opening a file for writing checks the permission.
-    let probe = directory.join("results.json");
-    fs::OpenOptions::new().create(true).append(true).open(probe).map(drop).map_err(cannot)
+    let probe = beside(&directory.join(RESULTS));
+    fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)).map_err(cannot)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text)
-        .map_err(|error| Error::because(format!("writing {}", path.display()), error))
+/// Writes a file whole, or leaves what was there.
+fn write(flag: &str, path: &Path, text: &str) -> Result<()> {
+    let new = beside(path);
+    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(|error| {
+        // An error means that it is not there.
+        let _ = fs::remove_file(&new);
+        Error::failed(format!(
+            "{flag}: writing {}: {error}; make room there, or name another directory",
+            path.display()
+        ))
+    })
+}
+
+/// The name of a file while it is written.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_whole_is_left_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(RESULTS);
+        write("--out", &path, "before").unwrap();
+        // In the place of the file that would be written.
+        fs::create_dir(beside(&path)).unwrap();
+        let error = write("--out", &path, "after").unwrap_err().to_string();
+        assert!(
+            error.starts_with("--out: writing ") && error.contains("another directory"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+    }
+
+    #[test]
+    fn a_directory_that_is_checked_is_left_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = directory.path().join("a/b");
+        make_directory(&made).unwrap();
+        assert_eq!(fs::read_dir(&made).unwrap().count(), 0);
+    }
 }

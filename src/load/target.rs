@@ -60,6 +60,9 @@ impl Target {
         if authority.is_empty() {
             return Err(wrong("it names no host"));
         }
+        if !has_brackets_right(authority) {
+            return Err(wrong("an IPv6 address is written in brackets, as in [2001:db8::1]:8080"));
+        }
         if authority.contains('@') {
             return Err(wrong("a user name is of no use here"));
         }
@@ -107,6 +110,15 @@ impl Target {
     }
 }
 
+/// Whether an IPv6 address is in brackets, and nothing else is.
+fn has_brackets_right(authority: &str) -> bool {
+    match authority.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((_, port))) => port.is_empty() || port.starts_with(':'),
+        Some(None) => false,
+        None => !authority.contains(['[', ']']) && authority.matches(':').count() <= 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +153,10 @@ mod tests {
             ("memcached://198.18.0.1/key", "memcached has no paths"),
             ("http://me@198.18.0.1/", "user name"),
             ("http://198.18.0.1/a b", "%20"),
+            ("http://[::1/", "in brackets"),
+            ("http://[::1]81/", "in brackets"),
+            ("http://::1]:81/", "in brackets"),
+            ("http://::1/", "in brackets"),
         ] {
             let error = Target::parse(url).unwrap_err();
             assert!(
