@@ -289,7 +289,7 @@ impl Memcached {
     /// Forgets a request that is not completely answered.
     fn abandon(&mut self, conn: &Connection) {
         match conn.phase {
-            Phase::Upload(slot) => self.uploads.cancel(slot),
+            Phase::Upload(slot) => self.uploads.cancel(slot, self.now),
             Phase::LongLine(slot) => self.long_lines.cancel(slot),
             _ => {}
         }

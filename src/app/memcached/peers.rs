@@ -1,5 +1,5 @@
-//! Counts the memory of each peer's unfinished values. A peer is an IPv4 address or an IPv6 /64.
-//! Connections prove their address, unlike datagrams.
+//! Counts the memory of each peer's unfinished values, and what it has wasted. A peer is an IPv4
+//! address or an IPv6 /64. Connections prove their address, unlike datagrams.
 //!
 //! A table of fixed size counts peers under a keyed hash. Peers in the same slot count as one. The
 //! key is secret, so no peer can choose its slot.
@@ -9,6 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 const SLOTS: usize = 1024;
+/// Seconds after which a peer's waste counts half.
+const HALVING_SECONDS: u32 = 8;
 const CLASSES: usize = 16;
 /// The smallest class is below 2 KiB, the largest starts at 32 MiB.
 const SMALLEST_LOG2: u32 = 10;
@@ -63,16 +65,22 @@ pub(super) fn size_class(bytes: u64) -> usize {
 pub(super) struct Peers {
     /// Bytes of unfinished values for each peer.
     bytes: Box<[u64]>,
+    /// Bytes that each peer has lately had for values that it did not finish in time.
+    wasted: Box<[u64]>,
+    /// The number of halvings of `wasted` since the clock began.
+    halvings: u32,
     held: Box<[Held]>,
     hash: RandomState,
 }
 
 impl Peers {
-    pub(super) const MEMORY_BYTES: usize = SLOTS * (size_of::<Held>() + size_of::<u64>());
+    pub(super) const MEMORY_BYTES: usize = SLOTS * (size_of::<Held>() + 2 * size_of::<u64>());
 
     pub(super) fn new() -> Peers {
         let held = vec![Held::NOTHING; SLOTS].into();
-        Peers { bytes: vec![0; SLOTS].into(), held, hash: RandomState::new() }
+        let zeros = || vec![0; SLOTS].into();
+        let hash = RandomState::new();
+        Peers { bytes: zeros(), wasted: zeros(), halvings: 0, held, hash }
     }
 
     /// The peer with this address.
@@ -92,12 +100,36 @@ impl Peers {
         &mut self.bytes[usize::from(peer.0)]
     }
 
-    /// The peers with the most memory. Several if they have equal amounts; none if the maximum is
-    /// 0.
+    /// Bytes that a peer has lately wasted.
+    pub(super) fn wasted(&self, peer: Peer) -> u64 {
+        self.wasted[usize::from(peer.0)]
+    }
+
+    /// A peer had memory for a value that it did not finish in time.
+    pub(super) fn waste(&mut self, peer: Peer, bytes: u64) {
+        self.wasted[usize::from(peer.0)] += bytes;
+    }
+
+    /// Forgets waste as time passes.
+    pub(super) fn forget(&mut self, now: u32) {
+        let halvings = now / HALVING_SECONDS;
+        let due = halvings.saturating_sub(self.halvings);
+        if due > 0 {
+            self.wasted
+                .iter_mut()
+                .for_each(|wasted| *wasted = wasted.checked_shr(due).unwrap_or(0));
+        }
+        self.halvings = halvings;
+    }
+
+    /// The peers that have and have wasted the most memory, of those that have some. Several if
+    /// they have equal amounts.
     pub(super) fn heaviest(&self) -> impl Iterator<Item = (u64, &Held)> {
-        let most = self.bytes.iter().copied().max().unwrap_or(0);
-        let peers = self.bytes.iter().copied().zip(&self.held);
-        peers.filter(move |(bytes, _)| *bytes == most && most > 0)
+        let weight = |(bytes, wasted): (&u64, &u64)| if *bytes > 0 { bytes + wasted } else { 0 };
+        let weights = move || self.bytes.iter().zip(&self.wasted).map(weight);
+        let most = weights().max().unwrap_or(0);
+        let peers = self.bytes.iter().copied().zip(&self.held).zip(weights());
+        peers.filter(move |(_, weight)| *weight == most && most > 0).map(|(peer, _)| peer)
     }
 }
 

@@ -2,6 +2,7 @@
 //! incoming values.
 
 use super::*;
+use std::collections::VecDeque;
 
 const VALUE_BYTES: usize = 200_000;
 
@@ -117,4 +118,46 @@ fn a_client_that_waits_and_goes_away_leaves_nothing() {
         crowd.due_ms[n] = None;
     }
     assert_eq!(fill(&mut crowd, &bed), waiting);
+}
+
+/// There is space for one such value only, which each of a peer's many connections takes in turn.
+/// They send next to nothing, and after three seconds go and come again.
+#[test]
+fn values_that_never_end_keep_out_none_that_comes_in_time() {
+    const BYTES: usize = 500_000;
+    let [honest, other] = [7, 9].map(|host| Ipv4Addr::new(198, 18, 0, host));
+    let bed = Bed::of(Options::default(), 512 << 10, 2);
+    let mut crowd = Crowd::new(&bed);
+    let begin =
+        |crowd: &mut Crowd| crowd.open_from(other, &bed, &format!("set a 0 0 {BYTES}\r\nabc"));
+    let mut endless = VecDeque::new();
+    let mut come_and_go = |crowd: &mut Crowd| {
+        if endless.len() == 30 {
+            let oldest = endless.pop_front().unwrap();
+            crowd.act(oldest, Line::close);
+            crowd.due_ms[oldest] = None;
+        }
+        endless.push_back(begin(crowd));
+        endless.iter().for_each(|of_other| crowd.act(*of_other, |line| line.offer(&[b'a'; 200])));
+        crowd.pass(100, |_| false);
+    };
+    (0..60).for_each(|_| come_and_go(&mut crowd));
+    for n in 0..4 {
+        let line = crowd.open_from(honest, &bed, &format!("set h{n} 0 0 {BYTES}\r\n"));
+        let (mut left, mut answer) = (BYTES, Vec::new());
+        for _ in 0..80 {
+            // 300 KB in a second.
+            let part = left.min(30_000);
+            let end = if part == left && left > 0 { "\r\n" } else { "" };
+            let bytes = [&vec![b'h'; part][..], end.as_bytes()].concat();
+            left -= part;
+            crowd.act(line, |line| line.offer(&bytes));
+            come_and_go(&mut crowd);
+            crowd.act(line, |line| answer.extend(line.take()));
+            if !answer.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(answer, b"STORED\r\n", "value {n}, of which {left} bytes were not sent");
+    }
 }

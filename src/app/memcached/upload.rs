@@ -9,7 +9,8 @@
 use super::connection::{Connection, Phase, Wide};
 use super::counters::Count;
 use super::meta::Echo;
-use super::uploads::{Found, Upload};
+use super::uploads::{Found, Upload, Way};
+use super::watch::{LATE_SECONDS, SENDERS_SECONDS};
 use super::{Memcached, Step};
 use crate::app::Blob;
 use crate::store::{Commit, Delete, Full, Mode, NewItem, Outcome, Reservation, ReserveError};
@@ -82,20 +83,28 @@ impl Memcached {
         new: &NewItem<'_>,
     ) -> Result<Reservation, ReserveError> {
         let mut displaced = 0;
-        let may_wait = conn.watch.may_wait_for_senders(self.now);
+        let waited = conn.watch.waited_for_senders(self.now);
         let (store, uploads, now) = (&self.store, &mut self.uploads, self.now);
         let mut waits = false;
         let reserved = store.reserve_incoming(new, now, || {
-            waits = may_wait && !uploads.is_stalled(now);
+            let (is_given, most) = match uploads.way(now, conn.peer) {
+                Some(Way::Given) => (true, 0),
+                Some(Way::GivenLater) => (waited >= LATE_SECONDS, SENDERS_SECONDS),
+                Some(Way::Kept) => (false, SENDERS_SECONDS),
+                // Other workers have the space.
+                None => (false, LATE_SECONDS),
+            };
+            waits = !is_given && waited < most;
             if waits {
                 return Full::Wait;
             }
-            let found = uploads.displace(now, |upload| {
-                if upload.job.commit.mode == Mode::Set && upload.job.commit.compare.is_none() {
-                    // A client must not take the old value for the new one.
-                    store.delete(upload.reservation.key(), &Delete::default(), now);
-                }
-            });
+            let found = is_given
+                && uploads.displace(now, |upload| {
+                    if upload.job.commit.mode == Mode::Set && upload.job.commit.compare.is_none() {
+                        // A client must not take the old value for the new one.
+                        store.delete(upload.reservation.key(), &Delete::default(), now);
+                    }
+                });
             displaced += u64::from(found);
             Full::unless_dropped(found)
         });

@@ -1,10 +1,14 @@
 //! The unfinished values of one worker: one slot for each connection, allocated at start-up.
 //!
 //! Each peer has lists of uploads by size class, in the order of their last progress. When the
-//! space for incoming values is full, a newer upload takes space from the peer that holds the most.
-//! So a peer with many connections takes from itself, not from others. Of that peer's uploads, a
-//! stalled one is evicted. If none has stalled, one of the largest is evicted: it frees the most
-//! space, and small uploads complete soon.
+//! space for incoming values is full, a newer upload takes space from the peer that holds, and has
+//! lately wasted, the most. So a peer with many connections takes from itself, not from others. Of
+//! that peer's uploads, a stalled one is evicted. If none has stalled, one of the largest is
+//! evicted: it frees the most space, and small uploads complete soon.
+//!
+//! An upload that will soon be complete keeps its space: from newcomers whose peer has wasted much
+//! more, and from all others while it is on time. Otherwise those who begin values and do not send
+//! them would take the space of whoever does.
 
 use super::peers::{Held, Peer, Peers, size_class};
 use super::upload::{Ending, Job};
@@ -16,6 +20,8 @@ use std::net::IpAddr;
 const PROGRESS_BYTES: usize = 4096;
 /// An upload without progress for this time has stalled. It is evicted before larger ones.
 const STALLED_SECONDS: u32 = 2;
+/// An upload is on time that arrives fast enough to be complete in this time.
+const SCHEDULE_SECONDS: u64 = 4;
 /// Uploads of the largest class to search for one at or above the mean size.
 const SEARCHED_MAX: usize = 16;
 pub(super) const NONE: u32 = u32::MAX;
@@ -31,13 +37,25 @@ pub(super) struct Upload {
     moved: u64,
     /// Time of the last progress, in seconds of [`super::Memcached`]'s clock.
     moved_at: u32,
+    begun_at: u32,
     peer: Peer,
+}
+
+/// Whether an upload gives its space to a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// At once: it has stalled, or its peer has wasted much more.
+    Given,
+    /// If the newcomer has waited: it is late.
+    GivenLater,
+    /// No: it is on time, or the newcomer's peer has wasted much more.
+    Kept,
 }
 
 impl Upload {
     pub(super) fn new(reservation: Reservation, job: Job, peer: Peer, now: u32) -> Upload {
         let lacked = reservation.remaining();
-        Upload { reservation, job, lacked, moved: 0, moved_at: now, peer }
+        Upload { reservation, job, lacked, moved: 0, moved_at: now, begun_at: now, peer }
     }
 
     fn size_class(&self) -> usize {
@@ -46,6 +64,13 @@ impl Upload {
 
     fn is_stalled(&self, now: u32) -> bool {
         now.saturating_sub(self.moved_at) >= STALLED_SECONDS
+    }
+
+    /// Whether too little has arrived for the seconds that have surely passed.
+    fn is_late(&self, now: u32) -> bool {
+        let passed = u64::from(now.saturating_sub(self.begun_at).saturating_sub(1));
+        let (bytes, lacks) = (self.reservation.memory_bytes(), self.reservation.remaining() as u64);
+        bytes.saturating_sub(lacks) * SCHEDULE_SECONDS < bytes * passed
     }
 
     /// Bytes that have not arrived yet.
@@ -151,8 +176,11 @@ impl Uploads {
     }
 
     /// Frees the space of an upload after its connection has closed.
-    pub(super) fn cancel(&mut self, slot: u32) {
-        drop(self.free(slot));
+    pub(super) fn cancel(&mut self, slot: u32, now: u32) {
+        if let State::Coming(upload) = self.free(slot) {
+            self.peers.forget(now);
+            self.peers.waste(upload.peer, upload.reservation.memory_bytes());
+        }
     }
 
     /// Records received bytes. With enough bytes, moves the upload to the end of its list.
@@ -168,11 +196,15 @@ impl Uploads {
         }
     }
 
-    /// Evicts one upload of the peer that holds the most memory. Calls `forget` before. Returns
-    /// false if there is none.
+    /// Evicts the next upload that gives way. Calls `forget` before. Returns false if there is
+    /// none.
     pub(super) fn displace(&mut self, now: u32, forget: impl FnOnce(&Upload)) -> bool {
         let Some(slot) = self.next_victim(now) else { return false };
         if let State::Coming(upload) = self.remove(slot) {
+            if upload.is_stalled(now) || upload.is_late(now) {
+                self.peers.forget(now);
+                self.peers.waste(upload.peer, upload.reservation.memory_bytes());
+            }
             forget(&upload);
             let displaced = Displaced { left: upload.left(), ending: upload.job.ending };
             self.slots[slot as usize].state = State::Displaced(displaced);
@@ -180,9 +212,20 @@ impl Uploads {
         true
     }
 
-    /// Whether the upload that [`Uploads::displace`] would evict has stalled.
-    pub(super) fn is_stalled(&self, now: u32) -> bool {
-        self.next_victim(now).is_some_and(|slot| self.coming(slot).is_stalled(now))
+    /// Whether the upload that [`Uploads::displace`] would evict gives its space to a value of
+    /// `newcomer`. There may be none.
+    pub(super) fn way(&mut self, now: u32, newcomer: Peer) -> Option<Way> {
+        self.peers.forget(now);
+        let upload = self.coming(self.next_victim(now)?);
+        let (has, wants) = (self.peers.wasted(upload.peer), self.peers.wasted(newcomer));
+        // One value that was not complete in time makes no difference.
+        let bytes = upload.reservation.memory_bytes();
+        Some(match () {
+            () if upload.is_stalled(now) || has > 2 * wants + bytes => Way::Given,
+            () if wants > 2 * has + bytes => Way::Kept,
+            () if upload.is_late(now) => Way::GivenLater,
+            () => Way::Kept,
+        })
     }
 
     fn next_victim(&self, now: u32) -> Option<u32> {

@@ -106,13 +106,49 @@ fn among_peers_that_hold_equally_much_the_most_stalled_gives_way() {
 }
 
 #[test]
+fn who_gives_way_depends_on_the_rate_and_on_what_was_wasted() {
+    let mut bed = Bed::new();
+    let [one, other] = bed.two_peers();
+    let now = NOW as u32;
+    let (slot, _) = bed.begin(one, 200_000);
+    assert_eq!(bed.uploads.way(now + 1, other), Some(Way::Kept), "it has just begun");
+    let Found::Coming(upload) = bed.uploads.find(slot) else { panic!("displaced") };
+    upload.reservation.write(&[b'x'; 60_000]);
+    bed.uploads.progressed(slot, now + 2);
+    assert_eq!(bed.uploads.way(now + 2, other), Some(Way::Kept), "a quarter after a second");
+    assert_eq!(bed.uploads.way(now + 3, other), Some(Way::GivenLater), "a third after two");
+    let stalled = now + 2 + STALLED_SECONDS;
+    assert_eq!(bed.uploads.way(stalled, other), Some(Way::Given), "none for two seconds");
+    assert_eq!(bed.uploads.way(stalled, one), Some(Way::Given), "to its own peer, too");
+    // Each begins values and goes away.
+    let mut waste = |bed: &mut Bed, peer, values: usize| {
+        for _ in 0..values {
+            let (slot, _) = bed.begin(peer, 10_000);
+            bed.uploads.cancel(slot, now);
+        }
+    };
+    waste(&mut bed, other, 10);
+    assert_eq!(bed.uploads.way(now + 3, other), Some(Way::GivenLater), "half of a value");
+    waste(&mut bed, other, 20);
+    assert_eq!(bed.uploads.way(now + 3, other), Some(Way::Kept), "more than a value");
+    assert_eq!(bed.uploads.way(now + 3, one), Some(Way::GivenLater));
+    waste(&mut bed, one, 120);
+    assert_eq!(bed.uploads.way(now + 1, other), Some(Way::Given), "on time, of a waster");
+    // Waste is forgotten.
+    for later in (0..400).step_by(7) {
+        bed.uploads.peers.forget(now + later);
+    }
+    assert_eq!([one, other].map(|peer| bed.uploads.peers.wasted(peer)), [0; 2]);
+}
+
+#[test]
 fn what_ends_is_held_by_nobody() {
     let mut bed = Bed::new();
     let peers = bed.two_peers();
     for n in 0..60 {
         let (slot, _) = bed.begin(peers[n % 2], [60, 9000, 200_000][n % 3]);
         if n % 5 == 0 {
-            bed.uploads.cancel(slot);
+            bed.uploads.cancel(slot, NOW as u32);
             bed.held.pop();
         }
     }
@@ -230,7 +266,7 @@ proptest! {
             let at = more as usize % known.len();
             match then {
                 0 => {
-                    uploads.cancel(known.remove(at).0);
+                    uploads.cancel(known.remove(at).0, NOW as u32);
                 }
                 1 => bed.write(known[at].0, &[b'x'; PROGRESS_BYTES]),
                 _ => {}

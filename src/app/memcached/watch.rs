@@ -13,7 +13,8 @@
 //!
 //! A value waits while those of others fill the memory for incoming values: its request is not
 //! consumed, and retries every [`POLL_MS`]. Those that hold the memory need nothing but their own
-//! clients' bytes, so they end; and after [`SENDERS_SECONDS`] the value that waits displaces one.
+//! clients' bytes, so they end; and after [`LATE_SECONDS`] the value that waits displaces one that
+//! is late ([`super::uploads::Way`]).
 
 use super::connection::{Connection, Phase};
 use super::counters::Count;
@@ -36,8 +37,10 @@ const READING_LIMITS_MS: [(u64, u64); 3] = [(250, 8000), (500, 4000), (1000, 100
 const RATE_MIN_BYTES_PER_SECOND: u64 = 1024;
 
 /// Seconds, begun ones included, that a value waits for others to be complete before it takes the
-/// memory of one.
-const SENDERS_SECONDS: u16 = 2;
+/// memory of one that is late.
+pub(super) const LATE_SECONDS: u16 = 2;
+/// The same before it is refused.
+pub(super) const SENDERS_SECONDS: u16 = 5;
 
 /// The maximum time that a client may pin an item while others wait.
 const HOLD_SECONDS: u32 = 30;
@@ -124,9 +127,9 @@ impl Watch {
         self.restart(now);
     }
 
-    /// Whether a value may wait until those of others are complete.
-    pub(super) fn may_wait_for_senders(&self, now: u32) -> bool {
-        self.waits != Waits::Senders || (now as u16).wrapping_sub(self.since) < SENDERS_SECONDS
+    /// Seconds, begun ones included, that a value has waited until those of others are complete.
+    pub(super) fn waited_for_senders(&self, now: u32) -> u16 {
+        if self.waits == Waits::Senders { (now as u16).wrapping_sub(self.since) } else { 0 }
     }
 
     fn restart(&mut self, now: u32) {

@@ -21,8 +21,12 @@ struct Bed {
 
 impl Bed {
     fn new(options: Options) -> Bed {
-        let settings =
-            Settings { memory_bytes: 4 << 20, item_max_bytes: 256 << 10, ..Settings::default() };
+        Bed::of(options, 256 << 10, 1)
+    }
+
+    fn of(options: Options, item_max_bytes: u64, workers: usize) -> Bed {
+        let memory_bytes = 4 << 20;
+        let settings = Settings { memory_bytes, item_max_bytes, workers, ..Settings::default() };
         let store = Store::new(&Settings { hash_key: Some([1, 2]), ..settings }).unwrap();
         Bed { shared: Shared::new(store, Options { workers: 64, ..options }, NOW), handlers: 0 }
     }
