@@ -18,6 +18,17 @@ struct {
 	__uint(max_entries, CLAIM_ADDRESSES);
 } guarded SEC(".maps");
 
+/* Reads a part of an IP packet. The packet may begin at the start of what the program is shown, not
+ * behind an Ethernet header: the kernel rebuilds frames that an XDP program for fragments passes in
+ * generic mode, and forgets the length of that header (Linux 6.18). */
+static __always_inline int load(struct __sk_buff *skb, __u32 at, void *to, __u32 len)
+{
+	/* Only of the first buffer. A frame whose headers are elsewhere is not a rebuilt one. */
+	if (!bpf_skb_load_bytes_relative(skb, at, to, len, BPF_HDR_START_NET))
+		return 0;
+	return bpf_skb_load_bytes(skb, sizeof(struct ethernet) + at, to, len);
+}
+
 static __always_inline int guard_drop(void)
 {
 	count(COUNTER_GUARDED);
@@ -66,7 +77,7 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	struct ipv4 ip;
 	struct tcp tcp;
 
-	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet), &ip, sizeof(ip)) || ip.protocol != PROTOCOL_TCP ||
+	if (load(skb, 0, &ip, sizeof(ip)) || ip.protocol != PROTOCOL_TCP ||
 	    ip.version_ihl >> 4 != 4)
 		return TCX_NEXT;
 	address.words[3] = ip.destination;
@@ -76,7 +87,7 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	/* The kernel would reassemble the packet. */
 	if (ip.fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET))
 		return guard_drop();
-	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet) + (ip.version_ihl & 0x0f) * 4, &tcp, sizeof(tcp)) ||
+	if (load(skb, (ip.version_ihl & 0x0f) * 4, &tcp, sizeof(tcp)) ||
 	    !has_port(claim, tcp.ports.destination))
 		return TCX_NEXT;
 	ends.ipv4.saddr = ip.source;
@@ -95,7 +106,7 @@ static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struc
 	struct bpf_sock_tuple ends = {};
 	struct tcp tcp;
 
-	if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) || !has_port(claim, tcp.ports.destination))
+	if (load(skb, at, &tcp, sizeof(tcp)) || !has_port(claim, tcp.ports.destination))
 		return TCX_NEXT;
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
@@ -111,13 +122,13 @@ static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struc
 
 static __always_inline int guard_ipv6(struct __sk_buff *skb)
 {
-	__u32 at = sizeof(struct ethernet) + sizeof(struct ipv6);
+	__u32 at = sizeof(struct ipv6);
 	const struct claim *claim;
 	struct extension extension;
 	struct ipv6 ip;
 	__u8 protocol;
 
-	if (bpf_skb_load_bytes(skb, sizeof(struct ethernet), &ip, sizeof(ip)))
+	if (load(skb, 0, &ip, sizeof(ip)))
 		return TCX_NEXT;
 	claim = bpf_map_lookup_elem(&guarded, &ip.destination);
 	if (!claim)
@@ -130,7 +141,7 @@ static __always_inline int guard_ipv6(struct __sk_buff *skb)
 		if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
 		    protocol != PROTOCOL_FRAGMENT && protocol != PROTOCOL_DESTINATION)
 			return TCX_NEXT;
-		if (bpf_skb_load_bytes(skb, at, &extension, sizeof(extension)))
+		if (load(skb, at, &extension, sizeof(extension)))
 			return TCX_NEXT;
 		/* The same fragments as those that the XDP program drops. */
 		if (protocol == PROTOCOL_FRAGMENT && extension.fragment & IPV6_FRAGMENT)

@@ -5,8 +5,11 @@
  * with claims. The outer headers are removed in the frame, which is then steered by the packet that
  * was in it. The kernel gets all others unchanged.
  *
- * Not verified: the checksums of GRE and of GUE's UDP. The packet inside has its own, and on
- * virtual interfaces a UDP checksum may be partial, which the program cannot see. */
+ * Not verified: the checksums of GRE (RFC 2784 section 2.1 would have them processed) and of GUE's
+ * UDP. The packet inside has its own, over all that reaches the stack: with this reason RFC 6935
+ * lets a tunnel over UDP go without. A kernel of the same machine leaves both sums to
+ * whoever cuts a long packet (TX checksum offload, SKB_GSO_GRE_CSUM, SKB_GSO_UDP_TUNNEL_CSUM), and
+ * the program cannot see that: on virtual interfaces it would refuse packets that are good. */
 #ifndef SIMOOM_TUNNEL_H
 #define SIMOOM_TUNNEL_H
 

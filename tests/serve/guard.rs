@@ -1,5 +1,6 @@
-//! Claimed segments that tc has redirected: in generic mode the XDP program does not see them. The
-//! guard at tc ingress keeps them from the kernel, which would reset their connections.
+//! Claimed segments that come to the kernel: in generic mode the XDP program does not see those
+//! that tc has redirected, and a receive queue may have no socket. The guard at tc ingress keeps
+//! them from the kernel, which would reset their connections.
 
 use crate::TEST_TIMEOUT;
 use crate::client::Client;
@@ -121,4 +122,35 @@ fn a_client_whose_segments_tc_redirects_is_the_kernels() {
     assert_eq!(site.counter("steer_guard_dropped"), 2);
     site.wait_for_counter("connections_accepted");
     site.wait_for("connections_accepted", 2 * DOWNLOADS);
+}
+
+/// A queue that is added while it serves has no socket. Its connections stall, and go on when it is
+/// gone.
+#[test]
+fn the_kernel_resets_no_connection_whose_segments_come_to_a_queue_without_a_socket() {
+    if !need_program("ethtool") {
+        return;
+    }
+    // On veth a frame that was sent on queue n > 0 arrives on queue n - 1.
+    let plan = Plan { queues: 4, ..Plan::new(Transport::Xdp) };
+    let Some(network) = plan.network() else { return };
+    let queues = |network: &Network, count: &str| {
+        run_in(&network.server, "ethtool", &["-L", "s0", "rx", count, "tx", count]);
+    };
+    queues(&network, "1");
+    let site = plan.start_in(network);
+    // So many that some come to each queue.
+    let addresses = [site.network.address(1), site.network.address_v6(1)];
+    let mut clients: Vec<Client> = (0..64).map(|n| site.connect_to(at(addresses[n % 2]))).collect();
+    let body = site.content("/12");
+    clients.iter_mut().for_each(|client| client.expect("/12", &body));
+    queues(&site.network, "4");
+    clients.iter_mut().for_each(|client| client.request("/12"));
+    site.wait_for("steer_guard_dropped", 1);
+    assert!(site.counter("steer_no_socket") > 0);
+    queues(&site.network, "1");
+    for client in &mut clients {
+        client.answer().is(200, &body);
+    }
+    assert_eq!(kernel_resets(&site.network), 0);
 }

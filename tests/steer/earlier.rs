@@ -24,21 +24,18 @@ fn earlier_connections_of_the_kernels_are_left_to_it() {
         steering.settle().unwrap();
         for (address, prefix) in [(IpAddr::V4(SHARED4), 32), (IpAddr::V6(SHARED6), 128)] {
             simoom::netns::set_address("lo", address, prefix).unwrap();
-            let mut listener = None;
+            let (mut listener, mut earlier) = (None, None);
+            // An IPv6 address can be bound a moment before there is a route to it.
             wait_until("the address can be used", TEST_TIMEOUT, || {
                 listener = TcpListener::bind((address, PORT)).ok();
-                listener.is_some()
+                earlier = listener.as_ref().and_then(|listener| connection(listener).ok());
+                earlier.is_some()
             });
-            let listener = listener.unwrap();
-            let connect = || {
-                let client = TcpStream::connect((address, PORT)).unwrap();
-                (listener.accept().unwrap().0, client)
-            };
+            let (listener, earlier) = (listener.unwrap(), earlier.unwrap());
             let mut verdict = |client: &TcpStream, flags: u8| {
                 let port = client.local_addr().unwrap().port();
                 program.test_run(&segment_to(address, port, flags)).unwrap()
             };
-            let earlier = connect();
             steering.add_claim(Claim::Port((address, PORT).into())).unwrap();
             for flags in [TcpFlags::ACK, TcpFlags::RST, TcpFlags::SYN] {
                 assert_eq!(verdict(&earlier.1, flags), PASS, "{address} {flags:#x}");
@@ -46,9 +43,8 @@ fn earlier_connections_of_the_kernels_are_left_to_it() {
             steering.settle().unwrap();
             assert_eq!(verdict(&earlier.1, TcpFlags::ACK), PASS, "{address}: it is still there");
             // One of a local client, who does not come through the interface.
-            let later = connect();
+            let later = connection(&listener).unwrap();
             assert_eq!(verdict(&later.1, TcpFlags::ACK), PASS, "{address}: the kernel is asked");
-            let ended = earlier.1.try_clone().unwrap();
             earlier.0.shutdown(Shutdown::Both).unwrap();
             earlier.1.shutdown(Shutdown::Both).unwrap();
             wait_until("the kernel is not asked any more", TEST_TIMEOUT, || {
@@ -56,9 +52,14 @@ fn earlier_connections_of_the_kernels_are_left_to_it() {
                 verdict(&later.1, TcpFlags::ACK) == TAKE
             });
             assert_eq!(verdict(&later.1, TcpFlags::SYN), TAKE);
-            drop(ended);
         }
     });
+}
+
+/// Both ends of a connection from the listener's address to itself.
+fn connection(listener: &TcpListener) -> std::io::Result<(TcpStream, TcpStream)> {
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    Ok((listener.accept()?.0, client))
 }
 
 /// A segment of the connection from `address` and this port to the same address.
