@@ -138,8 +138,7 @@ impl HalfOpen {
     pub(crate) fn of(
         syn: &Segment<'_>,
         tuple: Tuple,
-        iss: Seq,
-        keyed: &Keyed,
+        (iss, ts_offset): (Seq, u32),
         now: Instant,
     ) -> HalfOpen {
         HalfOpen {
@@ -152,7 +151,7 @@ impl HalfOpen {
             window_scale: syn.options.window_scale,
             sack_permitted: syn.options.sack_permitted,
             ecn: false,
-            ts_offset: keyed.timestamp_offset(&tuple),
+            ts_offset,
             sent_at_us: now.total_micros() as u32,
             retries: 0,
             next_free: NONE,

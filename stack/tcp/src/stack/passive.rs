@@ -79,9 +79,10 @@ impl<A: Application> Stack<A> {
         if is_crowded && self.shared.config.syn_cookies {
             return self.send_cookie(arrival, tx);
         }
-        let iss = self.keyed.initial_seq(&tuple, self.shared.now);
+        let (iss, ts_offset) = self.keyed.initial(&tuple, self.shared.now);
         let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
-        let mut entry = HalfOpen::of(&arrival.segment, tuple, iss, &self.keyed, self.shared.now);
+        let numbers = (iss, ts_offset);
+        let mut entry = HalfOpen::of(&arrival.segment, tuple, numbers, self.shared.now);
         entry.ecn = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
         let Some(index) = self.half_open.insert(entry) else {
             return self.shared.drop(DropReason::HalfOpenFull);
@@ -121,7 +122,8 @@ impl<A: Application> Stack<A> {
         let (tuple, segment) = (arrival.tuple(), &arrival.segment);
         let Shared { config, tick, now, counters, .. } = &mut self.shared;
         let iss = cookie::make(&self.keyed, &tuple, segment.seq, segment.options.mss, *now);
-        let mut entry = HalfOpen::of(segment, tuple, iss, &self.keyed, *now);
+        let numbers = (iss, self.keyed.timestamp_offset(&tuple));
+        let mut entry = HalfOpen::of(segment, tuple, numbers, *now);
         entry.ecn = ecn::is_asked(segment, config.ecn);
         config.cookies.sent(*tick);
         if entry.send_cookie(config, *tick, tx) {
