@@ -84,12 +84,13 @@ impl<A: Application> Stack<A> {
         let numbers = (iss, ts_offset);
         let mut entry = HalfOpen::of(&arrival.segment, tuple, numbers, self.shared.now);
         entry.ecn = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
+        let retry_at = entry.retry_at();
         let Some(index) = self.half_open.insert(entry) else {
             return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
-        let timer = self.half_open_timer(index);
-        self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
+        // The timer of an earlier entry stays in the wheel, and is set again when it fires.
+        self.shared.wheel.bring_forward(self.half_open_timer(index), retry_at);
         self.send_syn_ack(index, tx);
     }
 
@@ -285,7 +286,6 @@ impl<A: Application> Stack<A> {
     }
 
     pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
-        self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.remove(hash, Owner::HalfOpen(index));
         self.half_open.remove(index);
     }
@@ -305,7 +305,6 @@ impl<A: Application> Stack<A> {
             return;
         }
         let id = self.free.pop().expect("a block is reserved for each half-open connection");
-        self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
         self.half_open.remove(index);
         self.establish(id, &entry, arrival, app, tx);
