@@ -486,15 +486,21 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let window = window_field(tcb, shared);
-    let mut options = data_options(&tcb.hot, shared);
-    if sack::has_report(tcb) {
-        sack::report(tcb, shared, &mut options);
-    }
-    let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
-    let numbers =
-        Numbers::plain(acceptable_seq(&tcb.hot), tcb.hot.rcv.nxt, ecn::flags(tcb), window);
-    if !emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0) {
+    let numbers = Numbers::plain(
+        acceptable_seq(&tcb.hot),
+        tcb.hot.rcv.nxt,
+        ecn::flags(tcb),
+        window_field(tcb, shared),
+    );
+    let sent = match sack::has_report(tcb) {
+        true => emit_report(tcb, numbers, shared, tx),
+        false => {
+            let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+            let timestamps = timestamps(&tcb.hot, shared);
+            emit_text(&path, numbers, timestamps, 0, &shared.config, tx, |_| 0)
+        }
+    };
+    if !sent {
         return false;
     }
     shared.counters.segments_sent += 1;
@@ -504,6 +510,20 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
     acknowledged(&mut tcb.hot);
     tcb.warm.ack_at = Tick::NEVER;
     true
+}
+
+/// Writes an acknowledgement with SACK blocks.
+#[inline(never)]
+fn emit_report<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    numbers: Numbers,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let mut options = data_options(&tcb.hot, shared);
+    sack::report(tcb, shared, &mut options);
+    let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+    emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0)
 }
 
 /// The sequence number of a segment without text: SND.NXT, or the window's right edge if the peer
