@@ -186,3 +186,7 @@ impl<A: Application> Stack<A> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "flush_tests.rs"]
+mod tests;
