@@ -15,12 +15,14 @@ mod stack_bench;
 use simoom::app::contained::Contained;
 use simoom::app::testing::{Line, services};
 use simoom_io::Application;
-use simoom_tcp::TxChecksum;
+use simoom_tcp::{BURST, TxChecksum};
 use stack_bench::Bench;
 use std::process::Command;
 
 /// Connections open in each scenario.
 const CONNECTIONS: u32 = 1000;
+/// Capacity for more of them. With less than four bursts, SYNs would be answered with cookies.
+const SPARE: u32 = 4 * BURST as u32;
 /// Bursts before counting begins. Then every table and list is in use.
 const WARM_UP_BURSTS: usize = 100;
 /// Bursts that are counted.
@@ -31,10 +33,12 @@ const LARGE_BYTES: usize = 64 * 1024;
 const KEYS: usize = 10_000;
 
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
-/// one small segment, with and without separate acknowledgements, and with many segments.
-const SCENARIOS: [(&str, Scenario); 15] = [
+/// one small segment, with and without separate acknowledgements or on a connection of its own, and
+/// with many segments.
+const SCENARIOS: [(&str, Scenario); 16] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
+    ("connection of one request", Scenario::Connection),
     ("64 KiB", Scenario::Large),
     ("64 KiB, stored checksums", Scenario::LargeStored),
     ("request, checksum offload", Scenario::SmallOffloaded),
@@ -54,6 +58,8 @@ const SCENARIOS: [(&str, Scenario); 15] = [
 enum Scenario {
     Small,
     Acknowledged,
+    /// From the SYN to TIME-WAIT.
+    Connection,
     Large,
     /// With checksums stored with the bytes of the answer, as those of a file are.
     LargeStored,
@@ -146,7 +152,10 @@ fn run(scenario: Scenario) {
         Scenario::SmallOffloaded | Scenario::LargeOffloaded => TxChecksum::Partial,
         _ => TxChecksum::Full,
     };
-    let mut bench = Bench::with_checksum(CONNECTIONS, tx_checksum);
+    let mut bench = match scenario {
+        Scenario::Connection => Bench::with_spare(CONNECTIONS, SPARE, tx_checksum),
+        _ => Bench::with_checksum(CONNECTIONS, tx_checksum),
+    };
     if is_large {
         bench.answer_with(LARGE_BYTES);
     }
@@ -161,6 +170,10 @@ fn run(scenario: Scenario) {
         bench.counts = burst >= WARM_UP_BURSTS;
         let is_small = matches!(scenario, Scenario::Small | Scenario::SmallOffloaded);
         bench.counts_acks = bench.counts && !is_small;
+        if matches!(scenario, Scenario::Connection) {
+            requests += bench.connections() * usize::from(bench.counts);
+            continue;
+        }
         match is_large {
             true => {
                 requests += bench.large(LARGE_BYTES as u32) * usize::from(bench.counts);

@@ -42,6 +42,8 @@ impl Blob for Large {
 pub(crate) struct Responder {
     answer_bytes: usize,
     large: Large,
+    /// Close after each answer.
+    closes: bool,
 }
 
 impl Application for Responder {
@@ -65,6 +67,9 @@ impl Application for Responder {
                 bytes => reply.share(self.large, 0..bytes),
             }
             reply.set_timeout(Some(Duration::from_secs(75)));
+            if self.closes {
+                reply.close();
+            }
         }
         bytes.len()
     }
@@ -117,6 +122,10 @@ impl Transmit for Sink {
     }
 }
 
+fn server() -> Address {
+    Address::from_v4([198, 18, 0, 1])
+}
+
 /// A stack with clients on all its connections.
 pub(crate) struct Bench {
     /// The stack.
@@ -134,6 +143,8 @@ pub(crate) struct Bench {
     requests: Vec<Vec<u8>>,
     /// Starts of the bursts whose responses may be unacknowledged.
     recent: VecDeque<u64>,
+    /// Clients of one connection each so far.
+    clients: u32,
 }
 
 /// Bursts after which a client acknowledges without a new request.
@@ -149,9 +160,18 @@ impl Bench {
 
     /// The same with transmitted segments whose checksums are `tx_checksum`.
     pub(crate) fn with_checksum(connections: u32, tx_checksum: TxChecksum) -> Bench {
-        let local = Address::from_v4([198, 18, 0, 1]);
-        let limits =
-            Limits { half_open: 64, time_wait: 64, ..Limits::for_connections(connections + 64) };
+        Bench::with_spare(connections, BURST as u32, tx_checksum)
+    }
+
+    /// The same with capacity for `spare` more connections at a time, each of which may be in the
+    /// handshake or in TIME-WAIT.
+    pub(crate) fn with_spare(connections: u32, spare: u32, tx_checksum: TxChecksum) -> Bench {
+        let local = server();
+        let limits = Limits {
+            half_open: spare,
+            time_wait: spare,
+            ..Limits::for_connections(connections + spare)
+        };
         let mut config = Config::new(
             [2, 0, 0, 0, 0, 1],
             vec![LocalAddress { address: local, dedicated: false }],
@@ -170,7 +190,8 @@ impl Bench {
         let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0, gso: Vec::new() };
         let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
         let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
-        let responder = Responder { answer_bytes: RESPONSE_BYTES, large: Large(None) };
+        let responder =
+            Responder { answer_bytes: RESPONSE_BYTES, large: Large(None), closes: false };
         let (counts, counts_acks) = (false, false);
         let mut bench = Bench {
             stack,
@@ -183,6 +204,7 @@ impl Bench {
             now,
             requests,
             recent,
+            clients: 0,
         };
         for index in 0..connections {
             bench.open(index);
@@ -194,12 +216,7 @@ impl Bench {
     pub(crate) fn open(&mut self, index: u32) {
         let [_, a, b, c] = (index / 50_000).to_be_bytes();
         let remote = Address::from_v4([198, 19, b, c.wrapping_add(a).wrapping_add(2)]);
-        let mut peer = Peer::new(
-            remote,
-            10_000 + (index % 50_000) as u16,
-            Address::from_v4([198, 18, 0, 1]),
-            80,
-        );
+        let mut peer = Peer::new(remote, 10_000 + (index % 50_000) as u16, server(), 80);
         let slot = self.sink.sent % BURST;
         self.deliver(&[peer.syn()], false);
         peer.read(&self.sink.frames[slot]);
@@ -258,6 +275,46 @@ impl Bench {
         );
         self.requests = requests;
         (took, acks)
+    }
+
+    /// One request from each of a burst's new clients. The server closes after its answer, so that
+    /// each connection ends in TIME-WAIT. Three segments arrive for each: the SYN, the request, and
+    /// the FIN that acknowledges the answer. Three are sent. Returns the number of connections.
+    pub(crate) fn connections(&mut self) -> usize {
+        self.responder.closes = true;
+        let mut peers: Vec<Peer> = (0..BURST).map(|_| self.new_client()).collect();
+        let before = self.stack.connections();
+        let mut frames: Vec<Vec<u8>> = peers.iter_mut().map(Peer::syn).collect();
+        self.answered_burst(&frames);
+        let first = self.sink.sent - BURST;
+        for (index, (peer, frame)) in peers.iter_mut().zip(&mut frames).enumerate() {
+            peer.read(&self.sink.frames[(first + index) % BURST]);
+            peer.data_into(REQUEST, frame);
+        }
+        self.answered_burst(&frames);
+        for (peer, frame) in peers.iter_mut().zip(&mut frames) {
+            peer.expect(RESPONSE_BYTES as u32 + 1);
+            peer.fin_into(frame);
+        }
+        self.answered_burst(&frames);
+        assert_eq!(self.stack.connections(), before, "all are in TIME-WAIT");
+        BURST
+    }
+
+    /// Passes a burst to the stack, which answers each packet with one segment.
+    fn answered_burst(&mut self, frames: &[Vec<u8>]) {
+        self.now += Duration::from_micros(32);
+        let sent = self.sink.sent;
+        self.deliver(frames, self.counts);
+        assert_eq!(self.sink.sent - sent, frames.len(), "each is answered by one segment");
+    }
+
+    /// A client with a four-tuple that no client had in the last 2²⁴ connections.
+    fn new_client(&mut self) -> Peer {
+        self.clients += 1;
+        let [_, a, b, c] = self.clients.to_be_bytes();
+        let port = 10_000 + u16::from(c) * 128 + u16::from(b & 0x7f);
+        Peer::new(Address::from_v4([198, 19, 200 + (b >> 7), a]), port, server(), 80)
     }
 
     /// Long answers leave in packets that are cut behind the stack.

@@ -58,8 +58,15 @@ impl<H, R> Services<H, R> {
 
     #[inline]
     fn owns(&self, port: u16) -> bool {
-        self.ports.contains(&port)
+        is_among(&self.ports, port)
     }
+}
+
+/// Whether `port` is one of a few.
+#[inline(always)]
+#[allow(clippy::manual_contains, reason = "its loop for long slices is not inlined")]
+fn is_among(ports: &[u16], port: u16) -> bool {
+    ports.iter().any(|own| *own == port)
 }
 
 impl<H, R> Services<H, R>
@@ -126,7 +133,7 @@ where
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let (handler, ports) = (&mut self.handler, &self.ports);
         let Some(handler) = handler else { return self.rest.prefetch(inputs) };
-        let is_own = |port| ports.contains(&port);
+        let is_own = |port| is_among(ports, port);
         if inputs.iter().all(|(port, _)| is_own(*port)) {
             return handler.prefetch(inputs);
         }

@@ -6,8 +6,8 @@
 //! - It has arrived whole, within the limits.
 //! - Its request line is GET, an absolute path without escapes, dot segments, empty segments and
 //!   query, and HTTP/1.1.
-//! - Host comes once. Connection, if present, is `keep-alive`. Accept-Encoding, if present, has no
-//!   weights. Each other field has no meaning for this server, and no folded line.
+//! - Host comes once. Connection, if present, is `keep-alive` or `close`. Accept-Encoding, if
+//!   present, has no weights. Each other field has no meaning for this server, and no folded line.
 //!
 //! The parser refuses nothing. It returns `None` for all other heads, valid or not, and the general
 //! path (`head` and `request`) decides. For a plain head both return the same, which a property
@@ -29,6 +29,8 @@ pub(super) struct Plain<'b> {
     pub(super) host: &'b [u8],
     /// Whether there is an Accept-Encoding field. It refuses no coding, and not the plain content.
     pub(super) accepts_codings: bool,
+    /// Whether the connection closes behind the answer.
+    pub(super) closes: bool,
     /// Length of the head, with its empty line.
     pub(super) len: usize,
 }
@@ -95,14 +97,14 @@ pub(super) fn parse<'b>(
     if bytes.get(path_end..at)? != VERSION || line_bytes > usize::from(limits.line_max_bytes) {
         return None;
     }
-    let (mut host, mut accepts_codings) = (None, false);
+    let (mut host, mut accepts_codings, mut closes) = (None, false, false);
     // An inclusive range would be asked at each line whether it has ended before.
     for _ in 0..LINES_MAX {
         let word = word_at(bytes, at)?;
         if word as u16 == u16::from_le_bytes(*b"\r\n") {
             let (path, len) = (&bytes[START.len() - 1..path_end], at + 2);
             let fits = len <= usize::from(limits.head_max_bytes);
-            return fits.then_some(Plain { path, host: host?, accepts_codings, len });
+            return fits.then_some(Plain { path, host: host?, accepts_codings, closes, len });
         }
         at = if (word | HOST_CASE) & HOST_MASK == HOST && host.is_none() {
             let start = at + "host: ".len();
@@ -117,8 +119,9 @@ pub(super) fn parse<'b>(
             host = bytes.get(start..end);
             end
         } else {
-            let (end, is_accept_encoding) = field_end(bytes, at)?;
-            accepts_codings |= is_accept_encoding;
+            let (end, meaning) = field_end(bytes, at)?;
+            accepts_codings |= meaning == Some(Meaning::AcceptsCodings);
+            closes |= meaning == Some(Meaning::Closes);
             end
         };
         if bytes.get(at..at + 2)? != b"\r\n" {
@@ -164,10 +167,17 @@ fn host_end(bytes: &[u8], start: usize) -> Option<usize> {
     Some(at)
 }
 
-/// The end of the value of the field whose name begins at `start`, and whether the field is
-/// Accept-Encoding. `None` if the field has another meaning.
+/// What a field of a plain head means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    AcceptsCodings,
+    Closes,
+}
+
+/// The end of the value of the field whose name begins at `start`, and what the field means. `None`
+/// if the head is not plain.
 #[inline(always)]
-fn field_end(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
+fn field_end(bytes: &[u8], start: usize) -> Option<(usize, Option<Meaning>)> {
     let mut colon = run(bytes, start, name_bytes)?;
     while is_tchar(*bytes.get(colon)?) {
         colon += 1;
@@ -179,16 +189,19 @@ fn field_end(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
     let value = colon + 1;
     let end = run(bytes, value, value_bytes)?;
     match fields::of(name) {
-        None => Some((end, false)),
-        Some(field) => is_plain(field, bytes.get(value..end)?).map(|is_it| (end, is_it)),
+        None => Some((end, None)),
+        Some(field) => Some((end, meaning(field, bytes.get(value..end)?)?)),
     }
 }
 
-/// Whether the field, which has a meaning, is Accept-Encoding. `None` unless this value is plain.
-fn is_plain(field: Field, value: &[u8]) -> Option<bool> {
+/// What a field that this server reads means, if anything. `None` unless this value is plain.
+fn meaning(field: Field, value: &[u8]) -> Option<Option<Meaning>> {
     match field {
-        Field::Connection if value.trim_ascii().eq_ignore_ascii_case(b"keep-alive") => Some(false),
-        Field::AcceptEncoding if !value.contains(&b';') => Some(true),
+        Field::Connection if value.trim_ascii().eq_ignore_ascii_case(b"keep-alive") => Some(None),
+        Field::Connection if value.trim_ascii().eq_ignore_ascii_case(b"close") => {
+            Some(Some(Meaning::Closes))
+        }
+        Field::AcceptEncoding if !value.contains(&b';') => Some(Some(Meaning::AcceptsCodings)),
         _ => None,
     }
 }

@@ -6,17 +6,18 @@ use crate::app::http::response::Persistence;
 use proptest::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Path, host, whether there is an Accept-Encoding field, and length of a head.
-type Meaning = (Vec<u8>, Vec<u8>, bool, usize);
+/// Path, host, whether there is an Accept-Encoding field, whether the connection closes, and length
+/// of a head.
+type Read = (Vec<u8>, Vec<u8>, bool, bool, usize);
 
 /// What the general path makes of a head: the same, if the head has no meaning besides its path and
-/// its host.
-fn general(bytes: &[u8], limits: HeadLimits) -> Option<Meaning> {
+/// its host, and may close the connection.
+fn general(bytes: &[u8], limits: HeadLimits) -> Option<Read> {
     let len = head::find_end(bytes, &mut Search::default(), limits).ok()??;
     let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let request = Request::parse(&bytes[..len], &mut space).ok()?;
     let has_no_meaning = request.method == Method::Get
-        && request.persistence == Persistence::Keep
+        && matches!(request.persistence, Persistence::Keep | Persistence::Close)
         && request.framing == Framing::None
         && !request.expects_continue
         && !request.conditional
@@ -25,13 +26,14 @@ fn general(bytes: &[u8], limits: HeadLimits) -> Option<Meaning> {
         && request.minor == 1;
     let mut scratch = vec![0; bytes.len()];
     let path = path::resolve(request.target?, &mut scratch).ok()?.to_vec();
-    has_no_meaning.then(|| (path, request.host().to_vec(), request.accepts_codings, len))
+    let closes = request.persistence == Persistence::Close;
+    has_no_meaning.then(|| (path, request.host().to_vec(), request.accepts_codings, closes, len))
 }
 
-fn plain(bytes: &[u8], limits: HeadLimits) -> Option<Meaning> {
+fn plain(bytes: &[u8], limits: HeadLimits) -> Option<Read> {
     let read = |known: &mut KnownHost| {
-        let Plain { path, host, accepts_codings, len } = parse(bytes, known, limits)?;
-        Some((path.to_vec(), host.to_vec(), accepts_codings, len))
+        let Plain { path, host, accepts_codings, closes, len } = parse(bytes, known, limits)?;
+        Some((path.to_vec(), host.to_vec(), accepts_codings, closes, len))
     };
     let mut known = KnownHost::default();
     let meaning = read(&mut known);
@@ -56,6 +58,8 @@ fn heads_of_common_clients_are_plain() {
         ("ab -k", "Connection: Keep-Alive\r\nHost: a\r\nUser-Agent: ApacheBench/2.3\r\n"),
         ("lower case", "host: a-b.c\r\nx_y: 1\r\nempty:\r\nname: caf\u{e9} \r\n"),
         ("browser", "Host: a\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n"),
+        ("ab", "Connection: close\r\nHost: a\r\n"),
+        ("both", "Host: a\r\nConnection: keep-alive\r\nConnection: CLOSE \r\n"),
         ("no host name", "Host: \r\n"),
         ("no port", "Host: a:\r\n"),
     ];
@@ -107,7 +111,8 @@ fn other_heads_are_not_plain() {
         "Host: [::1]\r\n",
         "Host: a\n",
         "Host: a\r\nRange: bytes=0-1\r\n",
-        "Host: a\r\nConnection: close\r\n",
+        "Host: a\r\nConnection: close, x\r\n",
+        "Host: a\r\nConnection: upgrade\r\n",
         "Host: a\r\nContent-Length: 0\r\n",
         "Host: a\r\nTransfer-Encoding: chunked\r\n",
         "Host: a\r\nExpect: 100-continue\r\n",

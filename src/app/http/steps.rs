@@ -4,6 +4,7 @@
 use super::connection::{Answer, Connection, Phase, Waiting};
 use super::head::{self, Search};
 use super::partial::{Delivery, Progress};
+use super::plain::Plain;
 use super::response::{Persistence, Status};
 use super::{Http, plain, proxy};
 use crate::app::Blob;
@@ -127,14 +128,14 @@ impl Http {
         let head = plain::parse(bytes, &mut self.known_host, self.options.head)?;
         let site = self.content.site(head.host);
         let Some(entry) = self.content.find(site, head.path) else {
-            return self.answer_missing(conn, site, head.len, reply);
+            return self.answer_missing(conn, site, &head, reply);
         };
         let Entry::File(index) = entry else { return None };
         let file = self.content.file(index);
         if file.on_disk().is_some() || head.accepts_codings && file.varies() {
             return None;
         }
-        let (status, persistence) = (Status::Ok, self.persistence(conn, Persistence::Keep));
+        let (status, persistence) = (Status::Ok, self.persistence(conn, asked_by(&head)));
         self.answers.send(status, persistence, file.ok(), true, reply);
         self.counters.http_requests += 1;
         self.counters.http_head_bytes += head.len as u64;
@@ -142,14 +143,14 @@ impl Http {
         Some(head.len)
     }
 
-    /// Answers a request with a plain head of `len` bytes for a path without an entry, unless the
-    /// site has rules that may find one. Returns as [`Http::answer_plain`].
+    /// Answers a request with a plain head for a path without an entry, unless the site has rules
+    /// that may find one. Returns as [`Http::answer_plain`].
     #[cold]
     fn answer_missing(
         &mut self,
         conn: &mut Connection,
         site: u32,
-        len: usize,
+        head: &Plain<'_>,
         reply: &mut Reply<'_, Blob>,
     ) -> Option<usize> {
         if self.content.has_rules(site) {
@@ -157,10 +158,10 @@ impl Http {
         }
         let body = self.error(site, Status::NotFound);
         self.counters.http_requests += 1;
-        self.counters.http_head_bytes += len as u64;
-        let answer = Answer { body, with_content: true, persistence: Persistence::Keep };
+        self.counters.http_head_bytes += head.len as u64;
+        let answer = Answer { body, with_content: true, persistence: asked_by(head) };
         self.answer(conn, answer, reply);
-        Some(len)
+        Some(head.len)
     }
 
     /// Discards more content of a request that [`Http::handle`] began. Returns the number of bytes.
@@ -196,4 +197,10 @@ impl Http {
             }
         }
     }
+}
+
+/// What a request with a plain head asks for after its answer (RFC 9112 §9.3).
+#[inline(always)]
+fn asked_by(head: &Plain<'_>) -> Persistence {
+    if head.closes { Persistence::Close } else { Persistence::Keep }
 }

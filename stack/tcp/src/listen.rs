@@ -43,6 +43,8 @@ pub(crate) struct HalfOpen {
     pub(crate) ts_offset: u32,
     /// When the first SYN-ACK was sent, in microseconds modulo 2³².
     sent_at_us: u32,
+    /// When the next retransmission of the SYN-ACK is due. [`Tick::NEVER`] in a free entry.
+    retry_at: Tick,
     retries: u8,
     next_free: u32,
 }
@@ -117,7 +119,8 @@ impl HalfOpenTable {
     }
 
     pub(crate) fn remove(&mut self, index: u32) {
-        self.entries[index as usize].next_free = self.free;
+        let entry = &mut self.entries[index as usize];
+        (entry.next_free, entry.retry_at) = (self.free, Tick::NEVER);
         self.free = index;
         self.len -= 1;
     }
@@ -129,7 +132,8 @@ impl HalfOpenTable {
             return None;
         }
         entry.retries += 1;
-        Some(now.plus(FIRST_RETRY_MS << entry.retries))
+        entry.retry_at = now.plus(FIRST_RETRY_MS << entry.retries);
+        Some(entry.retry_at)
     }
 }
 
@@ -138,8 +142,7 @@ impl HalfOpen {
     pub(crate) fn of(
         syn: &Segment<'_>,
         tuple: Tuple,
-        iss: Seq,
-        keyed: &Keyed,
+        (iss, ts_offset): (Seq, u32),
         now: Instant,
     ) -> HalfOpen {
         HalfOpen {
@@ -152,8 +155,9 @@ impl HalfOpen {
             window_scale: syn.options.window_scale,
             sack_permitted: syn.options.sack_permitted,
             ecn: false,
-            ts_offset: keyed.timestamp_offset(&tuple),
+            ts_offset,
             sent_at_us: now.total_micros() as u32,
+            retry_at: Tick::at(now).plus(FIRST_RETRY_MS),
             retries: 0,
             next_free: NONE,
         }
@@ -232,9 +236,9 @@ impl HalfOpen {
         }
     }
 
-    /// The deadline of the first SYN-ACK.
-    pub(crate) fn first_deadline(now: Tick) -> Tick {
-        now.plus(FIRST_RETRY_MS)
+    /// When the next retransmission of the SYN-ACK is due. [`Tick::NEVER`] in a free entry.
+    pub(crate) fn retry_at(&self) -> Tick {
+        self.retry_at
     }
 
     /// How many times the SYN-ACK was retransmitted.

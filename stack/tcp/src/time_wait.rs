@@ -9,6 +9,7 @@ use crate::seq::Seq;
 use crate::tcp::{ConnFlags, Hot};
 use crate::wire::tcp::Flags;
 use crate::wire::{Link, Segment};
+use simoom_io::timer::Tick;
 
 /// A connection in TIME-WAIT.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,9 +20,10 @@ pub(crate) struct TimeWait {
     pub(crate) rcv_nxt: Seq,
     /// The peer's last timestamp and this side's offset, if timestamps were in use.
     pub(crate) timestamps: Option<(u32, u32)>,
+    /// When the wait ends. [`Tick::NEVER`] in a free entry.
+    pub(crate) ends_at: Tick,
     /// Whether the last acknowledgement sent was a challenge to a SYN.
     pub(crate) challenged: bool,
-    in_use: bool,
 }
 
 /// What to do with a segment in TIME-WAIT (RFC 9293 §3.10.7.4).
@@ -64,10 +66,10 @@ impl TimeWaitTable {
     /// The slot for the next entry, and whether an older entry must be removed from it first.
     /// `None` if the table has no slots.
     pub(crate) fn slot(&self) -> Option<(u32, bool)> {
-        self.entries.get(self.next as usize).map(|entry| (self.next, entry.in_use))
+        self.entries.get(self.next as usize).map(|entry| (self.next, entry.ends_at != Tick::NEVER))
     }
 
-    /// Adds a connection at [`TimeWaitTable::slot`].
+    /// Adds a connection at [`TimeWaitTable::slot`]. The caller sets the end of its wait.
     pub(crate) fn insert(&mut self, hot: &Hot) {
         let timestamps =
             hot.flags.has(ConnFlags::TIMESTAMPS).then_some((hot.rcv.ts_recent, hot.ts_offset));
@@ -77,8 +79,8 @@ impl TimeWaitTable {
             snd_nxt: hot.snd.nxt,
             rcv_nxt: hot.rcv.nxt,
             timestamps,
+            ends_at: Tick::NEVER,
             challenged: false,
-            in_use: true,
         };
         self.next = (self.next + 1) % self.entries.len() as u32;
     }
@@ -88,7 +90,7 @@ impl TimeWaitTable {
     }
 
     pub(crate) fn remove(&mut self, index: u32) {
-        self.entries[index as usize].in_use = false;
+        self.entries[index as usize].ends_at = Tick::NEVER;
     }
 }
 

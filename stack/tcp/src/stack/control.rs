@@ -111,11 +111,11 @@ impl<A: Application> Stack<A> {
             None => self.route_to(&to.local, &to.remote)?,
         };
         let tcb = &mut self.tcbs[id as usize];
-        let iss = self.keyed.initial_seq(&tuple, now);
+        let (iss, ts_offset) = self.keyed.initial(&tuple, now);
         let link = route.unwrap_or_default();
         tcb.hot =
             Hot { flags: tcb.hot.flags, tuple, link, state: State::SynSent, ..Hot::default() };
-        tcb.hot.ts_offset = self.keyed.timestamp_offset(&tuple);
+        tcb.hot.ts_offset = ts_offset;
         (tcb.hot.snd.una, tcb.hot.snd.nxt) = (iss, iss);
         tcb.cold.recover = iss;
         tcb.cold.token = to.token;

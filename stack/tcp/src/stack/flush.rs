@@ -42,9 +42,9 @@ impl<A: Application> Stack<A> {
             None => {
                 let id = timer / 2;
                 let tcb = &mut self.tcbs[id as usize];
-                // Another timer of this batch may have closed it.
+                tcb.fired(timer);
+                // It may be the timer of an earlier connection, and no other has the block.
                 if tcb.hot.state != State::Closed {
-                    tcb.fired(timer);
                     if tcb.cold.timeouts > 0 {
                         self.probe_next_hop(id, tx);
                     }
@@ -58,13 +58,18 @@ impl<A: Application> Stack<A> {
             }
             Some(index) if index < half_open => self.expire_half_open(index, tx),
             Some(index) if index < half_open + time_wait => {
-                self.forget_time_wait(index - half_open);
+                self.expire_time_wait(index - half_open);
             }
             Some(_) => self.expire_neighbours(tx),
         }
     }
 
+    /// The timer of an entry has fired, perhaps one that was set for an earlier entry.
     pub(super) fn expire_half_open<T: Transmit>(&mut self, index: u32, tx: &mut T) {
+        let retry_at = self.half_open.get(index).retry_at();
+        if !retry_at.is_due(self.shared.tick) {
+            return self.shared.wheel.bring_forward(self.half_open_timer(index), retry_at);
+        }
         match self.half_open.retry(index, self.shared.tick) {
             Some(at) => {
                 self.shared.wheel.schedule(self.half_open_timer(index), at);
@@ -181,3 +186,7 @@ impl<A: Application> Stack<A> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "flush_tests.rs"]
+mod tests;

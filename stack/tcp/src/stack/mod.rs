@@ -27,7 +27,7 @@ use crate::ports::{Port, Ports};
 use crate::prefix::Prefixes;
 use crate::rate_limit::RateLimiter;
 use crate::tcp::congestion::Controllers;
-use crate::tcp::{ConnFlags, Inputs, Outcome, Shared, State, Tcb, Transmit, far_timer, near_timer};
+use crate::tcp::{ConnFlags, Inputs, Outcome, Shared, State, Tcb, Transmit};
 use crate::time_wait::TimeWaitTable;
 use crate::{flight, reassembly};
 use simoom_io::application::{Application, Closed};
@@ -239,8 +239,6 @@ impl<A: Application> Stack<A> {
         self.shared.count_closed(how);
         tcb.release(&mut self.shared);
         let tuple = tcb.hot.tuple;
-        self.shared.wheel.cancel(near_timer(id));
-        self.shared.wheel.cancel(far_timer(id));
         if tcb.hot.state == State::SynSent {
             self.shared.neighbours.forget(id);
         }

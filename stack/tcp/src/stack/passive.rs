@@ -79,16 +79,18 @@ impl<A: Application> Stack<A> {
         if is_crowded && self.shared.config.syn_cookies {
             return self.send_cookie(arrival, tx);
         }
-        let iss = self.keyed.initial_seq(&tuple, self.shared.now);
+        let (iss, ts_offset) = self.keyed.initial(&tuple, self.shared.now);
         let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
-        let mut entry = HalfOpen::of(&arrival.segment, tuple, iss, &self.keyed, self.shared.now);
+        let numbers = (iss, ts_offset);
+        let mut entry = HalfOpen::of(&arrival.segment, tuple, numbers, self.shared.now);
         entry.ecn = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
+        let retry_at = entry.retry_at();
         let Some(index) = self.half_open.insert(entry) else {
             return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
-        let timer = self.half_open_timer(index);
-        self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
+        // The timer of an earlier entry stays in the wheel, and is set again when it fires.
+        self.shared.wheel.bring_forward(self.half_open_timer(index), retry_at);
         self.send_syn_ack(index, tx);
     }
 
@@ -121,7 +123,8 @@ impl<A: Application> Stack<A> {
         let (tuple, segment) = (arrival.tuple(), &arrival.segment);
         let Shared { config, tick, now, counters, .. } = &mut self.shared;
         let iss = cookie::make(&self.keyed, &tuple, segment.seq, segment.options.mss, *now);
-        let mut entry = HalfOpen::of(segment, tuple, iss, &self.keyed, *now);
+        let numbers = (iss, self.keyed.timestamp_offset(&tuple));
+        let mut entry = HalfOpen::of(segment, tuple, numbers, *now);
         entry.ecn = ecn::is_asked(segment, config.ecn);
         config.cookies.sent(*tick);
         if entry.send_cookie(config, *tick, tx) {
@@ -283,7 +286,6 @@ impl<A: Application> Stack<A> {
     }
 
     pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
-        self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.remove(hash, Owner::HalfOpen(index));
         self.half_open.remove(index);
     }
@@ -303,7 +305,6 @@ impl<A: Application> Stack<A> {
             return;
         }
         let id = self.free.pop().expect("a block is reserved for each half-open connection");
-        self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
         self.half_open.remove(index);
         self.establish(id, &entry, arrival, app, tx);

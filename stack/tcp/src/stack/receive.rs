@@ -105,7 +105,12 @@ impl<A: Application> Stack<A> {
         slot: &mut Option<Arrival<'p>>,
         tx: &mut T,
     ) -> bool {
-        match wire::parse(packet, self.shared.config.checksums) {
+        let checksums = self.shared.config.checksums;
+        if let Some(segment) = wire::common::parse_options(packet, checksums) {
+            *slot = Some(self.arrival(segment));
+            return false;
+        }
+        match wire::parse(packet, checksums) {
             Ok(Incoming::Tcp(segment)) => *slot = Some(self.arrival(segment)),
             Ok(Incoming::Arp(link, body)) => return self.take_arp(link, body, tx),
             Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {

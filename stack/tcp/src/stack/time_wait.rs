@@ -63,14 +63,26 @@ impl<A: Application> Stack<A> {
         }
     }
 
+    /// Starts the wait. The timer of an earlier entry stays in the wheel, and is set again when it
+    /// fires.
     pub(super) fn schedule_time_wait(&mut self, index: u32) {
         let at = self.shared.tick.plus(self.shared.config.time_wait_ms);
-        self.shared.wheel.schedule(self.time_wait_timer(index), at);
+        self.time_wait.get_mut(index).ends_at = at;
+        self.shared.wheel.bring_forward(self.time_wait_timer(index), at);
+    }
+
+    /// The timer of an entry has fired, perhaps one that was set for an earlier entry.
+    pub(super) fn expire_time_wait(&mut self, index: u32) {
+        let ends_at = self.time_wait.get(index).ends_at;
+        if ends_at.is_due(self.shared.tick) {
+            self.forget_time_wait(index);
+        } else {
+            self.shared.wheel.bring_forward(self.time_wait_timer(index), ends_at);
+        }
     }
 
     pub(super) fn forget_time_wait(&mut self, index: u32) {
         let hash = self.keyed.hash(&self.time_wait.get(index).tuple);
-        self.shared.wheel.cancel(self.time_wait_timer(index));
         self.demux.remove(hash, Owner::TimeWait(index));
         self.time_wait.remove(index);
     }

@@ -282,15 +282,18 @@ impl<C> Tcb<C> {
     }
 
     /// Resets the block to its default for the next connection. If a worker list still contains the
-    /// block, the flag of that list stays set.
+    /// block, the flag of that list stays set. Timers stay in the wheel as well: they mostly fire
+    /// before the deadlines of the next connection, which then need no change of the wheel.
     pub(crate) fn reset_block(&mut self)
     where
         C: Default,
     {
         let lists = ConnFlags::READY.with(ConnFlags::WAITING).with(ConnFlags::YIELDED);
         let still_listed = self.hot.flags.only(lists);
+        let Warm { near_at, far_at, .. } = self.warm;
         *self = Tcb::default();
         self.hot.flags = still_listed;
+        (self.warm.near_at, self.warm.far_at) = (near_at, far_at);
     }
 
     /// The next deadline that changes with every exchange: milliseconds to seconds ahead.

@@ -36,6 +36,8 @@ pub(super) fn text_and_fin<A: Application, T: Transmit>(
         Some(text) if is_plain && !text.is_empty() => {
             take(tcb, text, cx);
         }
+        // A FIN alone.
+        Some(_) if is_plain => {}
         _ if take_what_fits(tcb, segment, cx) => {}
         _ => return Outcome::Continue,
     }

@@ -33,18 +33,15 @@ pub(crate) fn flush<A: Application, T: Transmit>(
 ) -> bool {
     let sent_all = match tcb.hot.state {
         State::Established if is_short(tcb) => {
-            let sent = send_one(tcb, tcb.hot.queue.unread() as u32, false, shared, tx);
+            let (len, fin) = (tcb.hot.queue.unread() as u32, tcb.warm.flow.is_closing());
+            let sent = send_one(tcb, len, fin, shared, tx);
             debug_assert!(!sent || !owes_acknowledgement(tcb, shared), "the segment carries it");
             sent
         }
         State::SynSent | State::Closed => return true,
         // Only acknowledgements of unacceptable segments (RFC 9293 §3.10.7.4).
         State::SynReceived => acknowledge_if_due(tcb, shared, tx),
-        _ => {
-            retransmit_lost(tcb, shared, tx)
-                && send_new(tcb, shared, tx)
-                && acknowledge_if_due(tcb, shared, tx)
-        }
+        _ => flush_by_all_rules(tcb, shared, tx),
     };
     if !sent_all {
         shared.drop(DropReason::NoTransmitFrame);
@@ -52,9 +49,22 @@ pub(crate) fn flush<A: Application, T: Transmit>(
     sent_all
 }
 
-/// Whether one short segment is all that there is to send, and it may be sent now: the fast path of
-/// a short answer. Every other rule of [`send_new`] then has no effect. The segment acknowledges
-/// all that was received, and advertises the window, so [`acknowledge_if_due`] has nothing to do.
+/// Sends everything that may be sent in a synchronized state. Returns as [`flush`].
+#[inline]
+pub(crate) fn flush_by_all_rules<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    retransmit_lost(tcb, shared, tx)
+        && send_new(tcb, shared, tx)
+        && acknowledge_if_due(tcb, shared, tx)
+}
+
+/// Whether one short segment is all that there is to send, with the FIN if this side closes, and it
+/// may be sent now: the fast path of a short answer. Every other rule of [`send_new`] then has no
+/// effect. The segment acknowledges all that was received, and advertises the window, so
+/// [`acknowledge_if_due`] has nothing to do.
 #[inline(always)]
 fn is_short<C>(tcb: &Tcb<C>) -> bool {
     const RARE: ConnFlags = ConnFlags::RATE_BASED
@@ -63,14 +73,14 @@ fn is_short<C>(tcb: &Tcb<C>) -> bool {
         .with(ConnFlags::FIN_SENT);
     let Hot { snd, phase, flags, mss, queue, .. } = &tcb.hot;
     let (unread, mss) = (queue.unread() as u32, u32::from(*mss));
-    let is_plain = *phase == Phase::Open && !flags.has(RARE) && tcb.warm.flow.is_open();
+    let is_plain = *phase == Phase::Open && !flags.has(RARE);
     is_plain
         && snd.nxt == snd.una
         && unread > 0
         && unread <= mss.min(snd.wnd)
         // No restart after an idle time, and the window is not fully used.
         && snd.cwnd <= initial_window(mss, 0)
-        && unread + mss <= snd.cwnd
+        && unread + mss < snd.cwnd
 }
 
 /// Sends queued bytes for the first time, and the FIN with the last segment.
@@ -486,15 +496,21 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let window = window_field(tcb, shared);
-    let mut options = data_options(&tcb.hot, shared);
-    if sack::has_report(tcb) {
-        sack::report(tcb, shared, &mut options);
-    }
-    let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
-    let numbers =
-        Numbers::plain(acceptable_seq(&tcb.hot), tcb.hot.rcv.nxt, ecn::flags(tcb), window);
-    if !emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0) {
+    let numbers = Numbers::plain(
+        acceptable_seq(&tcb.hot),
+        tcb.hot.rcv.nxt,
+        ecn::flags(tcb),
+        window_field(tcb, shared),
+    );
+    let sent = match sack::has_report(tcb) {
+        true => emit_report(tcb, numbers, shared, tx),
+        false => {
+            let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+            let timestamps = timestamps(&tcb.hot, shared);
+            emit_text(&path, numbers, timestamps, 0, &shared.config, tx, |_| 0)
+        }
+    };
+    if !sent {
         return false;
     }
     shared.counters.segments_sent += 1;
@@ -504,6 +520,20 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
     acknowledged(&mut tcb.hot);
     tcb.warm.ack_at = Tick::NEVER;
     true
+}
+
+/// Writes an acknowledgement with SACK blocks.
+#[inline(never)]
+fn emit_report<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    numbers: Numbers,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let mut options = data_options(&tcb.hot, shared);
+    sack::report(tcb, shared, &mut options);
+    let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+    emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0)
 }
 
 /// The sequence number of a segment without text: SND.NXT, or the window's right edge if the peer

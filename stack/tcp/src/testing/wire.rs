@@ -56,6 +56,12 @@ impl Peer {
         self.seq += payload.len() as u32;
     }
 
+    /// Sends the FIN, in a frame that replaces what is in `frame`.
+    pub fn fin_into(&mut self, frame: &mut Vec<u8>) {
+        self.emit(Flags::ACK.with(Flags::FIN), &timestamps(), &[], frame);
+        self.seq += 1;
+    }
+
     /// Expects `bytes` bytes from the server: the next segment acknowledges them.
     pub fn expect(&mut self, bytes: u32) {
         self.ack += bytes;

@@ -5,7 +5,8 @@
 //!
 //! - It lies in one buffer. Its Ethernet header has no tag.
 //! - Its IPv4 header has no options. It is no fragment.
-//! - Its TCP header has no options, or timestamps alone (RFC 7323 appendix A).
+//! - Its TCP header has no options, or timestamps alone (RFC 7323 appendix A). [`parse_options`]
+//!   reads those with any options: SYNs have more.
 //!
 //! Nothing is refused here. [`super::parse`] reads all other packets, valid or not, and for these
 //! packets it yields the same, which a property test checks.
@@ -33,6 +34,23 @@ const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 /// the fields directly.
 #[inline(always)]
 pub(crate) fn parse<'a>(packet: Packet<'a>, checksums: ChecksumPolicy) -> Option<Segment<'a>> {
+    read::<false>(packet, checksums)
+}
+
+/// As [`parse`], with any options.
+#[inline(always)]
+pub(crate) fn parse_options<'a>(
+    packet: Packet<'a>,
+    checksums: ChecksumPolicy,
+) -> Option<Segment<'a>> {
+    read::<true>(packet, checksums)
+}
+
+#[inline(always)]
+fn read<'a, const ANY_OPTIONS: bool>(
+    packet: Packet<'a>,
+    checksums: ChecksumPolicy,
+) -> Option<Segment<'a>> {
     let [frame] = packet.0 else { return None };
     let head: &[u8; OPTIONS_AT] = frame.first_chunk()?;
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -43,6 +61,7 @@ pub(crate) fn parse<'a>(packet: Packet<'a>, checksums: ChecksumPolicy) -> Option
     let end = IP_AT + usize::from(half(IP_AT + 2));
     let (payload_at, timestamps) = match head[TCP_AT + 12] >> 4 {
         5 => (OPTIONS_AT, None),
+        words if ANY_OPTIONS => (TCP_AT + 4 * usize::from(words), None),
         8 => (OPTIONS_AT + TIMESTAMPS_BYTES, Some(timestamps(frame)?)),
         _ => return None,
     };
@@ -73,7 +92,10 @@ pub(crate) fn parse<'a>(packet: Packet<'a>, checksums: ChecksumPolicy) -> Option
         flags: Flags(head[TCP_AT + 13] & Flags::KNOWN),
         ecn: Ecn::of(head[IP_AT + 1]),
         window: half(TCP_AT + 14),
-        options: Options { timestamps, ..Options::default() },
+        options: match ANY_OPTIONS {
+            true => super::tcp::parse_options(frame.get(OPTIONS_AT..payload_at)?).ok()?,
+            false => Options { timestamps, ..Options::default() },
+        },
         payload: Payload::new(payload, &[], 0),
     })
 }

@@ -270,7 +270,7 @@ fn pseudo_header<V: Version>(source: &Address, destination: &Address, len: usize
 }
 
 #[inline(always)]
-fn parse_options(bytes: &[u8]) -> Result<Options, DropReason> {
+pub(super) fn parse_options(bytes: &[u8]) -> Result<Options, DropReason> {
     // The layout that every stack sends for timestamps alone (RFC 7323 appendix A).
     if let Some((kind, &[a, b, c, d, e, f, g, h])) = bytes.split_first_chunk()
         && *kind == [NOP, NOP, TIMESTAMPS, 10]
@@ -278,7 +278,35 @@ fn parse_options(bytes: &[u8]) -> Result<Options, DropReason> {
         let timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
         return Ok(Options { timestamps, ..Options::default() });
     }
-    parse_any_options(bytes)
+    match parse_syn_options(bytes) {
+        Some(options) => Ok(options),
+        None => parse_any_options(bytes),
+    }
+}
+
+/// The options of a SYN that has all of them, in the order of Linux or in the one of
+/// [`Options::emit`].
+#[inline(always)]
+fn parse_syn_options(bytes: &[u8]) -> Option<Options> {
+    let (mss, shift, value, echo) = match *bytes {
+        #[rustfmt::skip]
+        [
+            MSS, 4, m, n, SACK_PERMITTED, 2, TIMESTAMPS, 10, a, b, c, d, e, f, g, h,
+            NOP, WINDOW_SCALE, 3, shift,
+        ]
+        | [
+            MSS, 4, m, n, NOP, WINDOW_SCALE, 3, shift, NOP, NOP, SACK_PERMITTED, 2,
+            NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h,
+        ] => ([m, n], shift, [a, b, c, d], [e, f, g, h]),
+        _ => return None,
+    };
+    Some(Options {
+        mss: Some(u16::from_be_bytes(mss)),
+        window_scale: Some(shift.min(SHIFT_MAX)),
+        sack_permitted: true,
+        timestamps: Some((u32::from_be_bytes(value), u32::from_be_bytes(echo))),
+        ..Options::default()
+    })
 }
 
 #[inline(never)]
@@ -309,7 +337,7 @@ impl Options {
     fn note(&mut self, kind: u8, value: &[u8]) {
         match (kind, value) {
             (MSS, &[a, b]) => self.mss = Some(u16::from_be_bytes([a, b])),
-            (WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(14)),
+            (WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(SHIFT_MAX)),
             (SACK_PERMITTED, &[]) => self.sack_permitted = true,
             (TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
                 self.timestamps =
@@ -493,6 +521,8 @@ fn emit_over<V: ip::Version>(
     V::HEADER_BYTES + tcp_len
 }
 
+/// The largest shift of a window (RFC 7323 §2.3).
+const SHIFT_MAX: u8 = 14;
 const SEQ: Range<usize> = 4..8;
 const CHECKSUM: Range<usize> = CHECKSUM_OFFSET as usize..CHECKSUM_OFFSET as usize + 2;
 
@@ -620,3 +650,7 @@ impl Template {
         self.payload_at + self.payload_len
     }
 }
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod options_tests;

@@ -323,13 +323,16 @@ proptest! {
     fn the_fast_path_reads_as_the_general_path(
         mut spec in spec(),
         timestamps: Option<(u32, u32)>,
+        has_more_options: bool,
         changes in vec((0usize..80, any::<u8>()), 0..3),
         is_valid: bool,
         padding in 0usize..8,
         accepts_partial: bool,
     ) {
         (spec.v6, spec.vlan) = (false, 0);
-        spec.options = Options { timestamps, ..Options::default() };
+        if !has_more_options {
+            spec.options = Options { timestamps, ..Options::default() };
+        }
         let mut frame = our_frame(&spec);
         let policy = match accepts_partial {
             true => ChecksumPolicy::AcceptPartial,
@@ -345,11 +348,14 @@ proptest! {
         }
         frame.extend(std::iter::repeat_n(0, padding));
         let parts = [&frame[..]];
-        let fast = common::parse(Packet(&parts), policy);
-        prop_assert!(fast.is_some() || !changes.is_empty(), "a packet of this layout");
-        if let Some(segment) = fast {
-            let general = parse(Packet(&parts), policy).map(|incoming| format!("{incoming:?}"));
-            prop_assert_eq!(general, Ok(format!("{:?}", Incoming::Tcp(segment))));
+        let of_timestamps = common::parse(Packet(&parts), policy);
+        let of_any = common::parse_options(Packet(&parts), policy);
+        prop_assert!(of_any.is_some() || !changes.is_empty(), "a packet of this layout");
+        let is_fast = of_timestamps.is_some() || has_more_options;
+        prop_assert!(is_fast || !changes.is_empty(), "a packet of the first layout");
+        let general = parse(Packet(&parts), policy).map(|incoming| format!("{incoming:?}"));
+        for segment in [of_timestamps, of_any].into_iter().flatten() {
+            prop_assert_eq!(&general, &Ok(format!("{:?}", Incoming::Tcp(segment))));
         }
     }
 
@@ -362,9 +368,13 @@ proptest! {
         let is_common = !spec.v6 && spec.vlan == 0 && spec.options == only_timestamps;
         let policy = ChecksumPolicy::Verify;
         prop_assert_eq!(common::parse(Packet(&[&frame]), policy).is_some(), is_common);
+        let has_any = common::parse_options(Packet(&[&frame]), policy).is_some();
+        prop_assert_eq!(has_any, !spec.v6 && spec.vlan == 0);
         let (front, back) = frame.split_at(cut.index(frame.len()));
-        prop_assert!(common::parse(Packet(&[front, back]), policy).is_none());
-        prop_assert!(common::parse(Packet(&[front]), policy).is_none());
+        for parse in [common::parse, common::parse_options] {
+            prop_assert!(parse(Packet(&[front, back]), policy).is_none());
+            prop_assert!(parse(Packet(&[front]), policy).is_none());
+        }
     }
 
     /// Other code completes a partial checksum as the kernel does (`skb_checksum_help`): the sum

@@ -1,0 +1,137 @@
+//! The fast path of short answers, against the rules for all answers.
+
+use super::*;
+use crate::testing::pair;
+use crate::testing::wire::Peer;
+use crate::wire::{Address, Packet};
+use proptest::prelude::*;
+use simoom_io::Reply;
+use simoom_io::application::Opened;
+use simoom_io::timer::Tick;
+
+const TEXT: &[u8] = &[b'x'; 4096];
+
+/// Answers with so many bytes, and closes if that is wanted.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    bytes: usize,
+    closes: bool,
+}
+
+impl Application for Answer {
+    type Blob = &'static [u8];
+    type Conn = u8;
+
+    fn opened(&mut self, _: &mut u8, _: Opened, _: &mut Reply<'_, &'static [u8]>) {}
+
+    fn received(
+        &mut self,
+        _: &mut u8,
+        input: &[u8],
+        reply: &mut Reply<'_, &'static [u8]>,
+    ) -> usize {
+        reply.share(TEXT, 0..self.bytes);
+        if self.closes {
+            reply.close();
+        }
+        input.len()
+    }
+
+    fn overfull(&mut self, _: &mut u8, _: &[u8], _: &mut Reply<'_, &'static [u8]>) {}
+
+    fn timeout(&mut self, _: &mut u8, _: &mut Reply<'_, &'static [u8]>) {}
+
+    fn closed(&mut self, _: &mut u8, _: Closed) {}
+}
+
+/// Keeps the frames.
+#[derive(Default)]
+struct Frames(Vec<Vec<u8>>);
+
+impl Transmit for Frames {
+    fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let mut frame = vec![0; 2048];
+        let len = write(&mut frame);
+        frame.truncate(len);
+        self.0.push(frame);
+        true
+    }
+}
+
+/// What the flush of an answer depends on besides the answer.
+#[derive(Clone, Copy, Debug)]
+struct Windows {
+    mss: u16,
+    wnd: u32,
+    cwnd: u32,
+    /// The congestion window is instead larger by this than the answer and a full segment.
+    spare: Option<u8>,
+    is_limited: bool,
+    /// The persist timer runs.
+    persists: bool,
+    owes_ack: bool,
+}
+
+fn windows() -> impl Strategy<Value = Windows> {
+    let spare = proptest::option::of(0u8..4);
+    let parts = (88u16..1460, 0u32..4000, 1u32..18_000, spare, any::<[bool; 3]>());
+    parts.prop_map(|(mss, wnd, cwnd, spare, [is_limited, persists, owes_ack])| Windows {
+        mss,
+        wnd,
+        cwnd,
+        spare,
+        is_limited,
+        persists,
+        owes_ack,
+    })
+}
+
+/// A connection with a queued answer that was not flushed.
+fn answering(mut app: Answer, windows: Windows) -> Stack<Answer> {
+    let (now, mut tx) = (Instant::from_millis(5), Frames::default());
+    let mut stack = Stack::new(pair::config(1, Limits::for_connections(4)), now);
+    stack.listen(80);
+    let mut peer =
+        Peer::new(Address::from_v4([198, 18, 0, 2]), 4000, Address::from_v4([198, 18, 0, 1]), 80);
+    stack.receive(now, &[Packet(&[&peer.syn()])], &mut app, &mut tx);
+    peer.read(&tx.0[0]);
+    let mut frame = Vec::new();
+    peer.data_into(b"a", &mut frame);
+    stack.receive(now, &[Packet(&[&frame])], &mut app, &mut tx);
+    let tcb = &mut stack.tcbs[0];
+    assert_eq!(tcb.hot.queue.unread(), app.bytes as u64);
+    let Windows { mss, wnd, cwnd, spare, is_limited, persists, owes_ack } = windows;
+    let with_spare = |spare| u32::from(mss) + app.bytes as u32 + u32::from(spare);
+    let cwnd = spare.map_or(cwnd, with_spare);
+    (tcb.hot.mss, tcb.hot.snd.wnd, tcb.hot.snd.cwnd) = (mss, wnd, cwnd);
+    if is_limited {
+        tcb.hot.flags.set(ConnFlags::CWND_LIMITED);
+        tcb.cold.limited_until = tcb.hot.snd.una;
+    }
+    if persists {
+        (tcb.hot.retransmit_at, tcb.cold.timeouts) = (Tick::from_millis(90), 2);
+    }
+    if owes_ack {
+        tcb.hot.flags.set(ConnFlags::ACK_NOW);
+    }
+    stack
+}
+
+proptest! {
+    #[test]
+    fn a_short_answer_leaves_as_by_all_rules(
+        bytes in 1usize..1600,
+        closes: bool,
+        windows in windows(),
+    ) {
+        let answering = || answering(Answer { bytes, closes }, windows);
+        let (mut one, mut other) = (answering(), answering());
+        let (mut frames, mut by_all_rules) = (Frames::default(), Frames::default());
+        let sent = output::flush::<Answer, _>(&mut one.tcbs[0], &mut one.shared, &mut frames);
+        let (tcb, shared) = (&mut other.tcbs[0], &mut other.shared);
+        prop_assert_eq!(output::flush_by_all_rules(tcb, shared, &mut by_all_rules), sent);
+        prop_assert_eq!(frames.0, by_all_rules.0);
+        prop_assert_eq!(format!("{:?}", one.tcbs[0]), format!("{:?}", other.tcbs[0]));
+        prop_assert_eq!(format!("{:?}", one.counters()), format!("{:?}", other.counters()));
+    }
+}
