@@ -124,7 +124,7 @@ impl Http {
         if self.access.is_some() {
             return None;
         }
-        let head = plain::parse(bytes, &mut self.known_host, self.options.head)?;
+        let head = plain::parse(bytes, &mut self.known_end, self.options.head)?;
         let site = self.content.site(head.host);
         let Some(entry) = self.content.find(site, head.path) else {
             return self.answer_missing(conn, site, head.len, reply);
