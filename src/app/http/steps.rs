@@ -19,7 +19,25 @@ pub(super) enum Step {
 }
 
 impl Http {
+    #[inline(always)]
     pub(super) fn step(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        if let Phase::Head(search) = conn.phase
+            && search.is_new()
+            && let Some(len) = self.answer_plain(conn, bytes, reply)
+        {
+            return Step::Took(len);
+        }
+        self.other_step(conn, bytes, reply)
+    }
+
+    /// A step other than a plain head that is answered at once.
+    #[inline(never)]
+    fn other_step(
         &mut self,
         conn: &mut Connection,
         bytes: &[u8],
@@ -82,11 +100,6 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        if search.is_new()
-            && let Some(len) = self.answer_plain(conn, bytes, reply)
-        {
-            return Step::Took(len);
-        }
         match head::find_end(bytes, &mut search, self.options.head) {
             Ok(None) => {
                 conn.phase = Phase::Head(search);
@@ -170,7 +183,7 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
-        match self.step(conn, bytes, reply) {
+        match self.other_step(conn, bytes, reply) {
             Step::Took(n) => n,
             Step::Wait(_) => 0,
         }
