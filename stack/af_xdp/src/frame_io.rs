@@ -12,8 +12,9 @@ use std::sync::Arc;
 /// Receives and transmits Ethernet frames for one packet loop.
 ///
 /// A loop calls `receive`, then `transmit_packet` for each packet to send, or `transmit` for each
-/// frame, then `flush` and `complete`, and starts again. Before it waits until the file descriptor is readable, it calls `refill`; while
-/// `unsent` is not 0 after a flush, it does not wait without flushing again soon.
+/// frame, then `flush` and `complete`, and starts again. Before it waits until the file descriptor
+/// is readable, it calls `refill`; while `unsent` is not 0 after a flush, it does not wait without
+/// flushing again soon.
 pub trait FrameIo: AsFd {
     /// The failure after which no frame is received or sent any more.
     type Error: std::error::Error + Send + Sync + 'static;
