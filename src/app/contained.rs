@@ -149,6 +149,11 @@ impl<A: Handler> Application for Contained<A> {
     }
 
     #[inline]
+    fn prefetches(&self) -> bool {
+        self.app.prefetches()
+    }
+
+    #[inline]
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         self.run(|app| app.prefetch(inputs));
     }

@@ -130,6 +130,11 @@ where
     }
 
     #[inline]
+    fn prefetches(&self) -> bool {
+        self.handler.as_ref().is_some_and(H::prefetches) || self.rest.prefetches()
+    }
+
+    #[inline]
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let (handler, ports) = (&mut self.handler, &self.ports);
         let Some(handler) = handler else { return self.rest.prefetch(inputs) };
@@ -228,6 +233,10 @@ where
 impl Application for Nobody {
     type Blob = Blob;
     type Conn = ();
+
+    fn prefetches(&self) -> bool {
+        false
+    }
 
     fn opened(&mut self, (): &mut (), _: Opened, reply: &mut Reply<'_, Blob>) {
         reply.abort();

@@ -378,8 +378,21 @@ fn fuzz(data: &[u8], answers: Answers) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::contained::Contained;
     use proptest::prelude::*;
     use simoom_io::testing::{ANSWER, Checker, Temper, stream_byte};
+
+    #[test]
+    fn inputs_are_collected_if_a_handler_of_the_worker_prefetches() {
+        let http_alone = |http| {
+            let nobody = Services::<Memcached>::new(&[11211], None, None, Nobody);
+            assert!(!nobody.prefetches());
+            Services::<Memcached, _>::new(&[], None, None, Services::new(&[80], None, http, Nobody))
+        };
+        assert!(!Contained::new(http_alone(Some(http()))).prefetches());
+        assert!(!http_alone(None).prefetches());
+        assert!(Contained::new(services()).prefetches());
+    }
 
     proptest! {
         /// A line keeps the contract of every transport, with capacity for one response or many.

@@ -111,7 +111,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     /// Passes stray packets on, and returns all other frames to their pool.
     fn put_away(&mut self, frames: impl Iterator<Item = Frame>, strays: u64, passed: Passed) {
         if strays == 0 && self.handover.is_home(passed) {
-            return frames.for_each(|frame| self.outbound.give(frame));
+            return self.outbound.give_all(frames);
         }
         let mut packet = 0;
         for frame in frames {

@@ -83,6 +83,10 @@ impl<Q: FrameIo> Outbound<Q> {
         self.pool.give(frame);
     }
 
+    pub(super) fn give_all(&mut self, frames: impl Iterator<Item = Frame>) {
+        self.pool.give_all(frames);
+    }
+
     /// Asks the kernel to send the written frames, and frees the sent ones.
     pub(crate) fn flush(&mut self) -> Result<(), Q::Error> {
         self.written = 0;
@@ -123,27 +127,24 @@ impl<Q: FrameIo> Outbound<Q> {
         self.queues[0].unsent() == 0
     }
 
-    /// Requests the checksum of a segment that begins at byte `at` of `frame`, or computes it.
-    #[inline]
-    fn complete_checksum(&self, frame: &mut Frame, at: usize) {
-        if self.completes_checksums {
-            self.umem.request_checksum(frame, checksum_at(at));
-        } else {
-            tcp::complete_checksum(&mut self.umem.bytes_mut(frame)[at..]);
+    /// The request for the checksum of segments that begin at byte `partial_from`, or, if the
+    /// device does not complete checksums, where they begin.
+    #[inline(always)]
+    fn checksum(&self, partial_from: Option<usize>) -> (Option<Checksum>, Option<usize>) {
+        match partial_from {
+            Some(at) if self.completes_checksums => (Some(checksum_at(at)), None),
+            by_software => (None, by_software),
         }
     }
 
-    /// A free frame, if the TX ring has a slot for it. Flushes written frames to get one.
-    #[inline]
-    fn frame(&mut self) -> Option<Frame> {
-        if !self.queues[0].can_transmit() || self.pool.is_empty() {
-            // The flush at the end of the iteration reports an error.
-            let _ = self.flush();
-            if !self.queues[0].can_transmit() {
-                return None;
-            }
-        }
-        self.pool.take()
+    /// Makes the TX ring have a slot, and the pool a frame, by a flush of the written frames.
+    /// Returns whether they do.
+    #[cold]
+    #[inline(never)]
+    fn make_space(&mut self) -> bool {
+        // The flush at the end of the iteration reports an error.
+        let _ = self.flush();
+        self.queues[0].can_transmit() && !self.pool.is_empty()
     }
 }
 
@@ -171,25 +172,24 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
         partial_from: Option<usize>,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> bool {
-        let Some(mut frame) = self.frame() else {
+        let has_space = self.queues[0].can_transmit() && !self.pool.is_empty();
+        if !has_space && !self.make_space() {
             self.refused = true;
             return false;
-        };
-        let len = write(self.umem.chunk_mut(&mut frame));
-        frame.set_len(len);
-        if let Some(at) = partial_from {
-            self.complete_checksum(&mut frame, at);
         }
-        match self.queues[0].transmit(frame) {
-            Ok(()) => {
-                self.written += 1;
-                if self.written >= FLUSH_FRAMES {
-                    // The flush at the end of the iteration reports an error.
-                    let _ = self.flush();
-                }
+        let (checksum, by_software) = self.checksum(partial_from);
+        let is_queued = self.queues[0].transmit_packet(&mut self.pool, checksum, |chunk| {
+            let len = write(chunk);
+            if let Some(at) = by_software {
+                tcp::complete_checksum(&mut chunk[at..len]);
             }
-            // The packet is lost, as if on the wire: `write` will not write it again.
-            Err(frame) => self.pool.give(frame),
+            len
+        });
+        debug_assert!(is_queued, "there is a slot and a frame");
+        self.written += 1;
+        if self.written >= FLUSH_FRAMES {
+            // The flush at the end of the iteration reports an error.
+            let _ = self.flush();
         }
         true
     }
@@ -201,10 +201,7 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
         count: u32,
         mut write: impl FnMut(&mut [u8]) -> usize,
     ) -> u32 {
-        let (checksum, by_software) = match partial_from {
-            Some(at) if self.completes_checksums => (Some(checksum_at(at)), None),
-            by_software => (None, by_software),
-        };
+        let (checksum, by_software) = self.checksum(partial_from);
         let mut sent = 0;
         while sent < count {
             let batch = (count - sent).min(FLUSH_FRAMES - self.written) as usize;

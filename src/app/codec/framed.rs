@@ -424,6 +424,10 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
         true
     }
 
+    fn prefetches(&self) -> bool {
+        false
+    }
+
     fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.counters.framed_connections += 1;
         conn.peer = opened.ends.map_or_else(Peer::default, |ends| Peer::new(ends.remote));

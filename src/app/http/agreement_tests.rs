@@ -338,7 +338,7 @@ fn generated_heads_are_for_both_paths() {
     let (mut plain, mut answers) = (0, std::collections::BTreeSet::new());
     for _ in 0..500 {
         let input = pipeline().new_tree(&mut runner).unwrap().current();
-        let known = &mut plain::KnownHost::default();
+        let known = &mut plain::KnownEnd::default();
         plain += u32::from(plain::parse(&input, known, HeadLimits::default()).is_some());
         let (text, ..) = answered(&input, None);
         answers

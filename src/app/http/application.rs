@@ -15,6 +15,10 @@ impl Application for Http {
         self.access.is_some() || !self.proxies.is_empty()
     }
 
+    fn prefetches(&self) -> bool {
+        false
+    }
+
     fn closed(&mut self, conn: &mut Connection, _: Closed) {
         self.drop_head(conn);
         if let Some(files) = &mut self.files {

@@ -73,7 +73,7 @@ use super::disk::FileReader;
 use crate::later::Later;
 use heads::Heads;
 use places::Places;
-use plain::KnownHost;
+use plain::KnownEnd;
 use reading::Files;
 use response::Answers;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ pub struct Http {
     scratch: Box<[u8]>,
     /// Buffer for the location of a redirect.
     location: Box<[u8]>,
-    known_host: KnownHost,
+    known_end: KnownEnd,
     /// Heads of requests whose content arrives.
     heads: Heads,
     /// Bytes queued on the current connection, up to its last whole answer. 0 between calls.
@@ -131,7 +131,7 @@ impl Http {
             answers: Answers::new(),
             scratch: vec![0; scratch_bytes(&options)].into(),
             location: vec![0; response::INSERTED_MAX_BYTES].into(),
-            known_host: KnownHost::default(),
+            known_end: KnownEnd::default(),
             heads: Heads::default(),
             whole: 0,
             draining: false,

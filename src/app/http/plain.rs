@@ -13,8 +13,9 @@
 //! path (`head` and `request`) decides. For a plain head both return the same, which a property
 //! test checks.
 //!
-//! Reads eight bytes at a time: each byte of a `u64` is compared at once, and the first one that
-//! differs is the position of the lowest set bit.
+//! Behind the path, most heads are the same as the last one, which one comparison tells. The other
+//! heads are read eight bytes at a time: each byte of a `u64` is compared at once, and the first
+//! one that differs is the position of the lowest set bit.
 
 use super::fields::{self, Field};
 use super::head::is_tchar;
@@ -35,38 +36,59 @@ pub(super) struct Plain<'b> {
     pub(super) len: usize,
 }
 
-/// Longest host that is remembered.
-const KNOWN_MAX_BYTES: usize = 64;
+/// Longest end of a head that is remembered.
+const KNOWN_MAX_BYTES: usize = 1024;
 
-/// The host of the last plain head. Most requests to a worker name the same host, which then needs
-/// one comparison.
-#[derive(Clone, Debug)]
-pub(super) struct KnownHost {
-    bytes: [u8; KNOWN_MAX_BYTES],
+/// A head behind its path: the version, the fields and the empty line. All places count from the
+/// end of the path.
+#[derive(Clone, Copy, Debug, Default)]
+struct End {
+    /// Where the value of Host begins and ends.
+    host: (usize, usize),
+    accepts_codings: bool,
+    closes: bool,
     len: usize,
 }
 
-impl Default for KnownHost {
-    fn default() -> KnownHost {
-        KnownHost { bytes: [0; KNOWN_MAX_BYTES], len: 0 }
+/// The end of the last plain head. A client sends the same end with each request, and so do the
+/// clients of one program, so that most heads need one comparison behind the path.
+#[derive(Clone, Debug)]
+pub(super) struct KnownEnd {
+    bytes: [u8; KNOWN_MAX_BYTES],
+    /// Its `len` is 0 if none is known.
+    end: End,
+}
+
+impl Default for KnownEnd {
+    fn default() -> KnownEnd {
+        KnownEnd { bytes: [0; KNOWN_MAX_BYTES], end: End::default() }
     }
 }
 
-impl KnownHost {
-    /// Remembers the host of a plain head.
-    #[cold]
-    fn remember(&mut self, host: &[u8]) {
-        if let Some(bytes) = self.bytes.get_mut(..host.len()) {
-            bytes.copy_from_slice(host);
-            self.len = host.len();
+impl KnownEnd {
+    /// The end, if `rest` begins with it: it is a whole head, whatever follows.
+    #[inline(always)]
+    fn at_start_of(&self, rest: &[u8]) -> Option<End> {
+        let known = self.bytes.get(..self.end.len)?;
+        (!known.is_empty() && rest.starts_with(known)).then_some(self.end)
+    }
+
+    /// Remembers the end of a plain head.
+    fn remember(&mut self, end: &[u8], parsed: End) {
+        if let Some(bytes) = self.bytes.get_mut(..end.len()) {
+            bytes.copy_from_slice(end);
+            self.end = parsed;
         }
     }
 
-    /// The end of the value that begins at `start`, if it is this host and the line ends behind it.
+    /// The end of the value that begins at `start`, if it is the host of the known end and its line
+    /// ends behind it.
     #[inline(always)]
-    fn end_in(&self, bytes: &[u8], start: usize) -> Option<usize> {
-        let (known, end) = (self.bytes.get(..self.len)?, start + self.len);
-        (bytes.get(end) == Some(&b'\r') && bytes.get(start..end)? == known).then_some(end)
+    fn host_end_in(&self, rest: &[u8], start: usize) -> Option<usize> {
+        let host = self.bytes.get(self.end.host.0..self.end.host.1)?;
+        let end = start + host.len();
+        let is_whole = !host.is_empty() && rest.get(end) == Some(&b'\r');
+        (is_whole && rest.get(start..end)? == host).then_some(end)
     }
 }
 
@@ -85,46 +107,58 @@ const HOST_CASE: u64 = 0x2020_2020;
 #[inline(always)]
 pub(super) fn parse<'b>(
     bytes: &'b [u8],
-    known: &mut KnownHost,
+    known: &mut KnownEnd,
     limits: HeadLimits,
 ) -> Option<Plain<'b>> {
     if !bytes.starts_with(START) {
         return None;
     }
     let path_end = path_end(bytes)?;
-    let mut at = path_end + VERSION.len();
-    let line_bytes = at - "\r\n".len();
-    if bytes.get(path_end..at)? != VERSION || line_bytes > usize::from(limits.line_max_bytes) {
+    let (path, rest) = (&bytes[START.len() - 1..path_end], &bytes[path_end..]);
+    let end = match known.at_start_of(rest) {
+        Some(end) => end,
+        None => parse_end(rest, known)?,
+    };
+    let (line_bytes, len) = (path_end + VERSION.len() - "\r\n".len(), path_end + end.len);
+    if line_bytes > usize::from(limits.line_max_bytes) || len > usize::from(limits.head_max_bytes) {
+        return None;
+    }
+    let host = rest.get(end.host.0..end.host.1)?;
+    let End { accepts_codings, closes, .. } = end;
+    Some(Plain { path, host, accepts_codings, closes, len })
+}
+
+/// Parses the head in `rest` behind its path, and remembers it.
+#[inline(never)]
+fn parse_end(rest: &[u8], known: &mut KnownEnd) -> Option<End> {
+    let mut at = VERSION.len();
+    if !rest.starts_with(VERSION) {
         return None;
     }
     let (mut host, mut accepts_codings, mut closes) = (None, false, false);
     // An inclusive range would be asked at each line whether it has ended before.
     for _ in 0..LINES_MAX {
-        let word = word_at(bytes, at)?;
+        let word = word_at(rest, at)?;
         if word as u16 == u16::from_le_bytes(*b"\r\n") {
-            let (path, len) = (&bytes[START.len() - 1..path_end], at + 2);
-            let fits = len <= usize::from(limits.head_max_bytes);
-            return fits.then_some(Plain { path, host: host?, accepts_codings, closes, len });
+            let end = End { host: host?, accepts_codings, closes, len: at + 2 };
+            known.remember(&rest[..end.len], end);
+            return Some(end);
         }
         at = if (word | HOST_CASE) & HOST_MASK == HOST && host.is_none() {
             let start = at + "host: ".len();
-            let end = match known.end_in(bytes, start) {
+            let end = match known.host_end_in(rest, start) {
                 Some(end) => end,
-                None => {
-                    let end = host_end(bytes, start)?;
-                    known.remember(bytes.get(start..end)?);
-                    end
-                }
+                None => host_end(rest, start)?,
             };
-            host = bytes.get(start..end);
+            host = Some((start, end));
             end
         } else {
-            let (end, meaning) = field_end(bytes, at)?;
+            let (end, meaning) = field_end(rest, at)?;
             accepts_codings |= meaning == Some(Meaning::AcceptsCodings);
             closes |= meaning == Some(Meaning::Closes);
             end
         };
-        if bytes.get(at..at + 2)? != b"\r\n" {
+        if rest.get(at..at + 2)? != b"\r\n" {
             return None;
         }
         at += 2;

@@ -31,23 +31,44 @@ fn general(bytes: &[u8], limits: HeadLimits) -> Option<Read> {
 }
 
 fn plain(bytes: &[u8], limits: HeadLimits) -> Option<Read> {
-    let read = |known: &mut KnownHost| {
+    let read = |known: &mut KnownEnd| {
         let Plain { path, host, accepts_codings, closes, len } = parse(bytes, known, limits)?;
         Some((path.to_vec(), host.to_vec(), accepts_codings, closes, len))
     };
-    let mut known = KnownHost::default();
+    let mut known = KnownEnd::default();
     let meaning = read(&mut known);
-    // Whatever host was named before.
-    assert_eq!(read(&mut known), meaning, "the same host again");
-    let named = known.bytes[..known.len].to_vec();
-    let others = [&b"a"[..], b"a:", b"a.example:80", b"b", &[b'x'; KNOWN_MAX_BYTES + 1]];
-    let shorter = named.split_last().map(|(_, shorter)| shorter);
-    for other in others.into_iter().chain(shorter) {
-        let mut known = KnownHost::default();
-        known.remember(other);
+    assert_eq!(read(&mut known), meaning, "the same head again");
+    // Whatever head was read before: each end that lacks a byte of this one, and some others.
+    let named = &known.bytes[..known.end.len];
+    let lacking = (0..named.len()).map(|at| [&named[..at], &named[at + 1..]].concat());
+    let too_long = format!("Host: a\r\nX: {}", "x".repeat(KNOWN_MAX_BYTES));
+    let others =
+        ["Host: a", "Host: a:", "Host: a.example:80", "host: b\r\nX: y", "Host: ", &too_long];
+    let others = others.iter().map(|fields| format!(" HTTP/1.1\r\n{fields}\r\n\r\n").into_bytes());
+    for other in lacking.chain(others) {
+        let mut known = KnownEnd::default();
+        let head = [b"GET /12", &other[..]].concat();
+        parse(&head, &mut known, HeadLimits::default());
         assert_eq!(read(&mut known), meaning, "{}", other.escape_ascii());
     }
     meaning
+}
+
+#[test]
+fn the_end_of_a_plain_head_is_remembered_and_no_other() {
+    let mut known = KnownEnd::default();
+    let mut read = |head: &str| {
+        let is_plain = parse(head.as_bytes(), &mut known, HeadLimits::default()).is_some();
+        (is_plain, String::from_utf8(known.bytes[..known.end.len].to_vec()).unwrap())
+    };
+    let ends = [" HTTP/1.1\r\nHost: a\r\n\r\n", " HTTP/1.1\r\nhost: b\r\nX: y\r\n\r\n"];
+    for end in ends {
+        assert_eq!(read(&format!("GET /1{end}GET /2{end}")), (true, end.to_owned()));
+    }
+    let long = format!(" HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(KNOWN_MAX_BYTES));
+    assert_eq!(read(&format!("GET /1{long}")), (true, ends[1].to_owned()));
+    assert_eq!(read("GET /1 HTTP/1.1\r\nHost: a\r\nRange: x\r\n\r\n"), (false, ends[1].to_owned()));
+    assert_eq!(read("GET /1 HTTP/1.1\r\nHost: a\r\n"), (false, ends[1].to_owned()));
 }
 
 #[test]

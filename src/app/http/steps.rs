@@ -20,7 +20,25 @@ pub(super) enum Step {
 }
 
 impl Http {
+    #[inline(always)]
     pub(super) fn step(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        if let Phase::Head(search) = conn.phase
+            && search.is_new()
+            && let Some(len) = self.answer_plain(conn, bytes, reply)
+        {
+            return Step::Took(len);
+        }
+        self.other_step(conn, bytes, reply)
+    }
+
+    /// A step other than a plain head that is answered at once.
+    #[inline(never)]
+    fn other_step(
         &mut self,
         conn: &mut Connection,
         bytes: &[u8],
@@ -83,11 +101,6 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        if search.is_new()
-            && let Some(len) = self.answer_plain(conn, bytes, reply)
-        {
-            return Step::Took(len);
-        }
         match head::find_end(bytes, &mut search, self.options.head) {
             Ok(None) => {
                 conn.phase = Phase::Head(search);
@@ -125,7 +138,7 @@ impl Http {
         if self.access.is_some() {
             return None;
         }
-        let head = plain::parse(bytes, &mut self.known_host, self.options.head)?;
+        let head = plain::parse(bytes, &mut self.known_end, self.options.head)?;
         let site = self.content.site(head.host);
         let Some(entry) = self.content.find(site, head.path) else {
             return self.answer_missing(conn, site, &head, reply);
@@ -171,7 +184,7 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
-        match self.step(conn, bytes, reply) {
+        match self.other_step(conn, bytes, reply) {
             Step::Took(n) => n,
             Step::Wait(_) => 0,
         }

@@ -121,7 +121,7 @@ fn who_gives_way_depends_on_the_rate_and_on_what_was_wasted() {
     assert_eq!(bed.uploads.way(stalled, other), Some(Way::Given), "none for two seconds");
     assert_eq!(bed.uploads.way(stalled, one), Some(Way::Given), "to its own peer, too");
     // Each begins values and goes away.
-    let mut waste = |bed: &mut Bed, peer, values: usize| {
+    let waste = |bed: &mut Bed, peer, values: usize| {
         for _ in 0..values {
             let (slot, _) = bed.begin(peer, 10_000);
             bed.uploads.cancel(slot, now);

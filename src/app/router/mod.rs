@@ -199,6 +199,10 @@ impl<S> Application for Router<S> {
         true
     }
 
+    fn prefetches(&self) -> bool {
+        false
+    }
+
     fn opened(&mut self, conn: &mut Connection<S>, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.counters.router_connections += 1;
         conn.peer = opened.ends.map_or_else(Peer::default, |ends| Peer::new(ends.remote));

@@ -11,6 +11,10 @@ impl<P: Protocol> Application for Client<P> {
     type Blob = Text;
     type Conn = ClientConnection<P::Progress>;
 
+    fn prefetches(&self) -> bool {
+        false
+    }
+
     fn opened(&mut self, conn: &mut Self::Conn, _: Opened, reply: &mut Reply<'_, Text>) {
         self.opening -= 1;
         self.open += 1;

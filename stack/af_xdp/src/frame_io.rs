@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 /// Receives and transmits Ethernet frames for one packet loop.
 ///
-/// A loop calls `receive`, then `transmit` for each frame to send, then `flush` and `complete`, and
-/// starts again. Before it waits until the file descriptor is readable, it calls `refill`; while
-/// `unsent` is not 0 after a flush, it does not wait without flushing again soon.
+/// A loop calls `receive`, then `transmit_packet` for each packet to send, or `transmit` for each
+/// frame, then `flush` and `complete`, and starts again. Before it waits until the file descriptor
+/// is readable, it calls `refill`; while `unsent` is not 0 after a flush, it does not wait without
+/// flushing again soon.
 pub trait FrameIo: AsFd {
     /// The failure after which no frame is received or sent any more.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -34,6 +35,20 @@ pub trait FrameIo: AsFd {
     /// Queues a frame to send. Returns it if it is empty or there is no space: flush, complete,
     /// then try again or drop it.
     fn transmit(&mut self, frame: Frame) -> Result<(), Frame>;
+
+    /// Writes a packet into a frame of `pool` and queues it to send. Returns `false` if there is no
+    /// space or no free frame. `write` and `checksum` are those of [`FrameIo::transmit_batch`].
+    #[inline]
+    fn transmit_packet(
+        &mut self,
+        pool: &mut FramePool,
+        checksum: Option<Checksum>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        let mut write = Some(write);
+        let packet = |bytes: &mut [u8]| write.take().map_or(0, |write| write(bytes));
+        self.transmit_batch(pool, 1, checksum, packet) > 0
+    }
 
     /// Writes up to `count` packets into frames of `pool` and queues them to send. Returns their
     /// number: fewer if there is no space or no free frame.
@@ -130,6 +145,16 @@ impl FrameIo for Queue {
     #[inline]
     fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
         Queue::transmit(self, frame)
+    }
+
+    #[inline(always)]
+    fn transmit_packet(
+        &mut self,
+        pool: &mut FramePool,
+        checksum: Option<Checksum>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        Queue::transmit_packet(self, pool, checksum, write)
     }
 
     #[inline]

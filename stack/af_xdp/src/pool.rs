@@ -37,6 +37,20 @@ impl FramePool {
         self.free.pop().map(|addr| Frame::empty(addr, self.umem))
     }
 
+    /// Takes up to `count` free frames. Those that the caller does not ask for are lost.
+    #[inline]
+    pub(crate) fn take_all(&mut self, count: usize) -> impl Iterator<Item = Frame> + '_ {
+        let (umem, kept) = (self.umem, self.free.len().saturating_sub(count));
+        self.free.drain(kept..).rev().map(move |addr| Frame::empty(addr, umem))
+    }
+
+    /// Returns frames to the pool. Panics if one is another device's.
+    #[inline]
+    pub fn give_all(&mut self, frames: impl Iterator<Item = Frame>) {
+        let (umem, chunk_mask, headroom) = (self.umem, !self.offset_mask, self.headroom);
+        self.free.extend(frames.map(|frame| (frame.into_addr(umem) & chunk_mask) + headroom));
+    }
+
     /// Returns a frame to the pool. Panics if it is another device's.
     #[inline]
     pub fn give(&mut self, frame: Frame) {

@@ -142,9 +142,7 @@ impl Queue {
     pub fn receive(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>, max: usize) -> usize {
         let before = out.len();
         let taken = self.whole_packets(u32::try_from(max).unwrap_or(u32::MAX));
-        for ahead in 0..taken {
-            self.accept(ahead, out);
-        }
+        self.accept(taken, out);
         let accepted = out.len() - before;
         self.frames.receive -= accepted;
         self.counters.rx_frames += accepted as u64;
@@ -192,15 +190,19 @@ impl Queue {
         !self.rings.rx.peek(ahead).options.contains(XdpDescOptions::XDP_PKT_CONTD)
     }
 
+    /// Appends the frames of the next `count` descriptors, without the invalid ones.
     #[inline]
-    fn accept(&mut self, ahead: u32, out: &mut Vec<Frame>) {
-        let desc = self.rings.rx.peek(ahead);
-        let Some(frame) = self.umem.take_back(desc, Holder::receive(self.id)) else {
-            return;
-        };
-        self.counters.rx_bytes += frame.len() as u64;
-        self.counters.rx_continued += u64::from(frame.more());
-        out.push(frame);
+    fn accept(&mut self, count: u32, out: &mut Vec<Frame>) {
+        let taker = self.umem.taker(Holder::receive(self.id));
+        let (mut bytes, mut continued) = (0, 0);
+        out.extend(self.rings.rx.values(count).filter_map(|desc| {
+            let frame = taker.take_back(desc)?;
+            bytes += frame.len() as u64;
+            continued += u64::from(frame.more());
+            Some(frame)
+        }));
+        self.counters.rx_bytes += bytes;
+        self.counters.rx_continued += continued;
     }
 
     /// Fills the fill ring, for a burst of any length. Call it before waiting for frames.
@@ -219,16 +221,11 @@ impl Queue {
             return;
         }
         let space = wanted.min(self.rings.fill.free(wanted));
-        let mut lent = 0;
-        while lent < space {
-            let Some(frame) = pool.take() else {
-                self.counters.rx_pool_empty += 1;
-                break;
-            };
-            let desc = self.umem.lend(&frame, Holder::receive(self.id));
-            self.rings.fill.push(desc.addr);
-            lent += 1;
-        }
+        let (umem, holder) = (&*self.umem, Holder::receive(self.id));
+        let frames = pool.take_all(space as usize);
+        let lent =
+            self.rings.fill.push_all(space, frames.map(|frame| umem.lend(&frame, holder).addr));
+        self.counters.rx_pool_empty += u64::from(lent < space);
         if lent > 0 {
             self.rings.fill.submit();
             self.frames.receive += lent as usize;
@@ -257,6 +254,39 @@ impl Queue {
         let desc = self.umem.lend(&frame, Holder::transmit(self.id));
         self.rings.tx.push(desc);
         Ok(())
+    }
+
+    /// Writes a packet into a frame of `pool`, and puts it on the TX ring. Returns `false` if the
+    /// pool or the ring has no more. `write` and `checksum` are those of
+    /// [`Queue::transmit_batch`].
+    ///
+    /// # Panics
+    /// If the packet is empty, or longer than its frame.
+    #[inline(always)]
+    pub fn transmit_packet(
+        &mut self,
+        pool: &mut FramePool,
+        checksum: Option<Checksum>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        if self.rings.tx.free(1) == 0 {
+            self.counters.tx_ring_full += 1;
+            return false;
+        }
+        let Some(mut frame) = pool.take() else { return false };
+        let len = write(self.umem.chunk_mut(&mut frame));
+        assert!(len > 0, "a packet without bytes");
+        frame.set_len(len);
+        if let Some(checksum) = checksum {
+            self.umem.request_checksum(&mut frame, checksum);
+            self.counters.tx_checksum_requests += 1;
+        }
+        self.counters.tx_frames += 1;
+        self.counters.tx_bytes += len as u64;
+        self.frames.transmit += 1;
+        let desc = self.umem.lend(&frame, Holder::transmit(self.id));
+        self.rings.tx.push(desc);
+        true
     }
 
     /// Writes up to `count` packets into frames of `pool`, and puts them on the TX ring. Costs less
@@ -390,16 +420,10 @@ impl Queue {
     pub fn complete(&mut self, pool: &mut FramePool) -> usize {
         let done = self.rings.completion.available(1);
         let before = pool.len();
-        for ahead in 0..done {
-            let desc = XdpDesc {
-                addr: self.rings.completion.peek(ahead),
-                len: 0,
-                options: XdpDescOptions::empty(),
-            };
-            if let Some(frame) = self.umem.take_back(desc, Holder::transmit(self.id)) {
-                pool.give(frame);
-            }
-        }
+        let taker = self.umem.taker(Holder::transmit(self.id));
+        pool.give_all(self.rings.completion.values(done).filter_map(|addr| {
+            taker.take_back(XdpDesc { addr, len: 0, options: XdpDescOptions::empty() })
+        }));
         if done > 0 {
             self.rings.completion.release(done);
         }

@@ -119,6 +119,23 @@ impl<T: Copy> Producer<T> {
         self.next = self.next.wrapping_add(1);
     }
 
+    /// Writes up to `count` values to the next slots, which must be free. Returns how many values
+    /// there were. Costs less than as many calls of [`Producer::push`].
+    #[inline]
+    pub(crate) fn push_all(&mut self, count: u32, values: impl Iterator<Item = T>) -> u32 {
+        assert!(count <= self.free_end.wrapping_sub(self.next), "pushed past the free slots");
+        let (slots, mask) = (self.shared.layout.slots.as_ptr(), self.size() - 1);
+        let (start, mut next) = (self.next, self.next);
+        for value in values.take(count as usize) {
+            // SAFETY: the mask keeps the offset within the slots, and the slot is free: as in
+            // `push`.
+            unsafe { slots.add((next & mask) as usize).write(value) };
+            next = next.wrapping_add(1);
+        }
+        self.next = next;
+        next.wrapping_sub(start)
+    }
+
     /// Shows the consumer everything pushed so far.
     #[inline]
     pub(crate) fn submit(&mut self) {
@@ -187,6 +204,22 @@ impl<T: Copy> Consumer<T> {
         // does not write it before `release`; a slot holds a plain value, so whatever bits are
         // there are one.
         unsafe { self.shared.slot(self.next.wrapping_add(ahead)).read() }
+    }
+
+    /// The next `count` values in order, without [`Consumer::release`] of them. `count` is at most
+    /// what [`Consumer::available`] said. Costs less than as many calls of [`Consumer::peek`]: what
+    /// the caller writes meanwhile does not make it look for the slots again.
+    #[inline]
+    pub(crate) fn values(&self, count: u32) -> impl Iterator<Item = T> + '_ {
+        assert!(count <= self.filled_end.wrapping_sub(self.next), "read past the filled slots");
+        let (layout, next) = (&self.shared.layout, self.next);
+        let (slots, mask) = (layout.slots.as_ptr(), layout.size - 1);
+        (0..count).map(move |ahead| {
+            let at = (next.wrapping_add(ahead) & mask) as usize;
+            // SAFETY: the mask keeps the offset within the slots, and the slot is filled: as in
+            // `peek`. `self` is borrowed, so the memory lives and nothing is released.
+            unsafe { slots.add(at).read() }
+        })
     }
 
     /// Gives the next `count` slots back to the producer.

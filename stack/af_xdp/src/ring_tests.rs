@@ -64,15 +64,24 @@ fn values_come_out_in_order_across_the_end_of_the_indices() {
     let (mut producer, mut consumer) = ends(&ring);
     let (mut sent, mut seen) = (0, 0);
     for round in 0..40 {
-        for _ in 0..producer.free(SIZE as u32).min(round % 7 + 1) {
+        let space = producer.free(SIZE as u32).min(round % 7 + 1);
+        for _ in 0..space / 2 {
             producer.push(sent);
             sent += 1;
         }
+        // One more value than there is space for is not taken, and fewer are no fault.
+        let mut rest = sent..sent + u64::from(space) - u64::from(space / 2) + round as u64 % 3;
+        let wanted = (rest.end - rest.start).min(u64::from(space - space / 2));
+        let pushed = producer.push_all(space - space / 2, rest.by_ref());
+        assert_eq!(u64::from(pushed), wanted);
+        sent += wanted;
+        assert_eq!(rest.start, sent);
         producer.submit();
         let take = consumer.available(SIZE as u32).min(round % 5 + 1);
         for ahead in 0..take {
             assert_eq!(consumer.peek(ahead), seen + u64::from(ahead));
         }
+        assert!(consumer.values(take).eq(seen..seen + u64::from(take)));
         consumer.release(take);
         seen += u64::from(take);
         assert_eq!(u64::from(producer.pending()), sent - seen);
@@ -125,6 +134,27 @@ fn pushing_onto_a_full_ring_is_caught() {
 }
 
 #[test]
+#[should_panic(expected = "pushed past the free slots")]
+fn pushing_more_than_the_free_slots_is_caught() {
+    let ring = plain(0, 0u64);
+    let (mut producer, _consumer) = ends(&ring);
+    let free = producer.free(1);
+    producer.push_all(free + 1, 0..);
+}
+
+#[test]
+#[should_panic(expected = "read past the filled slots")]
+fn reading_more_than_the_filled_slots_is_caught() {
+    let ring = plain(0, 0u64);
+    let (mut producer, mut consumer) = ends(&ring);
+    let _ = producer.free(2);
+    producer.push_all(2, 0..2);
+    producer.submit();
+    let filled = consumer.available(3);
+    let _ = consumer.values(filled + 1).count();
+}
+
+#[test]
 fn the_wakeup_flag_is_read_and_taken_for_set_where_there_is_none() {
     let ring = plain(0, 0u64);
     let (producer, _consumer) = ends(&ring);
@@ -147,10 +177,8 @@ fn two_threads_pass_every_value_once() {
     let sender = std::thread::spawn(move || {
         let mut sent = 0;
         while sent < total {
-            for _ in 0..producer.free(1).min((total - sent) as u32) {
-                producer.push(sent);
-                sent += 1;
-            }
+            let count = producer.free(1).min((total - sent) as u32);
+            sent += u64::from(producer.push_all(count, sent..));
             producer.submit();
             std::thread::yield_now();
         }
@@ -158,9 +186,7 @@ fn two_threads_pass_every_value_once() {
     let mut seen = 0;
     while seen < total {
         let available = consumer.available(1);
-        for ahead in 0..available {
-            assert_eq!(consumer.peek(ahead), seen + u64::from(ahead));
-        }
+        assert!(consumer.values(available).eq(seen..seen + u64::from(available)));
         consumer.release(available);
         seen += u64::from(available);
         std::thread::yield_now();

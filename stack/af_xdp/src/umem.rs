@@ -82,7 +82,7 @@ impl Frame {
     /// `umem`.
     #[inline]
     pub(crate) fn into_addr(self, umem: u16) -> u64 {
-        assert_eq!(self.umem, umem, "a frame of another device");
+        assert!(self.umem == umem, "a frame of another device");
         self.addr
     }
 }
@@ -302,7 +302,7 @@ impl Umem {
     /// chunk of this UMEM, which is a fault of the caller.
     #[inline]
     fn span(&self, frame: &Frame) -> (usize, usize) {
-        assert_eq!(frame.umem, self.id, "a frame of another device");
+        assert!(frame.umem == self.id, "a frame of another device");
         let offset = frame.addr & u64::from(self.chunk_bytes - 1);
         assert!(
             offset + u64::from(frame.len) <= u64::from(self.chunk_bytes),
@@ -323,22 +323,22 @@ impl Umem {
         XdpDesc { addr: addr as u64, len: len as u32, options }
     }
 
-    /// Takes a chunk back from the kernel. Returns nothing if the descriptor crosses the end of its
-    /// chunk, or `from` does not hold that chunk. One thread alone takes back a holder's chunks, so
-    /// a load followed by a store is safe.
-    #[inline]
+    /// Takes back one chunk: [`Taker::take_back`].
+    #[cfg(test)]
     pub(crate) fn take_back(&self, desc: XdpDesc, from: Holder) -> Option<Frame> {
-        let chunk = usize::try_from(desc.addr >> self.chunk_bytes.trailing_zeros()).ok()?;
-        let offset = desc.addr & u64::from(self.chunk_bytes - 1);
-        let holder = self.holders.get(chunk)?;
-        if offset + u64::from(desc.len) > u64::from(self.chunk_bytes)
-            || holder.load(Ordering::Relaxed) != from.0
-        {
-            return None;
+        self.taker(from).take_back(desc)
+    }
+
+    /// Takes chunks back that `from` holds.
+    #[inline]
+    pub(crate) fn taker(&self, from: Holder) -> Taker<'_> {
+        Taker {
+            holders: &self.holders,
+            from,
+            chunk_shift: self.chunk_bytes.trailing_zeros(),
+            chunk_bytes: self.chunk_bytes.into(),
+            umem: self.id,
         }
-        holder.store(USER, Ordering::Relaxed);
-        let more = desc.options.contains(XdpDescOptions::XDP_PKT_CONTD);
-        Some(Frame { addr: desc.addr, len: desc.len, umem: self.id, more, has_metadata: false })
     }
 
     /// Takes back all chunks of a holder whose socket is closed.
@@ -384,6 +384,37 @@ fn next_id() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     u16::try_from(id).expect("a process opens fewer than 65,536 devices")
+}
+
+/// Takes chunks back from the kernel, those of one holder. Its fields are what it needs of the
+/// [`Umem`], so that a loop over many chunks has them in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Taker<'a> {
+    holders: &'a [AtomicU16],
+    from: Holder,
+    chunk_shift: u32,
+    chunk_bytes: u64,
+    umem: u16,
+}
+
+impl Taker<'_> {
+    /// Takes a chunk back. Returns nothing if the descriptor crosses the end of its chunk, or the
+    /// holder does not have that chunk. One thread alone takes back a holder's chunks, so a load
+    /// followed by a store is safe.
+    #[inline(always)]
+    pub(crate) fn take_back(self, desc: XdpDesc) -> Option<Frame> {
+        let chunk = usize::try_from(desc.addr >> self.chunk_shift).ok()?;
+        let offset = desc.addr & (self.chunk_bytes - 1);
+        let holder = self.holders.get(chunk)?;
+        if offset + u64::from(desc.len) > self.chunk_bytes
+            || holder.load(Ordering::Relaxed) != self.from.0
+        {
+            return None;
+        }
+        holder.store(USER, Ordering::Relaxed);
+        let more = desc.options.contains(XdpDescOptions::XDP_PKT_CONTD);
+        Some(Frame { addr: desc.addr, len: desc.len, umem: self.umem, more, has_metadata: false })
+    }
 }
 
 #[cfg(test)]

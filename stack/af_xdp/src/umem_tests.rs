@@ -27,6 +27,24 @@ fn frames_are_dealt_out_once_each() {
 }
 
 #[test]
+fn many_frames_go_the_same_way_as_one() {
+    let (umem, mut pools) = umem(5, 1);
+    let pool = &mut pools[0];
+    let one_by_one: Vec<u64> = std::iter::from_fn(|| pool.take()).map(|f| f.addr()).collect();
+    assert_eq!(pool.take_all(1).count(), 0);
+    pool.give_all(one_by_one.iter().rev().map(|addr| Frame::empty(addr + 60, umem.id)));
+    let front: Vec<Frame> = pool.take_all(3).collect();
+    assert_eq!(front.iter().map(Frame::addr).collect::<Vec<_>>(), one_by_one[..3]);
+    let behind: Vec<Frame> = pool.take_all(9).collect();
+    assert_eq!(behind.iter().map(Frame::addr).collect::<Vec<_>>(), one_by_one[3..]);
+    // The last one given is the first one taken.
+    pool.give_all(behind.into_iter().chain(front));
+    let again: Vec<u64> = pool.take_all(5).map(|frame| frame.addr()).collect();
+    let expected = [&one_by_one[..3], &one_by_one[3..]].map(|part| part.iter().rev()).into_iter();
+    assert_eq!(again, expected.flatten().copied().collect::<Vec<_>>());
+}
+
+#[test]
 fn bytes_written_are_read_back_and_other_frames_keep_theirs() {
     let (umem, mut pools) = umem(4, 1);
     let (mut a, mut b) = (pools[0].take().unwrap(), pools[0].take().unwrap());

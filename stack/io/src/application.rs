@@ -54,6 +54,13 @@ pub trait Application {
         reply: &mut Reply<'_, Self::Blob>,
     ) -> usize;
 
+    /// Whether [`prefetch`](Application::prefetch) does anything, so that the inputs are worth
+    /// collecting.
+    #[inline]
+    fn prefetches(&self) -> bool {
+        true
+    }
+
     /// These inputs will be delivered next, as far as they come in order, each with the local port
     /// that it came to. For a handler whose data is far away in memory: it fetches the data for all
     /// of them at once.

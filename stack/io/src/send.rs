@@ -239,6 +239,7 @@ impl<B: Blob> Pool<B> {
         Some(index)
     }
 
+    #[inline(always)]
     fn release(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         match entry.source {
@@ -430,12 +431,21 @@ impl Queue {
 
     /// Frees all bytes, as [`Queue::acknowledge`] does.
     fn acknowledge_all<B: Blob>(&mut self, pool: &mut Pool<B>) {
+        if self.count == 1 {
+            // A short answer.
+            pool.release(self.head);
+        } else {
+            self.release_entries(pool);
+        }
+        *self = Queue { start: self.start.wrapping_add(self.len), ..Queue::default() };
+    }
+
+    fn release_entries<B: Blob>(&mut self, pool: &mut Pool<B>) {
         let mut next = self.head;
         while let Some(entry) = pool.entries.get(next as usize) {
             let freed = std::mem::replace(&mut next, entry.next);
             pool.release(freed);
         }
-        *self = Queue { start: self.start.wrapping_add(self.len), ..Queue::default() };
     }
 
     /// Frees all bytes.

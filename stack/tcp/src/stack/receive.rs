@@ -55,7 +55,9 @@ impl<A: Application> Stack<A> {
         let mut guesses = [0; N];
         if N > 1 {
             self.prefetch(group, &mut guesses[..packets.len()]);
-            prefetch_input::<N, A>(group, app);
+            if app.prefetches() {
+                prefetch_input::<N, A>(group, app);
+            }
         }
         for (index, (arrival, guess)) in group.iter().zip(guesses).enumerate() {
             if let Some(arrival) = arrival

@@ -328,8 +328,25 @@ impl<C> Tcb<C> {
     /// Schedules this connection's timers. A deadline that moved away leaves the wheel alone: the
     /// timer fires early and is set again. Near and far deadlines have a timer each, so that a
     /// retransmission deadline does not displace the idle deadline.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn arm<B>(&mut self, id: u32, shared: &mut Shared<B>) {
+        // After an answer, each timer has one deadline: keep-alive waits for the acknowledgement.
+        let is_plain = self.in_flight() > 0
+            && self.hot.retransmit_at != Tick::NEVER
+            && self.warm.ack_at == Tick::NEVER
+            && self.hot.window_doublings == 0;
+        if !is_plain {
+            return self.arm_any(id, shared);
+        }
+        let (near, far) = (self.hot.retransmit_at, self.warm.app_at);
+        debug_assert_eq!((near, far), (self.near_deadline(), self.far_deadline(shared)));
+        self.schedule_near(id, near, shared);
+        self.schedule_far(id, far, shared);
+    }
+
+    /// As [`Tcb::arm`], whatever the deadlines are.
+    #[inline(never)]
+    fn arm_any<B>(&mut self, id: u32, shared: &mut Shared<B>) {
         let near = self.near_deadline();
         if near == Tick::NEVER {
             // Everything was acknowledged just now. The neighbours in the wheel's list are still in
@@ -338,14 +355,25 @@ impl<C> Tcb<C> {
                 self.warm.near_at = Tick::NEVER;
                 shared.wheel.cancel(near_timer(id));
             }
-        } else if near.is_sooner_than(self.warm.near_at) {
-            self.warm.near_at = near;
-            shared.wheel.schedule(near_timer(id), near);
+        } else {
+            self.schedule_near(id, near, shared);
         }
-        let far = self.far_deadline(shared);
-        if far.is_sooner_than(self.warm.far_at) {
-            self.warm.far_at = far;
-            shared.wheel.schedule(far_timer(id), far);
+        self.schedule_far(id, self.far_deadline(shared), shared);
+    }
+
+    #[inline(always)]
+    fn schedule_near<B>(&mut self, id: u32, at: Tick, shared: &mut Shared<B>) {
+        if at.is_sooner_than(self.warm.near_at) {
+            self.warm.near_at = at;
+            shared.wheel.schedule(near_timer(id), at);
+        }
+    }
+
+    #[inline(always)]
+    fn schedule_far<B>(&mut self, id: u32, at: Tick, shared: &mut Shared<B>) {
+        if at.is_sooner_than(self.warm.far_at) {
+            self.warm.far_at = at;
+            shared.wheel.schedule(far_timer(id), at);
         }
     }
 

@@ -49,15 +49,24 @@ pub fn header_bytes(to: &Link) -> usize {
     if to.vlan == 0 { 14 } else { MAX_HEADER_BYTES }
 }
 
+/// Writes the header of an untagged frame from `source` to `to`; returns its length.
+#[inline(always)]
+pub(crate) fn emit_untagged(frame: &mut [u8], source: &Mac, to: &Mac, ethertype: u16) -> usize {
+    let header = &mut frame[..14];
+    header[..6].copy_from_slice(to);
+    header[6..12].copy_from_slice(source);
+    header[12..].copy_from_slice(&ethertype.to_be_bytes());
+    14
+}
+
 /// Writes the header of a frame from `source` to `to`; returns its length.
 #[inline]
 pub fn emit(frame: &mut [u8], source: &Mac, to: &Link, ethertype: u16) -> usize {
+    if to.vlan == 0 {
+        return emit_untagged(frame, source, &to.mac, ethertype);
+    }
     frame[..6].copy_from_slice(&to.mac);
     frame[6..12].copy_from_slice(source);
-    if to.vlan == 0 {
-        frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
-        return 14;
-    }
     frame[12..14].copy_from_slice(&VLAN.to_be_bytes());
     frame[14..16].copy_from_slice(&to.vlan.to_be_bytes());
     frame[16..18].copy_from_slice(&ethertype.to_be_bytes());

@@ -479,7 +479,7 @@ pub(crate) fn emit_untagged_v4(
     checksum: TxChecksum,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
-    let at = ethernet::emit(frame, mac, &Link { mac: *to, vlan: 0 }, ip::V4::ETHERTYPE);
+    let at = ethernet::emit_untagged(frame, mac, to, ip::V4::ETHERTYPE);
     at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, checksum, fill)
 }
 
