@@ -13,6 +13,7 @@
 
 use super::arena::{MayRead, Offset};
 use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
+use super::run::Spared;
 use super::shard::{ShardStats, add};
 use super::space::{Queue, Segment, TABLE_PART};
 use super::table::{ChainGuard, Entry, Slot};
@@ -81,7 +82,7 @@ impl Store {
         }
         match frames {
             1 => space.free_frame(),
-            _ => self.allocate_run(space, frames, now),
+            _ => self.allocate_run(space, frames, Spared::Last, now),
         }
     }
 
@@ -167,16 +168,16 @@ impl Store {
         is_sparse.then_some(gaps)
     }
 
-    /// The first unpinned segment of a queue that was not written to during the last `newest`
-    /// frames. Moves the segments in front of it to the end of the queue.
-    pub(super) fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
+    /// The first unpinned segment of a queue that is not `spared`. Moves the segments in front of
+    /// it to the end of the queue.
+    pub(super) fn victim(&self, space: &mut Space, queue: Queue, spared: Spared) -> Option<u32> {
         for _ in 0..SKIPPED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
-            let is_newest = self.is_recent(space, head, newest);
-            if !is_newest && !self.is_pinned(&space.segments[head as usize], head) {
+            let is_spared = space.is_spared(head, spared);
+            if !is_spared && !self.is_pinned(&space.segments[head as usize], head) {
                 return Some(head);
             }
-            if !is_newest {
+            if !is_spared {
                 space.close(head);
             }
             space.requeue(head, queue);

@@ -119,7 +119,7 @@ impl Senders<'_> {
 #[cfg_attr(miri, ignore = "gigabytes take a day")]
 fn a_large_value_outlives_those_that_are_half_received() {
     for (seed, (memory_bytes, clients)) in
-        (0..8).zip([(64 << 20, 8), (16 << 20, 4)].into_iter().cycle())
+        (0..12).zip([(64 << 20, 8), (16 << 20, 4), (8 << 20, 8)].into_iter().cycle())
     {
         let store = store(memory_bytes);
         let mut senders = Senders {
