@@ -195,10 +195,13 @@ impl Store {
         for _ in 0..max {
             let Some(head) = space.first(Queue::Deferred) else { return };
             if !self.free_if_empty(space, head) {
-                // A reservation in it may have become an item. Then it is an ordinary segment.
+                // A reservation in it may have become an item, even the newest one.
                 let mut walk = self.walk(space, head);
-                let only_reserved = self.linked(space, &mut walk).next().is_none();
-                space.requeue(head, if only_reserved { Queue::Deferred } else { Queue::Main });
+                let has_items = self.linked(space, &mut walk).next().is_some();
+                match has_items {
+                    true => space.requeue_as_newest(head),
+                    false => space.requeue(head, Queue::Deferred),
+                }
             }
         }
     }
@@ -343,7 +346,9 @@ impl Store {
         if !self.is_alive(self.memory.arena.header(at, &held), now) {
             self.expire(&held, slot, at);
         } else if !(cutoff.keeps(self.uses(at, &held), layout)
-            && self.relocate(space, &held, slot, (hash, at, layout), now))
+            && (self.relocate(space, &held, slot, (hash, at, layout), now)
+                // Only compaction comes to the newest item. It stays if no space is free.
+                || space.is_spared(self.memory.frame(at) as u32, Spared::Last)))
         {
             self.evict_item(&held, slot, at, now);
             if was_young {

@@ -102,11 +102,13 @@ impl Space {
         units
     }
 
-    /// Returns the last `units` of a TLAB that ends at `end` to its segment. Fails, with `false`,
-    /// if the segment has allocations after the TLAB.
+    /// Ends a TLAB that ends at `end`: returns its last `units` to its segment. Fails, with
+    /// `false`, if the segment has allocations after the TLAB.
     pub(in crate::store) fn shrink(&mut self, end: Offset, units: u32) -> bool {
         let (head, used) = self.used_to(end);
         let segment = &mut self.segments[head as usize];
+        // Nobody counted what was stored there since the TLAB began.
+        segment.written = self.written;
         let is_last = segment.used == used;
         segment.used -= if is_last { units } else { 0 };
         is_last
@@ -196,9 +198,8 @@ impl Space {
 
     /// Moves a segment with one incoming value to the young queue.
     pub(in crate::store) fn admit(&mut self, head: u32, class: usize) {
-        self.requeue(head, Queue::Young);
         self.count_written(Queue::Young, self.segments[head as usize].frames);
-        self.segments[head as usize].written = self.written;
+        self.requeue_as_newest(head);
         self.segments[head as usize].class = class as u8;
     }
 

@@ -80,6 +80,12 @@ impl Space {
         self.push(head);
     }
 
+    /// Moves a closed segment to the end of the young queue, as if it was written just now.
+    pub(in crate::store) fn requeue_as_newest(&mut self, head: u32) {
+        self.requeue(head, Queue::Young);
+        self.segments[head as usize].written = self.written;
+    }
+
     /// The oldest segment of a queue.
     pub(in crate::store) fn first(&self, queue: Queue) -> Option<u32> {
         Some(self.queues[queue as usize].first).filter(|head| *head != NONE)
