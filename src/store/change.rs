@@ -106,9 +106,22 @@ impl Store {
         Reservation::of(self.shard(), at)
     }
 
-    /// Allocates `units` in an open segment, or in a new one.
+    /// Allocates `units` for a new item or a TLAB, in an open segment or in a new one.
     #[inline]
     pub(super) fn append(
+        &self,
+        space: &mut Space,
+        units: u32,
+        class: usize,
+        now: u32,
+    ) -> Option<Offset> {
+        let at = self.append_uncounted(space, units, class, now)?;
+        space.count_written(at, units);
+        Some(at)
+    }
+
+    #[inline]
+    fn append_uncounted(
         &self,
         space: &mut Space,
         units: u32,

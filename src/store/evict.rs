@@ -393,8 +393,9 @@ impl Store {
         self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
-    /// Moves an item: to the main queue if it was used, otherwise to the end of the young queue.
-    /// Fails, with `false`, if no space is free.
+    /// Moves an item: to the main queue if it was used, otherwise to the end of the young queue. One
+    /// of the newest stays young, however much it is used: only as such it is spared. Fails, with
+    /// `false`, if no space is free.
     fn relocate(
         &self,
         space: &mut Space,
@@ -409,7 +410,9 @@ impl Store {
         if (units - 1) >> self.memory.frame_shift > 0 {
             return false;
         }
-        let queue = if self.uses(at, held) > 0 { Queue::Main } else { Queue::Young };
+        let is_newest = space.is_spared(self.memory.frame(at) as u32, Spared::Newest);
+        let is_main = !is_newest && self.uses(at, held) > 0;
+        let queue = if is_main { Queue::Main } else { Queue::Young };
         let mut to = space.append(units, queue, class);
         if to.is_none() && self.extend_segment(space, units, queue, class) {
             to = space.append(units, queue, class);
@@ -423,9 +426,9 @@ impl Store {
         self.memory.add(to, units);
         self.memory.extend(to, exptime);
         let header = arena.header(to, space);
-        let uses = header.item_flags.load(Relaxed) >> USES_SHIFT;
-        let less = if uses > 0 { 1 << USES_SHIFT } else { 0 };
-        header.item_flags.store((header.item_flags.load(Relaxed) - less) | LINKED, Release);
+        let (item_flags, one_use) = (header.item_flags.load(Relaxed), 1 << USES_SHIFT);
+        let less = if is_main && item_flags >= one_use { one_use } else { 0 };
+        header.item_flags.store((item_flags - less) | LINKED, Release);
         let stats = &self.shard().stats;
         add(&stats.moved, 1);
         add(&stats.items, 1);

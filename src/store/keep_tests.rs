@@ -239,6 +239,23 @@ fn the_newest_item_stays_if_compaction_has_nowhere_to_move_it() {
     assert!(store.space().is_spared(head, Spared::Last) && is_there(&store, "key6"));
 }
 
+/// Compaction moves items that were used to the main queue, of which any segment may be emptied.
+#[test]
+fn the_newest_item_stays_young_when_compaction_moves_it() {
+    let store = store(1 << 20);
+    let keys: Vec<_> = (0..7).map(|n| format!("key{n}")).collect();
+    keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 2000]));
+    (0..3).for_each(|_| assert!(is_there(&store, "key6")));
+    keys[..6].iter().for_each(|key| _ = store.delete(key.as_bytes(), &Delete::default(), NOW));
+    let mut space = store.space();
+    let head = segment_of(&store, &space, "key6");
+    space.close(head);
+    store.empty(&mut space, head, Cutoff::ALL, NOW);
+    assert!(space.is_free(head));
+    let head = segment_of(&store, &space, "key6");
+    assert!(space.is_spared(head, Spared::Last));
+}
+
 /// The frames that were written since an item are counted from when it is complete.
 #[test]
 fn an_item_is_the_newest_though_its_segment_was_emptied_before_it_was_complete() {

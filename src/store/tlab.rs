@@ -97,6 +97,7 @@ impl Store {
             return;
         }
         if let Some(at) = space.append(self.tlab_units, Queue::Young, class) {
+            space.count_written(at, self.tlab_units);
             self.install_tlab(space, at, class);
         } else if !space.has_capacity(units, Queue::Young, class)
             && let Some(at) = self.append(space, self.tlab_units, class, now)

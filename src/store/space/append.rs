@@ -21,8 +21,25 @@ impl Space {
         let head = self.open_segment_with(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
-        segment.written = self.written;
-        Some(offset(head, self.frame_units, segment.used - units))
+        let at = offset(head, self.frame_units, segment.used - units);
+        self.touch(head);
+        Some(at)
+    }
+
+    /// Counts `units` at `at` that were allocated for a new item or a TLAB. Items that move are not
+    /// counted: they would make those look old that were stored last.
+    pub(in crate::store) fn count_written(&mut self, at: Offset, units: u32) {
+        // An item larger than a frame has all of its frames.
+        let units =
+            if units > self.frame_units { units.next_multiple_of(self.frame_units) } else { units };
+        self.written_units += u64::from(units);
+        let frame = (at >> self.frame_units.ilog2()) as u32;
+        self.touch(self.head(frame).unwrap_or(frame));
+    }
+
+    /// Notes that a segment was written just now.
+    pub(super) fn touch(&mut self, head: u32) {
+        self.segments[head as usize].written = self.written();
     }
 
     /// The frame in which a TLAB with this end lies, and the units of the frame up to there.
@@ -76,7 +93,6 @@ impl Space {
         self.segments[next as usize].state = State::Body;
         self.queues[queue as usize].frames += 1;
         self.free_frames -= 1;
-        self.count_written(queue, 1);
         Some(next)
     }
 
@@ -98,7 +114,7 @@ impl Space {
         }
         let units = max.min(self.frame_units - used);
         self.segments[head as usize].used += units;
-        self.segments[head as usize].written = self.written;
+        self.count_written(end - 1, units);
         units
     }
 
@@ -106,11 +122,13 @@ impl Space {
     /// `false`, if the segment has allocations after the TLAB.
     pub(in crate::store) fn shrink(&mut self, end: Offset, units: u32) -> bool {
         let (head, used) = self.used_to(end);
-        let segment = &mut self.segments[head as usize];
-        // Nobody counted what was stored there since the TLAB began.
-        segment.written = self.written;
-        let is_last = segment.used == used;
-        segment.used -= if is_last { units } else { 0 };
+        let is_last = self.segments[head as usize].used == used;
+        if is_last {
+            self.segments[head as usize].used -= units;
+            self.written_units -= u64::from(units);
+        }
+        // What was stored there since the TLAB began may be the newest.
+        self.touch(head);
         is_last
     }
 
@@ -130,31 +148,17 @@ impl Space {
         now: u32,
     ) -> Offset {
         let frames = self.occupy(head, units, queue, class as u16, now);
-        let full = if self.is_large(units) {
+        if self.is_large(units) {
             self.segments[head as usize].large = true;
-            std::mem::replace(&mut self.open_large[queue as usize][class], head)
+            self.open_large[queue as usize][class] = head;
         } else if frames == 1 {
             // The two with the most free units stay open.
             let [open, fuller] = self.open[queue as usize][class];
             let mut heads = [head, open, fuller];
             heads.sort_by_key(|head| std::cmp::Reverse(self.free_units(*head)));
             self.open[queue as usize][class] = [heads[0], heads[1]];
-            heads[2]
-        } else {
-            head
-        };
-        let filled = if frames > 1 { frames } else { u32::from(full != NONE) };
-        self.count_written(queue, filled);
-        self.segments[head as usize].written = self.written;
-        self.start(head)
-    }
-
-    /// Counts frames that were filled with new items. A frame to which items may be appended does
-    /// not count yet: many open segments with few items would make all others look old.
-    fn count_written(&mut self, queue: Queue, frames: u32) {
-        if queue == Queue::Young {
-            self.written = self.written.wrapping_add(frames);
         }
+        self.start(head)
     }
 
     /// Allocates `units` in the open segment of a shard's incoming values. `is_empty` tells whether
@@ -198,8 +202,8 @@ impl Space {
 
     /// Moves a segment with one incoming value to the young queue.
     pub(in crate::store) fn admit(&mut self, head: u32, class: usize) {
-        self.count_written(Queue::Young, self.segments[head as usize].frames);
         self.requeue_as_newest(head);
+        self.count_written(self.start(head), self.segments[head as usize].used);
         self.segments[head as usize].class = class as u8;
     }
 
@@ -219,6 +223,7 @@ impl Space {
             self.segments[frame as usize].state = State::Body;
         }
         self.free_frames -= frames;
+        let written = self.written();
         let segment = &mut self.segments[head as usize];
         let stacked = segment.stacked;
         *segment = Segment {
@@ -233,7 +238,7 @@ impl Space {
             frames,
             used: units,
             begun: now,
-            written: self.written,
+            written,
             before: NONE,
             after: NONE,
         };

@@ -155,8 +155,8 @@ pub(super) struct Space {
     pub(super) cursor: u32,
     /// The frame where the next search for a run begins.
     pub(super) run_cursor: u32,
-    /// Frames that were filled with new items, modulo 2^32. The age of a segment is measured in it.
-    written: u32,
+    /// Units allocated for new items.
+    written_units: u64,
     /// The position where the next search for a frame for incoming values continues.
     pub(super) incoming_cursor: u32,
     /// Frames kept free, for items that move while a segment is emptied.
@@ -216,7 +216,7 @@ impl Space {
             table_frames: 0,
             table_end: frames / TABLE_PART,
             table_waits: false,
-            written: 0,
+            written_units: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
             classes: classes(frames),
@@ -233,7 +233,7 @@ impl Space {
     /// Begins the count of frames written at another number than 0.
     #[cfg(test)]
     pub(super) fn begin_at(&mut self, written: u32) {
-        self.written = written;
+        self.written_units = u64::from(written) << self.frame_units.ilog2();
         self.staleness.begin_at(written);
     }
 

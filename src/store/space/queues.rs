@@ -6,14 +6,14 @@ use super::*;
 const YOUNG_PART: u32 = 10;
 
 impl Space {
-    /// Frames that were filled with new items, modulo 2^32.
+    /// Frames that new items have filled, modulo 2^32. The age of a segment is measured in it.
     pub(in crate::store) fn written(&self) -> u32 {
-        self.written
+        (self.written_units >> self.frame_units.ilog2()) as u32
     }
 
-    /// Frames that were filled with new items since the last append to a segment.
+    /// Frames that new items have filled since the last append to a segment.
     pub(in crate::store) fn age(&self, head: u32) -> u32 {
-        self.written.wrapping_sub(self.segments[head as usize].written)
+        self.written().wrapping_sub(self.segments[head as usize].written)
     }
 
     /// Whether young items hold more than their share of the memory.
@@ -83,7 +83,7 @@ impl Space {
     /// Moves a closed segment to the end of the young queue, as if it was written just now.
     pub(in crate::store) fn requeue_as_newest(&mut self, head: u32) {
         self.requeue(head, Queue::Young);
-        self.segments[head as usize].written = self.written;
+        self.touch(head);
     }
 
     /// The oldest segment of a queue.
