@@ -115,32 +115,21 @@ impl Store {
         class: usize,
         now: u32,
     ) -> Option<Offset> {
-        let at = self.append_uncounted(space, units, class, now)?;
-        space.count_written(at, units);
-        Some(at)
-    }
-
-    #[inline]
-    fn append_uncounted(
-        &self,
-        space: &mut Space,
-        units: u32,
-        class: usize,
-        now: u32,
-    ) -> Option<Offset> {
-        if let Some(at) = space.append(units, Queue::Young, class) {
+        if let Some(at) = space.append_new(units, class) {
             return Some(at);
         }
         if space.extensible(units, Queue::Young, class).is_some()
             && self.free_frames(space, 1, now)
             && self.extend_segment(space, units, Queue::Young, class)
-            && let Some(at) = space.append(units, Queue::Young, class)
+            && let Some(at) = space.append_new(units, class)
         {
             return Some(at);
         }
         let head = self.make_space(space, units, now)?;
         // `make_space` may have used the open segment.
-        Some(self.begin_segment(space, head, units, (Queue::Young, class), now))
+        let at = self.begin_segment(space, head, units, (Queue::Young, class), now);
+        space.count_begun(head, units);
+        Some(at)
     }
 
     /// Creates a segment at the free frame `head`, with an item of `units`.

@@ -153,7 +153,8 @@ impl Store {
         true
     }
 
-    /// Units of gaps of a closed, unpinned segment: `None` if less than a third, or if it is a run.
+    /// Units of gaps of a closed, unpinned segment: `None` if less than a third, if it is a run, or
+    /// if it may hold the newest item, which must not be lost on the way.
     pub(super) fn gaps(&self, space: &Space, head: u32) -> Option<u32> {
         let segment = &space.segments[head as usize];
         if !space.is_evictable(head) || space.is_run(head) {
@@ -164,6 +165,7 @@ impl Store {
         let is_sparse = live <= self.moved_max(space, head) / 4 * KEPT_QUARTERS
             && gaps >= (segment.frames << self.memory.frame_shift) / GAPS_PART
             && !space.is_open(head)
+            && !space.is_spared(head, Spared::Last)
             && !self.is_pinned(segment, head);
         is_sparse.then_some(gaps)
     }
@@ -347,7 +349,7 @@ impl Store {
             self.expire(&held, slot, at);
         } else if !(cutoff.keeps(self.uses(at, &held), layout)
             && (self.relocate(space, &held, slot, (hash, at, layout), now)
-                // Only compaction comes to the newest item. It stays if no space is free.
+                // Only who frees a frame for the table comes to the newest item. It may stay.
                 || space.is_spared(self.memory.frame(at) as u32, Spared::Last)))
         {
             self.evict_item(&held, slot, at, now);

@@ -19,27 +19,59 @@ impl Space {
         class: usize,
     ) -> Option<Offset> {
         let head = self.open_segment_with(units, queue, class)?;
-        let segment = &mut self.segments[head as usize];
-        segment.used += units;
-        let at = offset(head, self.frame_units, segment.used - units);
-        self.touch(head);
-        Some(at)
+        Some(self.append_to(head, units))
     }
 
-    /// Counts `units` at `at` that were allocated for a new item or a TLAB. Items that move are not
+    /// As [`Space::append`] in the young queue, for a new item or a TLAB: counts it as written.
+    #[inline]
+    pub(in crate::store) fn append_new(&mut self, units: u32, class: usize) -> Option<Offset> {
+        let head = self.open_segment_with(units, Queue::Young, class)?;
+        self.count_written(units);
+        Some(self.append_to(head, units))
+    }
+
+    #[inline]
+    fn append_to(&mut self, head: u32, units: u32) -> Offset {
+        let segment = &mut self.segments[head as usize];
+        segment.used += units;
+        segment.written = self.written;
+        offset(head, self.frame_units, segment.used - units)
+    }
+
+    /// Counts a segment that was begun for a new item of `units`. All frames of a large item count.
+    pub(in crate::store) fn count_begun(&mut self, head: u32, units: u32) {
+        let frames = self.segments[head as usize].frames;
+        self.count_written(if frames > 1 { frames * self.frame_units } else { units });
+        self.touch(head);
+    }
+
+    /// Counts `units` that were allocated for a new item or a TLAB. Items that move are not
     /// counted: they would make those look old that were stored last.
-    pub(in crate::store) fn count_written(&mut self, at: Offset, units: u32) {
-        // An item larger than a frame has all of its frames.
-        let units =
-            if units > self.frame_units { units.next_multiple_of(self.frame_units) } else { units };
-        self.written_units += u64::from(units);
-        let frame = (at >> self.frame_units.ilog2()) as u32;
-        self.touch(self.head(frame).unwrap_or(frame));
+    #[inline]
+    fn count_written(&mut self, units: u32) {
+        self.written_rest += units;
+        if self.written_rest >= self.frame_units {
+            self.count_frames_written();
+        }
+    }
+
+    #[inline(never)]
+    fn count_frames_written(&mut self) {
+        let frames = self.written_rest / self.frame_units;
+        self.written_rest -= frames * self.frame_units;
+        self.written = self.written.wrapping_add(frames);
+    }
+
+    /// Takes back what [`Space::count_written`] counted and nobody used.
+    fn uncount_written(&mut self, units: u32) {
+        let frames = units.saturating_sub(self.written_rest).div_ceil(self.frame_units);
+        self.written_rest = self.written_rest + frames * self.frame_units - units;
+        self.written = self.written.wrapping_sub(frames);
     }
 
     /// Notes that a segment was written just now.
     pub(super) fn touch(&mut self, head: u32) {
-        self.segments[head as usize].written = self.written();
+        self.segments[head as usize].written = self.written;
     }
 
     /// The frame in which a TLAB with this end lies, and the units of the frame up to there.
@@ -114,7 +146,8 @@ impl Space {
         }
         let units = max.min(self.frame_units - used);
         self.segments[head as usize].used += units;
-        self.count_written(end - 1, units);
+        self.count_written(units);
+        self.touch(head);
         units
     }
 
@@ -125,7 +158,7 @@ impl Space {
         let is_last = self.segments[head as usize].used == used;
         if is_last {
             self.segments[head as usize].used -= units;
-            self.written_units -= u64::from(units);
+            self.uncount_written(units);
         }
         // What was stored there since the TLAB began may be the newest.
         self.touch(head);
@@ -202,8 +235,8 @@ impl Space {
 
     /// Moves a segment with one incoming value to the young queue.
     pub(in crate::store) fn admit(&mut self, head: u32, class: usize) {
-        self.requeue_as_newest(head);
-        self.count_written(self.start(head), self.segments[head as usize].used);
+        self.requeue(head, Queue::Young);
+        self.count_begun(head, self.segments[head as usize].used);
         self.segments[head as usize].class = class as u8;
     }
 
@@ -223,7 +256,7 @@ impl Space {
             self.segments[frame as usize].state = State::Body;
         }
         self.free_frames -= frames;
-        let written = self.written();
+        let written = self.written;
         let segment = &mut self.segments[head as usize];
         let stacked = segment.stacked;
         *segment = Segment {

@@ -155,8 +155,10 @@ pub(super) struct Space {
     pub(super) cursor: u32,
     /// The frame where the next search for a run begins.
     pub(super) run_cursor: u32,
-    /// Units allocated for new items.
-    written_units: u64,
+    /// Frames that new items have filled, modulo 2^32, wherever those were allocated; and units
+    /// allocated for new items beyond these, less than a frame.
+    written: u32,
+    written_rest: u32,
     /// The position where the next search for a frame for incoming values continues.
     pub(super) incoming_cursor: u32,
     /// Frames kept free, for items that move while a segment is emptied.
@@ -216,7 +218,8 @@ impl Space {
             table_frames: 0,
             table_end: frames / TABLE_PART,
             table_waits: false,
-            written_units: 0,
+            written: 0,
+            written_rest: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
             classes: classes(frames),
@@ -233,7 +236,7 @@ impl Space {
     /// Begins the count of frames written at another number than 0.
     #[cfg(test)]
     pub(super) fn begin_at(&mut self, written: u32) {
-        self.written_units = u64::from(written) << self.frame_units.ilog2();
+        self.written = written;
         self.staleness.begin_at(written);
     }
 

@@ -8,12 +8,12 @@ const YOUNG_PART: u32 = 10;
 impl Space {
     /// Frames that new items have filled, modulo 2^32. The age of a segment is measured in it.
     pub(in crate::store) fn written(&self) -> u32 {
-        (self.written_units >> self.frame_units.ilog2()) as u32
+        self.written
     }
 
     /// Frames that new items have filled since the last append to a segment.
     pub(in crate::store) fn age(&self, head: u32) -> u32 {
-        self.written().wrapping_sub(self.segments[head as usize].written)
+        self.written.wrapping_sub(self.segments[head as usize].written)
     }
 
     /// Whether young items hold more than their share of the memory.
