@@ -543,18 +543,26 @@ impl Queue {
     /// Queues a copy of `bytes`. Returns `false` if chunks or entries run out half-way.
     pub(crate) fn copy<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
         let mut rest = &bytes[self.extend_tail(pool, bytes)..];
-        while !rest.is_empty() {
-            let Some(chunk) = pool.free_chunks.pop() else { return false };
-            let n = rest.len().min(CHUNK_BYTES);
-            let at = chunk as usize * CHUNK_BYTES;
-            pool.chunks[at..at + n].copy_from_slice(&rest[..n]);
-            if !self.append(pool, || Source::Chunk(chunk), 0, n as u32) {
-                pool.free_chunks.push(chunk);
+        while rest.len() > CHUNK_BYTES {
+            let (chunk, behind) = rest.split_at(CHUNK_BYTES);
+            if !self.append_chunk(pool, chunk) {
                 return false;
             }
-            rest = &rest[n..];
+            rest = behind;
         }
-        true
+        rest.is_empty() || self.append_chunk(pool, rest)
+    }
+
+    /// Queues a copy of up to [`CHUNK_BYTES`] in a chunk of its own.
+    fn append_chunk<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
+        let Some(chunk) = pool.free_chunks.pop() else { return false };
+        let at = chunk as usize * CHUNK_BYTES;
+        pool.chunks[at..at + bytes.len()].copy_from_slice(bytes);
+        let is_queued = self.append(pool, || Source::Chunk(chunk), 0, bytes.len() as u32);
+        if !is_queued {
+            pool.free_chunks.push(chunk);
+        }
+        is_queued
     }
 }
 
