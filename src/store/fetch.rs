@@ -4,7 +4,7 @@
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
 use super::shard::{add, chance};
-use super::table::{Chain, ChainGuard, Entry, SLOTS, Slot};
+use super::table::{Chain, ChainGuard, Chains, Entry, SLOTS, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -20,6 +20,25 @@ pub struct Hash {
     /// The slot of the first bucket where the prefetch of the item found a candidate; [`SLOTS`] if
     /// it found none, or if there was no prefetch.
     slot: u8,
+}
+
+/// Hashes the keys of a batch. What that reads of the store, it reads once.
+#[derive(Clone, Copy, Debug)]
+pub struct Hasher<'a> {
+    table: &'a Table,
+    chains: Chains,
+    key: HashKey,
+}
+
+impl Hasher<'_> {
+    /// As [`Store::hash`].
+    #[inline(always)]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        let hash = self.key.hash(key);
+        let chain = self.chains.of(hash);
+        self.table.prefetch(chain);
+        Hash { hash, chain, slot: SLOTS as u8 }
+    }
 }
 
 impl Store {
@@ -92,6 +111,13 @@ impl Store {
         let hash = self.hash_of(key);
         self.table.prefetch(hash.chain);
         hash
+    }
+
+    /// Hashes keys as [`Store::hash`] does. Use it for a few keys at once: what was hashed before a
+    /// chain was split costs another look.
+    #[inline(always)]
+    pub fn hasher(&self) -> Hasher<'_> {
+        Hasher { table: &self.table, chains: self.table.chains(), key: self.hash_key }
     }
 
     #[inline]

@@ -55,7 +55,7 @@ mod table;
 mod tlab;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
-pub use fetch::{Hash, PREFETCH_MAX};
+pub use fetch::{Hash, Hasher, PREFETCH_MAX};
 pub use item::{Item, ItemGuard, Meta, Reservation};
 pub use request::{
     Count, Counted, EXPIRED, Fetch, Fetched, Full, KEY_MAX_BYTES, NewItem, ReserveError, Visit,

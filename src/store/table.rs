@@ -180,6 +180,27 @@ struct Spare {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chain(usize);
 
+/// The number of chains at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chains {
+    count: usize,
+    /// The bits of a chain number.
+    mask: usize,
+    group_bits: u32,
+}
+
+impl Chains {
+    /// The chain of a hash.
+    #[inline(always)]
+    pub(super) fn of(self, hash: u64) -> Chain {
+        let group = (hash >> (u64::BITS - self.group_bits)) as usize;
+        let bits = group | (hash as usize) << self.group_bits;
+        let chain = bits & self.mask;
+        // The chain of the longer number may not exist yet.
+        Chain(if chain < self.count { chain } else { bits & self.mask >> 1 })
+    }
+}
+
 /// Holds the lock of a chain.
 pub(super) struct ChainGuard<'a>(
     #[expect(dead_code, reason = "held until dropped")] MutexGuard<'a, ()>,
@@ -308,18 +329,21 @@ impl Table {
     /// The chain of a hash, as of now: see [`Table::first_of`].
     #[inline]
     pub(super) fn chain_of(&self, hash: u64) -> Chain {
-        Chain(self.chain(hash))
+        self.chains().of(hash)
+    }
+
+    /// The chains that exist now.
+    #[inline]
+    pub(super) fn chains(&self) -> Chains {
+        let count = self.chains.load(Acquire);
+        let mask = usize::MAX >> count.leading_zeros();
+        Chains { count, mask, group_bits: self.group_bits }
     }
 
     /// The chain of a hash. It stays the same only while the lock of the chain is held.
     #[inline]
     fn chain(&self, hash: u64) -> usize {
-        let bits = self.group(hash) | (hash as usize) << self.group_bits;
-        let chains = self.chains.load(Acquire);
-        let mask = usize::MAX >> chains.leading_zeros();
-        let chain = bits & mask;
-        // The chain of the longer number does not exist yet.
-        if chain < chains { chain } else { bits & mask >> 1 }
+        self.chain_of(hash).0
     }
 
     /// Prefetches the first bucket of a chain.
