@@ -300,8 +300,8 @@ impl Store {
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);
-        header.last_access.store(now, Relaxed);
         header.generation.store(self.generation.load(Acquire), Relaxed);
+        header.last_access.store(now.max(self.floor.load(Acquire)), Relaxed);
         // A key that was read often will be read again. A key in the ghost queue belongs to the
         // working set.
         let uses = match old {

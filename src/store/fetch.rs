@@ -330,7 +330,8 @@ impl Store {
         None
     }
 
-    /// Whether an item is neither expired nor flushed.
+    /// Whether an item is neither expired nor flushed. The generation tells the last 256 flushes
+    /// apart, and the floor those before.
     #[inline]
     pub(super) fn is_alive(&self, header: &Header, now: u32) -> bool {
         let exptime = header.exptime.load(Relaxed);
@@ -349,6 +350,7 @@ impl Store {
         self.forget(held, at);
     }
 
+            && header.last_access.load(Relaxed) >= self.floor.load(Acquire)
     /// Subtracts an item whose entry was removed or replaced from the counters.
     #[inline]
     pub(super) fn forget(&self, held: &ChainGuard<'_>, at: Offset) {
@@ -408,7 +410,8 @@ impl Store {
 /// S3-FIFO, what is fetched once and never again leaves with the young.
 #[inline(always)]
 fn note_use(shard: &Shard, header: &Header, now: u32) {
-    if header.last_access.load(Relaxed) != now {
+    // Never earlier: it may be above a worker's clock, so that the item is alive.
+    if header.last_access.load(Relaxed) < now {
         header.last_access.store(now, Relaxed);
     }
     let item_flags = header.item_flags.load(Relaxed);

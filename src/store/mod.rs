@@ -108,6 +108,9 @@ pub struct Store {
     /// Number of flush_all calls that took effect, modulo 256. An item of another generation is
     /// dead.
     generation: AtomicU8,
+    /// Unix seconds, up to a second after the last flush_all, or more if there were many. An item
+    /// with an earlier access is dead.
+    floor: AtomicU32,
     /// When the next flush_all takes effect; `u32::MAX` if none is pending.
     flush_at: AtomicU32,
     flushes: AtomicU64,
@@ -169,6 +172,7 @@ impl Store {
             memory,
             cas: CachePadded::default(),
             generation: AtomicU8::new(0),
+            floor: AtomicU32::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),
             is_short: AtomicBool::new(false),

@@ -83,8 +83,8 @@ pub(super) struct Segment {
     pub(super) state: State,
     pub(super) queue: Queue,
     pub(super) class: u8,
-    /// The low 8 bits of the generation at the last sweep.
-    pub(super) swept: u8,
+    /// The value of [`Space::flushes`] at the last sweep.
+    pub(super) swept: u32,
     /// Whether the stack of free frames contains this frame.
     stacked: bool,
     /// Whether it is a segment of large items, each of up to a frame.
@@ -143,8 +143,8 @@ pub(super) struct Space {
     /// Frames that [`Space::free_frame`] must not return.
     held: Range<u32>,
     pub(super) free_frames: u32,
-    /// Number of flush_all calls that took effect, modulo 256.
-    pub(super) flushes: u8,
+    /// Number of flush_all calls that took effect, modulo 2^32.
+    pub(super) flushes: u32,
     /// Frames of the hash table.
     pub(super) table_frames: u32,
     /// The frames up to here are left to the hash table.
