@@ -395,9 +395,9 @@ impl Store {
         self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
-    /// Moves an item: to the main queue if it was used, otherwise to the end of the young queue. One
-    /// of the newest stays young, however much it is used: only as such it is spared. Fails, with
-    /// `false`, if no space is free.
+    /// Moves an item: to the main queue if it was used, otherwise to the end of the young queue.
+    /// One of the newest stays young, however much it is used: only as such it is spared. Fails,
+    /// with `false`, if no space is free.
     fn relocate(
         &self,
         space: &mut Space,

@@ -58,6 +58,18 @@ impl Store {
         self.guard_hashed(key, self.hash_of(key), now)
     }
 
+    /// As [`Store::guard_hashed`], with a hash from [`Store::hasher`], which has applied a pending
+    /// flush_all.
+    #[inline(always)]
+    pub fn guard_of_batch(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
+        let guard = self.find(key, hash)?;
+        if !self.is_alive(guard.header(), now) {
+            return None;
+        }
+        note_use(guard.shard(), guard.header(), now);
+        Some(guard)
+    }
+
     /// As [`Store::guard`], with the hash of the key from [`Store::hash`].
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
@@ -113,10 +125,11 @@ impl Store {
         hash
     }
 
-    /// Hashes keys as [`Store::hash`] does. Use it for a few keys at once: what was hashed before a
-    /// chain was split costs another look.
+    /// Hashes keys as [`Store::hash`] does, for [`Store::guard_of_batch`]. Applies a pending
+    /// flush_all. Use it for a few keys at once: a split of their chain costs another look.
     #[inline(always)]
-    pub fn hasher(&self) -> Hasher<'_> {
+    pub fn hasher(&self, now: u32) -> Hasher<'_> {
+        self.tick(now);
         Hasher { table: &self.table, chains: self.table.chains(), key: self.hash_key }
     }
 
@@ -337,6 +350,7 @@ impl Store {
         let exptime = header.exptime.load(Relaxed);
         (exptime == 0 || exptime > now)
             && header.generation.load(Relaxed) == self.generation.load(Acquire)
+            && header.last_access.load(Relaxed) >= self.floor.load(Acquire)
     }
 
     /// Removes a dead item from the table.
@@ -350,7 +364,6 @@ impl Store {
         self.forget(held, at);
     }
 
-            && header.last_access.load(Relaxed) >= self.floor.load(Acquire)
     /// Subtracts an item whose entry was removed or replaced from the counters.
     #[inline]
     pub(super) fn forget(&self, held: &ChainGuard<'_>, at: Offset) {

@@ -215,6 +215,12 @@ impl Store {
 
     #[inline]
     fn shard(&self) -> &Arc<Shard> {
+        self.shards.get(shard::number()).unwrap_or_else(|| self.shard_shared())
+    }
+
+    /// The shard of a thread that has no number yet, or shares its shard with another.
+    #[cold]
+    fn shard_shared(&self) -> &Arc<Shard> {
         &self.shards[self.shard_index()]
     }
 

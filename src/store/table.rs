@@ -190,13 +190,12 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    /// The chain of a hash.
+    /// As [`Table::chain_of`].
     #[inline(always)]
     pub(super) fn of(self, hash: u64) -> Chain {
         let group = (hash >> (u64::BITS - self.group_bits)) as usize;
         let bits = group | (hash as usize) << self.group_bits;
         let chain = bits & self.mask;
-        // The chain of the longer number may not exist yet.
         Chain(if chain < self.count { chain } else { bits & self.mask >> 1 })
     }
 }
@@ -329,7 +328,7 @@ impl Table {
     /// The chain of a hash, as of now: see [`Table::first_of`].
     #[inline]
     pub(super) fn chain_of(&self, hash: u64) -> Chain {
-        self.chains().of(hash)
+        Chain(self.chain(hash))
     }
 
     /// The chains that exist now.
@@ -343,7 +342,12 @@ impl Table {
     /// The chain of a hash. It stays the same only while the lock of the chain is held.
     #[inline]
     fn chain(&self, hash: u64) -> usize {
-        self.chain_of(hash).0
+        let bits = self.group(hash) | (hash as usize) << self.group_bits;
+        let chains = self.chains.load(Acquire);
+        let mask = usize::MAX >> chains.leading_zeros();
+        let chain = bits & mask;
+        // The chain of the longer number does not exist yet.
+        if chain < chains { chain } else { bits & mask >> 1 }
     }
 
     /// Prefetches the first bucket of a chain.

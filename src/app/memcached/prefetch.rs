@@ -129,8 +129,8 @@ impl Batch {
     /// Takes the keys at the start of a part of a line, up to one that is not valid or that no
     /// separator follows.
     #[inline(never)]
-    pub(super) fn fill_from_line(&mut self, store: &Store, bytes: &[u8]) -> Filled {
-        let (hasher, mut at, mut count, mut ends) = (store.hasher(), 0, 0, false);
+    pub(super) fn fill_from_line(&mut self, store: &Store, bytes: &[u8], now: u32) -> Filled {
+        let (hasher, mut at, mut count, mut ends) = (store.hasher(now), 0, 0, false);
         for place in &mut self.keys {
             let Some((end, next, is_last)) = key_of_line(bytes, at) else { break };
             let key = &bytes[at..end];

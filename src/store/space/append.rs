@@ -23,14 +23,14 @@ impl Space {
     }
 
     /// As [`Space::append`] in the young queue, for a new item or a TLAB: counts it as written.
-    #[inline]
+    #[inline(always)]
     pub(in crate::store) fn append_new(&mut self, units: u32, class: usize) -> Option<Offset> {
         let head = self.open_segment_with(units, Queue::Young, class)?;
         self.count_written(units);
         Some(self.append_to(head, units))
     }
 
-    #[inline]
+    #[inline(always)]
     fn append_to(&mut self, head: u32, units: u32) -> Offset {
         let segment = &mut self.segments[head as usize];
         segment.used += units;

@@ -8,7 +8,7 @@ use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
 use super::request::{BAD_FORMAT, GET, Get, KEY_MAX_BYTES, ProtocolError};
 use crate::app::Blob;
-use crate::store::{Hash, Item};
+use crate::store::{Hash, Item, ItemGuard, Store};
 use simoom_io::Reply;
 use simoom_io::send::CAPACITY_COPY_BYTES;
 
@@ -104,7 +104,9 @@ impl Memcached {
         }
         let (mut fetched, mut hits) = (0, 0);
         let step = self.keys_with(conn, bytes, true, reply, |this, key, hash, is_last, reply| {
-            let hit = this.answer_plain(key, hash, is_last, reply)?;
+            let guard = this.store.guard_of_batch(key, hash, this.now);
+            let (limit, shares) = ((this.must_queue, this.now), &mut this.shares_items);
+            let hit = send_found(&this.store, guard, limit, is_last, shares, reply)?;
             fetched += 1;
             hits += u64::from(hit);
             Some(())
@@ -128,7 +130,7 @@ impl Memcached {
     ) -> Step {
         let (mut at, mut promised_at) = (0, reply.queued());
         loop {
-            let filled = self.line_keys.fill_from_line(&self.store, &bytes[at..]);
+            let filled = self.line_keys.fill_from_line(&self.store, &bytes[at..], self.now);
             if filled.count == 0 {
                 match self.odd_key(conn, bytes, at, reply) {
                     Ok(next) => at = next,
@@ -234,7 +236,7 @@ impl Memcached {
     }
 
     /// Answers a plain `get` of one key, and ends the answer if the key is the last. Returns
-    /// whether it was a hit, or `None` if it must wait. A copy needs a guard only, not a pin.
+    /// whether it was a hit, or `None` if it must wait.
     #[inline(always)]
     fn answer_plain(
         &mut self,
@@ -243,32 +245,9 @@ impl Memcached {
         is_last: bool,
         reply: &mut Reply<'_, Blob>,
     ) -> Option<bool> {
-        let Some(guard) = self.store.guard_hashed(key, hash, self.now) else {
-            if is_last {
-                reply.copy_all([END]);
-            }
-            return Some(false);
-        };
-        let line = guard.line();
-        let len = line.len();
-        let is_small = len <= COPY_MAX_BYTES;
-        if !is_small && !self.is_at_pin_limit(reply) {
-            let item = self.store.pin(guard, self.now);
-            self.shares_items = true;
-            reply.share(Blob::Item(item), 0..len);
-            if is_last {
-                reply.copy(END);
-            }
-        } else if is_small || len <= reply.copyable() {
-            if is_last {
-                reply.copy_all([line, END]);
-            } else {
-                reply.copy_all([line]);
-            }
-        } else {
-            return None;
-        }
-        Some(true)
+        let guard = self.store.guard_hashed(key, hash, self.now);
+        let shares = &mut self.shares_items;
+        send_found(&self.store, guard, (self.must_queue, self.now), is_last, shares, reply)
     }
 
     /// Not atomic: if another thread replaces the item in between, the new item is touched and the
@@ -303,4 +282,43 @@ impl Memcached {
         let value = head_end + 2..item.line().len();
         self.send(item, value, reply);
     }
+}
+
+/// Sends an item, if one was found, and the end of the answer if its key is the last. Returns
+/// whether it was found, or `None` if it must wait. A copy needs a guard only, not a pin.
+#[inline(always)]
+fn send_found(
+    store: &Store,
+    found: Option<ItemGuard<'_>>,
+    (must_queue, now): (bool, u32),
+    is_last: bool,
+    shares_items: &mut bool,
+    reply: &mut Reply<'_, Blob>,
+) -> Option<bool> {
+    let Some(guard) = found else {
+        if is_last {
+            reply.copy_all([END]);
+        }
+        return Some(false);
+    };
+    let line = guard.line();
+    let len = line.len();
+    let is_small = len <= COPY_MAX_BYTES;
+    if !is_small && !must_queue && !store.is_at_pin_limit(reply.queued() > 0) {
+        let item = store.pin(guard, now);
+        *shares_items = true;
+        reply.share(Blob::Item(item), 0..len);
+        if is_last {
+            reply.copy(END);
+        }
+    } else if is_small || len <= reply.copyable() {
+        if is_last {
+            reply.copy_all([line, END]);
+        } else {
+            reply.copy_all([line]);
+        }
+    } else {
+        return None;
+    }
+    Some(true)
 }
