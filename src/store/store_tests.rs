@@ -1,6 +1,7 @@
 use super::space::Queue;
 use super::*;
 use simoom_io::Blob;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) const NOW: u32 = 1_000_000;
 
@@ -306,12 +307,25 @@ fn a_flush_forgets_what_was_stored_before_its_time() {
 /// be gone. Clocks differ by a second, and stand still during thousands of flushes.
 #[test]
 fn no_item_is_alive_again_after_any_number_of_flushes() {
+    flush_often(&small());
+}
+
+#[test]
+fn flushes_are_counted_past_32_bits() {
     let store = small();
+    let before = u32::MAX - 500;
+    store.space().flushes = before;
+    store.generation.store(before as u8, Relaxed);
+    flush_often(&store);
+    assert!(store.space().flushes < 1000);
+}
+
+fn flush_often(store: &Store) {
     let key = |flush: u32| format!("k{flush}").into_bytes();
     for flush in 0..1000u32 {
         // Of the worker that stores, of the one that reads, and of the one that flushes.
         let clocks = [0, 1, 2].map(|bit| NOW + flush / 600 + (flush >> bit & 1));
-        put(&store, &key(flush), b"v", 0, Commit::default(), clocks[0]);
+        put(store, &key(flush), b"v", 0, Commit::default(), clocks[0]);
         assert!(store.get(&key(flush), clocks[1]).is_some(), "flush {flush}");
         assert!(store.peek(&key(flush), clocks[2]).is_some(), "flush {flush}");
         store.flush(clocks[2], clocks[2]);
@@ -321,7 +335,7 @@ fn no_item_is_alive_again_after_any_number_of_flushes() {
             assert!(!is_alive, "what was stored before flush {past}, after flush {flush}");
         }
     }
-    assert_nothing_leaks(&store, NOW + 3);
+    assert_nothing_leaks(store, NOW + 3);
 }
 
 /// Whatever is stored: memory and time of a flush do not grow with it.
