@@ -63,19 +63,16 @@ impl Store {
     #[inline(always)]
     pub fn guard_of_batch(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
         let guard = self.find(key, hash)?;
-        if !self.is_alive(guard.header(), now) {
-            return None;
-        }
-        note_use(guard.shard(), guard.header(), now);
+        let last_access = self.last_access_if_alive(guard.header(), now)?;
+        note_use_after(guard.shard(), guard.header(), last_access, now);
         Some(guard)
     }
 
     /// As [`Store::guard`], with the hash of the key from [`Store::hash`].
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
-        let guard = self.find_alive(key, hash, now)?;
-        note_use(guard.shard(), guard.header(), now);
-        Some(guard)
+        self.tick(now);
+        self.guard_of_batch(key, hash, now)
     }
 
     /// A plain fetch with metadata as before it, for callers that copy the bytes at once. `None` if
@@ -347,10 +344,18 @@ impl Store {
     /// apart, and the floor those before.
     #[inline]
     pub(super) fn is_alive(&self, header: &Header, now: u32) -> bool {
+        self.last_access_if_alive(header, now).is_some()
+    }
+
+    /// The time of the last access to an item; `None` if the item is dead.
+    #[inline(always)]
+    fn last_access_if_alive(&self, header: &Header, now: u32) -> Option<u32> {
         let exptime = header.exptime.load(Relaxed);
-        (exptime == 0 || exptime > now)
+        let last_access = header.last_access.load(Relaxed);
+        let is_alive = (exptime == 0 || exptime > now)
             && header.generation.load(Relaxed) == self.generation.load(Acquire)
-            && header.last_access.load(Relaxed) >= self.floor.load(Acquire)
+            && last_access >= self.floor.load(Acquire);
+        is_alive.then_some(last_access)
     }
 
     /// Removes a dead item from the table.
@@ -423,8 +428,14 @@ impl Store {
 /// S3-FIFO, what is fetched once and never again leaves with the young.
 #[inline(always)]
 fn note_use(shard: &Shard, header: &Header, now: u32) {
+    note_use_after(shard, header, header.last_access.load(Relaxed), now);
+}
+
+/// As [`note_use`], if the time of the last access is known.
+#[inline(always)]
+fn note_use_after(shard: &Shard, header: &Header, last_access: u32, now: u32) {
     // Never earlier: it may be above a worker's clock, so that the item is alive.
-    if header.last_access.load(Relaxed) < now {
+    if last_access < now {
         header.last_access.store(now, Relaxed);
     }
     let item_flags = header.item_flags.load(Relaxed);

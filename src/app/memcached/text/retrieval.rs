@@ -141,6 +141,7 @@ impl Memcached {
             if filled.ends {
                 self.prefetch_next(&bytes[at + filled.wire_len..]);
             }
+            let last = if filled.ends { filled.count } else { 0 };
             for index in 0..filled.count {
                 if !is_plain || reply.queued() - promised_at > COPIED_MAX_BYTES {
                     if !reply.has_capacity() {
@@ -149,7 +150,7 @@ impl Memcached {
                     promised_at = reply.queued();
                 }
                 let Key { len, wire_len, hash, .. } = self.line_keys.key(index);
-                let is_last = filled.ends && index + 1 == filled.count;
+                let is_last = index + 1 == last;
                 if answer(self, &bytes[at..at + len], hash, is_last, reply).is_none() {
                     return if at == 0 { self.hold_back() } else { Step::Took(at) };
                 }
