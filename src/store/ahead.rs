@@ -19,7 +19,7 @@
 use super::arena::Offset;
 use super::evict::{Cutoff, DEFERRED_STEP_MAX, WORTH_MAX, Weights, worth};
 use super::layout::{self, Layout};
-use super::run;
+use super::run::Spared;
 use super::space::{NONE, Queue, Space};
 use super::*;
 use std::sync::TryLockError;
@@ -281,13 +281,12 @@ impl Store {
 
     /// The oldest segment of the queue whose turn it is.
     fn next_victim(&self, space: &mut Space) -> Option<u32> {
-        let newest = run::newest_frames(space);
-        let (young, main) = ((Queue::Young, newest), (Queue::Main, 0));
+        let (young, main) = ((Queue::Young, Spared::Newest), (Queue::Main, Spared::Newest));
         let is_stale = space.first(Queue::Main).is_some_and(|head| space.is_stale(head));
         let is_young = space.has_many_young() && !is_stale;
         let order = if is_young { [young, main] } else { [main, young] };
-        let mut order = order.into_iter().chain([(Queue::Young, 0)]);
-        order.find_map(|(queue, newest)| self.victim(space, queue, newest))
+        let mut order = order.into_iter().chain([(Queue::Young, Spared::Last)]);
+        order.find_map(|(queue, spared)| self.victim(space, queue, spared))
     }
 
     /// Weighs the next item, or begins to empty the segment.

@@ -53,7 +53,7 @@ pub(super) struct Header {
     pub(super) value_bytes: AtomicU32,
     /// Unix seconds; 0 means never.
     pub(super) exptime: AtomicU32,
-    /// Unix seconds.
+    /// Unix seconds; up to a second ahead of the clock after a flush_all.
     pub(super) last_access: AtomicU32,
     pub(super) key_bytes: AtomicU8,
     /// Bytes of the line in front of the value, without the key.

@@ -106,7 +106,7 @@ impl Store {
         Reservation::of(self.shard(), at)
     }
 
-    /// Allocates `units` in an open segment, or in a new one.
+    /// Allocates `units` for a new item or a TLAB, in an open segment or in a new one.
     #[inline]
     pub(super) fn append(
         &self,
@@ -115,19 +115,21 @@ impl Store {
         class: usize,
         now: u32,
     ) -> Option<Offset> {
-        if let Some(at) = space.append(units, Queue::Young, class) {
+        if let Some(at) = space.append_new(units, class) {
             return Some(at);
         }
         if space.extensible(units, Queue::Young, class).is_some()
             && self.free_frames(space, 1, now)
             && self.extend_segment(space, units, Queue::Young, class)
-            && let Some(at) = space.append(units, Queue::Young, class)
+            && let Some(at) = space.append_new(units, class)
         {
             return Some(at);
         }
         let head = self.make_space(space, units, now)?;
         // `make_space` may have used the open segment.
-        Some(self.begin_segment(space, head, units, (Queue::Young, class), now))
+        let at = self.begin_segment(space, head, units, (Queue::Young, class), now);
+        space.count_begun(head, units);
+        Some(at)
     }
 
     /// Creates a segment at the free frame `head`, with an item of `units`.
@@ -298,8 +300,8 @@ impl Store {
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);
-        header.last_access.store(now, Relaxed);
         header.generation.store(self.generation.load(Acquire), Relaxed);
+        header.last_access.store(now.max(self.floor.load(Acquire)), Relaxed);
         // A key that was read often will be read again. A key in the ghost queue belongs to the
         // working set.
         let uses = match old {

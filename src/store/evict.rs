@@ -13,6 +13,7 @@
 
 use super::arena::{MayRead, Offset};
 use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
+use super::run::Spared;
 use super::shard::{ShardStats, add};
 use super::space::{Queue, Segment, TABLE_PART};
 use super::table::{ChainGuard, Entry, Slot};
@@ -81,7 +82,7 @@ impl Store {
         }
         match frames {
             1 => space.free_frame(),
-            _ => self.allocate_run(space, frames, now),
+            _ => self.allocate_run(space, frames, Spared::Last, now),
         }
     }
 
@@ -152,7 +153,8 @@ impl Store {
         true
     }
 
-    /// Units of gaps of a closed, unpinned segment: `None` if less than a third, or if it is a run.
+    /// Units of gaps of a closed, unpinned segment: `None` if less than a third, if it is a run, or
+    /// if it may hold the newest item, which must not be lost on the way.
     pub(super) fn gaps(&self, space: &Space, head: u32) -> Option<u32> {
         let segment = &space.segments[head as usize];
         if !space.is_evictable(head) || space.is_run(head) {
@@ -163,20 +165,21 @@ impl Store {
         let is_sparse = live <= self.moved_max(space, head) / 4 * KEPT_QUARTERS
             && gaps >= (segment.frames << self.memory.frame_shift) / GAPS_PART
             && !space.is_open(head)
+            && !space.is_spared(head, Spared::Last)
             && !self.is_pinned(segment, head);
         is_sparse.then_some(gaps)
     }
 
-    /// The first unpinned segment of a queue that was not written to during the last `newest`
-    /// frames. Moves the segments in front of it to the end of the queue.
-    pub(super) fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
+    /// The first unpinned segment of a queue that is not `spared`. Moves the segments in front of
+    /// it to the end of the queue.
+    pub(super) fn victim(&self, space: &mut Space, queue: Queue, spared: Spared) -> Option<u32> {
         for _ in 0..SKIPPED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
-            let is_newest = self.is_recent(space, head, newest);
-            if !is_newest && !self.is_pinned(&space.segments[head as usize], head) {
+            let is_spared = space.is_spared(head, spared);
+            if !is_spared && !self.is_pinned(&space.segments[head as usize], head) {
                 return Some(head);
             }
-            if !is_newest {
+            if !is_spared {
                 space.close(head);
             }
             space.requeue(head, queue);
@@ -194,10 +197,13 @@ impl Store {
         for _ in 0..max {
             let Some(head) = space.first(Queue::Deferred) else { return };
             if !self.free_if_empty(space, head) {
-                // A reservation in it may have become an item. Then it is an ordinary segment.
+                // A reservation in it may have become an item, even the newest one.
                 let mut walk = self.walk(space, head);
-                let only_reserved = self.linked(space, &mut walk).next().is_none();
-                space.requeue(head, if only_reserved { Queue::Deferred } else { Queue::Main });
+                let has_items = self.linked(space, &mut walk).next().is_some();
+                match has_items {
+                    true => space.requeue_as_newest(head),
+                    false => space.requeue(head, Queue::Deferred),
+                }
             }
         }
     }
@@ -342,7 +348,9 @@ impl Store {
         if !self.is_alive(self.memory.arena.header(at, &held), now) {
             self.expire(&held, slot, at);
         } else if !(cutoff.keeps(self.uses(at, &held), layout)
-            && self.relocate(space, &held, slot, (hash, at, layout), now))
+            && (self.relocate(space, &held, slot, (hash, at, layout), now)
+                // Only who frees a frame for the table comes to the newest item. It may stay.
+                || space.is_spared(self.memory.frame(at) as u32, Spared::Last)))
         {
             self.evict_item(&held, slot, at, now);
             if was_young {
@@ -388,7 +396,8 @@ impl Store {
     }
 
     /// Moves an item: to the main queue if it was used, otherwise to the end of the young queue.
-    /// Fails, with `false`, if no space is free.
+    /// One of the newest stays young, however much it is used: only as such it is spared. Fails,
+    /// with `false`, if no space is free.
     fn relocate(
         &self,
         space: &mut Space,
@@ -403,7 +412,9 @@ impl Store {
         if (units - 1) >> self.memory.frame_shift > 0 {
             return false;
         }
-        let queue = if self.uses(at, held) > 0 { Queue::Main } else { Queue::Young };
+        let is_newest = space.is_spared(self.memory.frame(at) as u32, Spared::Newest);
+        let is_main = !is_newest && self.uses(at, held) > 0;
+        let queue = if is_main { Queue::Main } else { Queue::Young };
         let mut to = space.append(units, queue, class);
         if to.is_none() && self.extend_segment(space, units, queue, class) {
             to = space.append(units, queue, class);
@@ -417,9 +428,9 @@ impl Store {
         self.memory.add(to, units);
         self.memory.extend(to, exptime);
         let header = arena.header(to, space);
-        let uses = header.item_flags.load(Relaxed) >> USES_SHIFT;
-        let less = if uses > 0 { 1 << USES_SHIFT } else { 0 };
-        header.item_flags.store((header.item_flags.load(Relaxed) - less) | LINKED, Release);
+        let (item_flags, one_use) = (header.item_flags.load(Relaxed), 1 << USES_SHIFT);
+        let less = if is_main && item_flags >= one_use { one_use } else { 0 };
+        header.item_flags.store((item_flags - less) | LINKED, Release);
         let stats = &self.shard().stats;
         add(&stats.moved, 1);
         add(&stats.items, 1);

@@ -4,7 +4,7 @@
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
 use super::shard::{add, chance};
-use super::table::{Chain, ChainGuard, Entry, SLOTS, Slot};
+use super::table::{Chain, ChainGuard, Chains, Entry, SLOTS, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -20,6 +20,25 @@ pub struct Hash {
     /// The slot of the first bucket where the prefetch of the item found a candidate; [`SLOTS`] if
     /// it found none, or if there was no prefetch.
     slot: u8,
+}
+
+/// Hashes the keys of a batch. What that reads of the store, it reads once.
+#[derive(Clone, Copy, Debug)]
+pub struct Hasher<'a> {
+    table: &'a Table,
+    chains: Chains,
+    key: HashKey,
+}
+
+impl Hasher<'_> {
+    /// As [`Store::hash`].
+    #[inline(always)]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        let hash = self.key.hash(key);
+        let chain = self.chains.of(hash);
+        self.table.prefetch(chain);
+        Hash { hash, chain, slot: SLOTS as u8 }
+    }
 }
 
 impl Store {
@@ -39,12 +58,21 @@ impl Store {
         self.guard_hashed(key, self.hash_of(key), now)
     }
 
+    /// As [`Store::guard_hashed`], with a hash from [`Store::hasher`], which has applied a pending
+    /// flush_all.
+    #[inline(always)]
+    pub fn guard_of_batch(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
+        let guard = self.find(key, hash)?;
+        let last_access = self.last_access_if_alive(guard.header(), now)?;
+        note_use_after(guard.shard(), guard.header(), last_access, now);
+        Some(guard)
+    }
+
     /// As [`Store::guard`], with the hash of the key from [`Store::hash`].
     #[inline(always)]
     pub fn guard_hashed(&self, key: &[u8], hash: Hash, now: u32) -> Option<ItemGuard<'_>> {
-        let guard = self.find_alive(key, hash, now)?;
-        note_use(guard.shard(), guard.header(), now);
-        Some(guard)
+        self.tick(now);
+        self.guard_of_batch(key, hash, now)
     }
 
     /// A plain fetch with metadata as before it, for callers that copy the bytes at once. `None` if
@@ -92,6 +120,14 @@ impl Store {
         let hash = self.hash_of(key);
         self.table.prefetch(hash.chain);
         hash
+    }
+
+    /// Hashes keys as [`Store::hash`] does, for [`Store::guard_of_batch`]. Applies a pending
+    /// flush_all. Use it for a few keys at once: a split of their chain costs another look.
+    #[inline(always)]
+    pub fn hasher(&self, now: u32) -> Hasher<'_> {
+        self.tick(now);
+        Hasher { table: &self.table, chains: self.table.chains(), key: self.hash_key }
     }
 
     #[inline]
@@ -304,12 +340,22 @@ impl Store {
         None
     }
 
-    /// Whether an item is neither expired nor flushed.
+    /// Whether an item is neither expired nor flushed. The generation tells the last 256 flushes
+    /// apart, and the floor those before.
     #[inline]
     pub(super) fn is_alive(&self, header: &Header, now: u32) -> bool {
+        self.last_access_if_alive(header, now).is_some()
+    }
+
+    /// The time of the last access to an item; `None` if the item is dead.
+    #[inline(always)]
+    fn last_access_if_alive(&self, header: &Header, now: u32) -> Option<u32> {
         let exptime = header.exptime.load(Relaxed);
-        (exptime == 0 || exptime > now)
+        let last_access = header.last_access.load(Relaxed);
+        let is_alive = (exptime == 0 || exptime > now)
             && header.generation.load(Relaxed) == self.generation.load(Acquire)
+            && last_access >= self.floor.load(Acquire);
+        is_alive.then_some(last_access)
     }
 
     /// Removes a dead item from the table.
@@ -382,7 +428,14 @@ impl Store {
 /// S3-FIFO, what is fetched once and never again leaves with the young.
 #[inline(always)]
 fn note_use(shard: &Shard, header: &Header, now: u32) {
-    if header.last_access.load(Relaxed) != now {
+    note_use_after(shard, header, header.last_access.load(Relaxed), now);
+}
+
+/// As [`note_use`], if the time of the last access is known.
+#[inline(always)]
+fn note_use_after(shard: &Shard, header: &Header, last_access: u32, now: u32) {
+    // Never earlier: it may be above a worker's clock, so that the item is alive.
+    if last_access < now {
         header.last_access.store(now, Relaxed);
     }
     let item_flags = header.item_flags.load(Relaxed);

@@ -7,6 +7,7 @@
 //! complete; a larger one stays where it is, and its segment becomes one of the young.
 
 use super::layout::Layout;
+use super::run::Spared;
 use super::space::{Queue, Space};
 use super::*;
 use std::ops::Range;
@@ -91,8 +92,11 @@ impl Store {
                     let may_give_up = limit.is_some();
                     return if may_give_up { Search::ShareIsFull } else { Search::OutOfMemory };
                 }
-                let Some(head) = self.free_incoming(&mut space, frames, now) else {
-                    return Search::OutOfMemory;
+                // Others end before the newest items give way to a value that may never end.
+                let spared = if limit.is_some() { Spared::Newest } else { Spared::Last };
+                let Some(head) = self.free_incoming(&mut space, frames, spared, now) else {
+                    let may_give_up = limit.is_some();
+                    return if may_give_up { Search::ShareIsFull } else { Search::OutOfMemory };
                 };
                 space.begin_incoming(head, units, shard, now)
             }
@@ -102,50 +106,46 @@ impl Store {
 
     /// Frames for incoming values: the first of them, all free. Single ones are among the last of
     /// all frames: scattered over all they would leave no run for a large value that is complete.
-    fn free_incoming(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
+    fn free_incoming(
+        &self,
+        space: &mut Space,
+        frames: u32,
+        spared: Spared,
+        now: u32,
+    ) -> Option<u32> {
         if !self.free_frames(space, frames.min(2), now) {
             return None;
         }
         if frames > 1 {
-            return self.allocate_run(space, frames, now);
+            return self.allocate_run(space, frames, spared, now);
         }
         let all = self.memory.frames() as u32;
         let last = all - all / INCOMING_PART as u32..all;
-        let (recent, newest) = (Store::recent_frames(space), run::newest_frames(space));
         let is_small = |space: &Space, frame| space.segments[frame as usize].frames == 1;
-        let is_old = |space: &Space, frame, recent| !self.is_recent(space, frame, recent);
-        self.free_one(space, &last, Space::is_free, now)
-            .or_else(|| {
-                let suits =
-                    |space: &Space, frame| is_small(space, frame) && is_old(space, frame, recent);
-                self.free_one(space, &last, suits, now)
-            })
-            .or_else(|| {
-                let suits =
-                    |space: &Space, frame| is_small(space, frame) && is_old(space, frame, newest);
-                self.free_one(space, &last, suits, now)
-            })
+        self.free_one(space, &last, Space::is_free, Spared::Recent, now)
+            .or_else(|| self.free_one(space, &last, is_small, Spared::Recent, now))
+            .or_else(|| self.free_one(space, &last, is_small, Spared::Newest, now))
             // A large item, however much it is used.
-            .or_else(|| {
-                self.free_one(space, &last, |space, frame| is_old(space, frame, newest), now)
-            })
+            .or_else(|| self.free_one(space, &last, |_, _| true, Spared::Newest, now))
             // A free one elsewhere, before the newest items are evicted.
             .or_else(|| space.free_frame())
-            .or_else(|| self.free_one(space, &last, |_, _| true, now))
+            .or_else(|| self.free_one(space, &last, |_, _| true, spared, now))
     }
 
     /// A frame among these for which `suits` holds, emptied if need be; `None` if none is within
-    /// reach.
+    /// reach, or `spared` tells all of their segments.
     fn free_one(
         &self,
         space: &mut Space,
         among: &Range<u32>,
         suits: impl Fn(&Space, u32) -> bool,
+        spared: Spared,
         now: u32,
     ) -> Option<u32> {
         for _ in 0..FRAMES_SEARCHED_MAX.min(among.len()) {
             let frame = among.start + space.incoming_cursor % among.len() as u32;
-            if suits(space, frame) && self.free_frame_at(space, frame, now) {
+            let is_spared = space.is_spared(frame, spared);
+            if !is_spared && suits(space, frame) && self.free_frame_at(space, frame, spared, now) {
                 return Some(frame);
             }
             space.incoming_cursor = space.incoming_cursor.wrapping_add(1);

@@ -1,6 +1,8 @@
 //! What was stored is found: whatever its size and its neighbours' sizes, after a flush, and when
 //! the clients' keys change.
 
+use super::evict::Cutoff;
+use super::run::Spared;
 use super::tests::{NOW, assert_nothing_leaks, new, put, set};
 use super::*;
 use proptest::prelude::*;
@@ -119,7 +121,7 @@ impl Senders<'_> {
 #[cfg_attr(miri, ignore = "gigabytes take a day")]
 fn a_large_value_outlives_those_that_are_half_received() {
     for (seed, (memory_bytes, clients)) in
-        (0..8).zip([(64 << 20, 8), (16 << 20, 4)].into_iter().cycle())
+        (0..12).zip([(64 << 20, 8), (16 << 20, 4), (8 << 20, 8)].into_iter().cycle())
     {
         let store = store(memory_bytes);
         let mut senders = Senders {
@@ -203,6 +205,94 @@ fn a_large_value_takes_the_place_of_reservations_that_were_dropped() {
         (0..5).for_each(|_| assert!(reserve().is_err()));
     }
     assert_nothing_leaks(&store, NOW);
+}
+
+/// Takes all free frames, as the frames of large values may be.
+fn take_free_frames(space: &mut Space) {
+    let frames = 0..space.segments.len() as u32;
+    frames.for_each(|frame| _ = space.frame_for_table_at(frame));
+    assert_eq!(space.free_frames, 0);
+}
+
+/// The segment of an item.
+fn segment_of(store: &Store, space: &Space, key: &str) -> u32 {
+    let at = store.peek(key.as_bytes(), NOW).unwrap().offset();
+    space.head(store.memory.frame(at) as u32).unwrap()
+}
+
+/// Compaction evicts nothing. What finds no space stays, if it is the newest item.
+#[test]
+fn the_newest_item_stays_if_there_is_nowhere_to_move_it() {
+    let store = store(1 << 20);
+    let keys: Vec<_> = (0..7).map(|n| format!("key{n}")).collect();
+    keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 2000]));
+    keys[..6].iter().for_each(|key| _ = store.delete(key.as_bytes(), &Delete::default(), NOW));
+    let mut space = store.space();
+    let head = segment_of(&store, &space, "key6");
+    space.close(head);
+    take_free_frames(&mut space);
+    assert_eq!(store.gaps(&space, head), None);
+    store.empty(&mut space, head, Cutoff::ALL, NOW);
+    drop(space);
+    assert!(is_there(&store, "key6"));
+    (0..3).for_each(|_| _ = store.maintain(NOW));
+    assert!(store.space().is_spared(head, Spared::Last) && is_there(&store, "key6"));
+}
+
+/// Compaction moves items that were used to the main queue, of which any segment may be emptied.
+#[test]
+fn the_newest_item_stays_young_when_compaction_moves_it() {
+    let store = store(1 << 20);
+    let keys: Vec<_> = (0..7).map(|n| format!("key{n}")).collect();
+    keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 2000]));
+    (0..3).for_each(|_| assert!(is_there(&store, "key6")));
+    keys[..6].iter().for_each(|key| _ = store.delete(key.as_bytes(), &Delete::default(), NOW));
+    let mut space = store.space();
+    let head = segment_of(&store, &space, "key6");
+    space.close(head);
+    store.empty(&mut space, head, Cutoff::ALL, NOW);
+    assert!(space.is_free(head));
+    let head = segment_of(&store, &space, "key6");
+    assert!(space.is_spared(head, Spared::Last));
+}
+
+/// The frames that were written since an item are counted from when it is complete.
+#[test]
+fn an_item_is_the_newest_though_its_segment_was_emptied_before_it_was_complete() {
+    let store = store(1 << 20);
+    let mut reservation = store.reserve(&new(b"late", 3, 0), NOW).unwrap();
+    let head = store.memory.frame(reservation.offset()) as u32;
+    let mut space = store.space();
+    store.empty(&mut space, head, Cutoff::ALL, NOW);
+    drop(space);
+    // Others fill frames meanwhile, and one more than that.
+    (0..100).for_each(|n| _ = set(&store, format!("other{n}").as_bytes(), &[b'v'; 2000]));
+    reservation.write(b"abc");
+    let outcome = store.commit(reservation, &Commit::default(), NOW);
+    assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+    store.maintain(NOW);
+    let space = store.space();
+    assert!(space.is_evictable(head) && space.is_spared(head, Spared::Last));
+}
+
+#[test]
+fn an_item_in_a_tlab_is_the_newest_once_the_tlab_has_ended() {
+    let settings = Settings { workers: 2, memory_bytes: 4 << 20, ..Settings::default() };
+    let store = Store::new(&Settings { item_max_bytes: 64 << 10, ..settings }).unwrap();
+    set(&store, b"first", b"v");
+    let mut space = store.space();
+    let head = segment_of(&store, &space, "first");
+    assert_eq!(space.segments[head as usize].tlabs, 1);
+    space.close(head);
+    drop(space);
+    // Two frames of large items, then another one in the TLAB.
+    (0..20).for_each(|n| _ = set(&store, format!("large{n}").as_bytes(), &[b'v'; 2000]));
+    set(&store, b"second", b"v");
+    let mut space = store.space();
+    assert_eq!(segment_of(&store, &space, "second"), head);
+    assert!(space.age(head) > 0);
+    store.retire_tlabs(&mut space, head);
+    assert!(space.is_spared(head, Spared::Last));
 }
 
 #[derive(Clone, Copy, Debug)]

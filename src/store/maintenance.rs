@@ -7,15 +7,14 @@ use super::shard::{ClassStats, ShardStats};
 use super::space::{CLASSES_MAX, Queue, Segment, State};
 use super::table::Entry;
 use super::*;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Frames inspected in one search for a segment with dead items.
 const SWEEP_FRAMES: u32 = 2048;
 /// Segments swept by one call of [`Store::maintain`].
 const SWEEP_SEGMENTS: u32 = 4;
-/// Flushes in a round, half of the generations. In each round all segments are swept, so no flushed
-/// item's generation becomes valid again.
-const ROUND: u8 = 128;
+/// The floor rises at least once in this number of flushes, half of the generations.
+const ROUND: u32 = 128;
 
 /// Chains that one call of [`Store::dump`] walks.
 const DUMP_CHAINS: usize = 256;
@@ -54,7 +53,7 @@ impl Store {
         space.is_evictable(head)
             && (self.memory.expiry(space.frames_of(head)) <= now
                 || self.memory.live_in(space.frames_of(head)).0 == u32::from(segment.tlabs)
-                || segment.swept != self.generation.load(Relaxed))
+                || segment.swept != space.flushes)
     }
 
     /// Removes the dead items of a segment, and frees it if no live ones are left.
@@ -69,7 +68,7 @@ impl Store {
 
     /// Notes that a segment is swept. Items that die later want another sweep.
     pub(super) fn begin_sweep(&self, space: &mut Space, head: u32) {
-        space.segments[head as usize].swept = self.generation.load(Relaxed);
+        space.segments[head as usize].swept = space.flushes;
     }
 
     /// Frees a segment, whose dead items were removed, if no live ones are left.
@@ -114,33 +113,24 @@ impl Store {
         }
     }
 
+    /// Makes all items dead, without a look at them. See [`Store::is_alive`].
+    ///
+    /// No clock is more than a second ahead, so no item was accessed after the floor. An item of
+    /// this generation modulo 256 that was stored 256 flushes ago is below the floor: that has
+    /// risen since the first flush after it.
     #[cold]
     fn flush_now(&self, now: u32) {
         let mut space = self.space();
         if self.flush_at.load(Acquire) > now {
             return;
         }
-        let generation = self.generation.fetch_add(1, AcqRel).wrapping_add(1);
-        space.flushes = generation;
+        space.flushes = space.flushes.wrapping_add(1);
+        let rise = u32::from(space.flushes.is_multiple_of(ROUND));
+        let floor = self.floor.load(Relaxed).saturating_add(rise).max(now.saturating_add(1));
+        self.floor.store(floor, Release);
+        self.generation.store(space.flushes as u8, Release);
         self.flush_at.store(u32::MAX, Release);
         self.flushes.fetch_add(1, Relaxed);
-        self.sweep_part(&mut space, generation, now);
-    }
-
-    /// Sweeps this flush's part of the segments, where maintenance has not done so in this round.
-    /// The parts of the [`ROUND`] - 1 flushes after the round's first are all segments.
-    fn sweep_part(&self, space: &mut Space, generation: u8, now: u32) {
-        let in_round = generation % ROUND;
-        let Some(part) = in_round.checked_sub(1) else { return };
-        let segments = space.segments.len() as u64;
-        let end_of = |parts: u8| (segments * u64::from(parts) / u64::from(ROUND - 1)) as u32;
-        for head in end_of(part)..end_of(part + 1) {
-            let Segment { state, queue, swept, .. } = space.segments[head as usize];
-            let is_swept = generation.wrapping_sub(swept) <= in_round;
-            if state == State::Head && queue != Queue::Incoming && !is_swept {
-                self.sweep(space, head, now);
-            }
-        }
     }
 
     /// Counters and gauges.

@@ -55,7 +55,7 @@ mod table;
 mod tlab;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
-pub use fetch::{Hash, PREFETCH_MAX};
+pub use fetch::{Hash, Hasher, PREFETCH_MAX};
 pub use item::{Item, ItemGuard, Meta, Reservation};
 pub use request::{
     Count, Counted, EXPIRED, Fetch, Fetched, Full, KEY_MAX_BYTES, NewItem, ReserveError, Visit,
@@ -108,6 +108,9 @@ pub struct Store {
     /// Number of flush_all calls that took effect, modulo 256. An item of another generation is
     /// dead.
     generation: AtomicU8,
+    /// Unix seconds, up to a second after the last flush_all, or more if there were many. An item
+    /// with an earlier access is dead.
+    floor: AtomicU32,
     /// When the next flush_all takes effect; `u32::MAX` if none is pending.
     flush_at: AtomicU32,
     flushes: AtomicU64,
@@ -169,6 +172,7 @@ impl Store {
             memory,
             cas: CachePadded::default(),
             generation: AtomicU8::new(0),
+            floor: AtomicU32::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
@@ -211,6 +215,12 @@ impl Store {
 
     #[inline]
     fn shard(&self) -> &Arc<Shard> {
+        self.shards.get(shard::number()).unwrap_or_else(|| self.shard_shared())
+    }
+
+    /// The shard of a thread that has no number yet, or shares its shard with another.
+    #[cold]
+    fn shard_shared(&self) -> &Arc<Shard> {
         &self.shards[self.shard_index()]
     }
 

@@ -3,8 +3,8 @@
 //! The cost of a run is the value of its items: how much is live, how old it is, and how often it
 //! was used. Main segments cost more while young items hold more than their share of the memory, so
 //! that a scan of large values does not evict what is used. Recent segments are excluded as long as
-//! others suffice, so the newest item is never evicted for the next one. A segment with a
-//! reservation, that is, an item that a writer has not completed, cannot be freed: another run is
+//! others suffice, and the newest item always: it is never evicted for the next one. A segment with
+//! a reservation, that is, an item that a writer has not completed, cannot be freed: another run is
 //! cleared then.
 
 use super::evict::DEFERRED_SCAN_MAX;
@@ -26,6 +26,17 @@ const RUN_SEARCH_FRAMES: u32 = 8192;
 const MAIN_COST: u32 = 8;
 /// Segments of this age, in quarters of the memory, cost least.
 const AGE_QUARTERS: u32 = 3;
+
+/// What eviction leaves alone, of the segments of young items: those that were written last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spared {
+    /// The segment of the item that was stored last, and others if they may be that.
+    Last,
+    /// Open segments, and those of the last [`NEWEST_PART`].
+    Newest,
+    /// Open segments, and those of the last [`RECENT_PART`].
+    Recent,
+}
 
 /// Segments that were found to hold reservations.
 struct Reserved {
@@ -50,8 +61,15 @@ impl Reserved {
 }
 
 impl Store {
-    /// Allocates a run of `frames` frames, emptying segments if need be. Returns the first frame.
-    pub(super) fn allocate_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
+    /// Allocates a run of `frames` frames, emptying segments if need be, but none that `spared`
+    /// tells. Returns the first frame.
+    pub(super) fn allocate_run(
+        &self,
+        space: &mut Space,
+        frames: u32,
+        spared: Spared,
+        now: u32,
+    ) -> Option<u32> {
         let (mut reserved, mut attempts) = (Reserved::NONE, 0);
         while attempts < ATTEMPTS {
             let avoided = reserved.len;
@@ -63,7 +81,7 @@ impl Store {
             self.free_deferred(space, DEFERRED_SCAN_MAX);
             let first = space
                 .free_run(frames, among.clone())
-                .or_else(|| self.clear_run(space, frames, among, &mut reserved, now));
+                .or_else(|| self.clear_run(space, frames, among, spared, &mut reserved, now));
             if first.is_some() {
                 return first;
             }
@@ -72,27 +90,17 @@ impl Store {
         None
     }
 
-    /// Empties one frame. Returns whether it is free.
-    pub(super) fn free_frame_at(&self, space: &mut Space, frame: u32, now: u32) -> bool {
-        let mut reserved = Reserved::NONE;
-        let among = frame..frame + 1;
-        space.is_free(frame) || self.clear_run(space, 1, among, &mut reserved, now).is_some()
-    }
-
-    /// Whether a frame may hold items among the newest: those of the last `recent` frames written.
-    pub(super) fn is_recent(&self, space: &Space, frame: u32, recent: u32) -> bool {
-        let head = space.head(frame).unwrap_or(frame);
-        let is_young =
-            space.is_evictable(head) && space.segments[head as usize].queue == Queue::Young;
-        let segment = &space.segments[head as usize];
-        recent > 0
-            && is_young
-            && (space.is_open(head) || segment.tlabs > 0 || space.age(head) < recent)
-    }
-
-    /// The age below which a segment is recent, in frames.
-    pub(super) fn recent_frames(space: &Space) -> u32 {
-        space.segments.len() as u32 / RECENT_PART
+    /// Empties one frame, unless `spared` tells its segment. Returns whether it is free.
+    pub(super) fn free_frame_at(
+        &self,
+        space: &mut Space,
+        frame: u32,
+        spared: Spared,
+        now: u32,
+    ) -> bool {
+        let (mut reserved, among) = (Reserved::NONE, frame..frame + 1);
+        space.is_free(frame)
+            || self.clear_run(space, 1, among, spared, &mut reserved, now).is_some()
     }
 
     /// The range of frames for the next search; the whole memory if it is small.
@@ -115,14 +123,15 @@ impl Store {
         space: &mut Space,
         frames: u32,
         among: Range<u32>,
+        spared: Spared,
         reserved: &mut Reserved,
         now: u32,
     ) -> Option<u32> {
-        let ages = [Store::recent_frames(space), newest_frames(space), 0];
-        let first = ages.into_iter().find_map(|recent| {
+        let each = [Spared::Recent, Spared::Newest, Spared::Last].into_iter();
+        let first = each.filter(|each| *each >= spared).find_map(|spared| {
             let cost = |space: &Space, head| match reserved.contains(head) {
                 true => None,
-                false => self.cost(space, head, recent),
+                false => self.cost(space, head, spared),
             };
             space.window(frames, among.clone(), cost)
         })?;
@@ -144,11 +153,11 @@ impl Store {
         segments.all(|segment| segment.state == State::Free).then_some(first)
     }
 
-    /// The cost of emptying a segment; `None` if it is recent or cannot be emptied.
-    fn cost(&self, space: &Space, head: u32, recent: u32) -> Option<u32> {
+    /// The cost of emptying a segment; `None` if it is spared or cannot be emptied.
+    fn cost(&self, space: &Space, head: u32, spared: Spared) -> Option<u32> {
         let segment = &space.segments[head as usize];
-        let is_recent = self.is_recent(space, head, recent);
-        if !space.is_evictable(head) || is_recent || self.is_pinned(segment, head) {
+        let is_spared = space.is_spared(head, spared);
+        if !space.is_evictable(head) || is_spared || self.is_pinned(segment, head) {
             return None;
         }
         let quarters = 4 * u64::from(space.age(head)) / space.segments.len() as u64;
@@ -186,8 +195,22 @@ impl Store {
     }
 }
 
-/// The age below which a segment may hold the newest items, in frames.
-pub(super) fn newest_frames(space: &Space) -> u32 {
-    // The frame of an item may be filled right after it.
-    1 + (space.segments.len() as u32).div_ceil(NEWEST_PART)
+impl Space {
+    /// Whether eviction leaves the segment of a frame alone.
+    pub(super) fn is_spared(&self, frame: u32, spared: Spared) -> bool {
+        let head = self.head(frame).unwrap_or(frame);
+        let segment = &self.segments[head as usize];
+        if !self.is_evictable(head) || segment.queue != Queue::Young {
+            return false;
+        }
+        let frames = self.segments.len() as u32;
+        let (age, may_be_open) = match spared {
+            // An item that is stored after a frame was counted as written is newer.
+            Spared::Last => (1, false),
+            // The frame of an item may be filled right after it.
+            Spared::Newest => (1 + frames.div_ceil(NEWEST_PART), true),
+            Spared::Recent => (frames / RECENT_PART, true),
+        };
+        self.age(head) < age || segment.tlabs > 0 || (may_be_open && self.is_open(head))
+    }
 }

@@ -218,6 +218,12 @@ thread_local! {
     static RANDOM: Cell<u64> = const { Cell::new(0) };
 }
 
+/// The number of this thread; `usize::MAX` before it uses a store.
+#[inline]
+pub(super) fn number() -> usize {
+    NUMBER.get()
+}
+
 /// The number of this thread modulo `shards`. Threads are numbered in the order in which they first
 /// used a store.
 #[inline]

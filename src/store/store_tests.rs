@@ -1,6 +1,7 @@
 use super::space::Queue;
 use super::*;
 use simoom_io::Blob;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) const NOW: u32 = 1_000_000;
 
@@ -303,33 +304,63 @@ fn a_flush_forgets_what_was_stored_before_its_time() {
 }
 
 /// Without maintenance between. The generation has 8 bits: what was stored 256 flushes before must
-/// be gone, and no flush may sweep everything.
+/// be gone. Clocks differ by a second, and stand still during thousands of flushes.
 #[test]
-#[cfg_attr(miri, ignore = "30,000 items take an hour")]
-fn flushes_share_the_sweep_of_all_items() {
-    const BATCH: u32 = 5000;
-    let store = store(8 << 20, 64 << 10);
-    // The segments make 127 parts, and an item takes more than 240 bytes.
-    let part = store.space().segments.len().div_ceil(127);
-    let part_items = part * (UNIT_BYTES << store.memory.frame_shift) / 240;
-    assert!(part_items < BATCH as usize / 8, "{part} segments");
-    let key = |n: u32| format!("k{n}").into_bytes();
-    let (mut stored, mut swept) = (0, 0);
-    for flush in 0..600 {
-        if flush % 100 == 0 {
-            (stored..stored + BATCH).for_each(|n| _ = set(&store, &key(n), &[b'v'; 200]));
-            stored += BATCH;
+fn no_item_is_alive_again_after_any_number_of_flushes() {
+    flush_often(&small());
+}
+
+#[test]
+fn flushes_are_counted_past_32_bits() {
+    let store = small();
+    let before = u32::MAX - 500;
+    store.space().flushes = before;
+    store.generation.store(before as u8, Relaxed);
+    flush_often(&store);
+    assert!(store.space().flushes < 1000);
+}
+
+fn flush_often(store: &Store) {
+    let key = |flush: u32| format!("k{flush}").into_bytes();
+    for flush in 0..1000u32 {
+        // Of the worker that stores, of the one that reads, and of the one that flushes.
+        let clocks = [0, 1, 2].map(|bit| NOW + flush / 600 + (flush >> bit & 1));
+        put(store, &key(flush), b"v", 0, Commit::default(), clocks[0]);
+        assert!(store.get(&key(flush), clocks[1]).is_some(), "flush {flush}");
+        assert!(store.peek(&key(flush), clocks[2]).is_some(), "flush {flush}");
+        store.flush(clocks[2], clocks[2]);
+        for past in [0, 1, 127, 128, 255, 256, 257, 512, 768] {
+            let Some(past) = flush.checked_sub(past) else { continue };
+            let is_alive = clocks.iter().any(|now| store.peek(&key(past), *now).is_some());
+            assert!(!is_alive, "what was stored before flush {past}, after flush {flush}");
         }
-        set(&store, b"x", b"1");
-        crate::work::forget();
-        store.flush(NOW, NOW);
-        let items = crate::work::take() / (ITEM_WORK_BYTES / 4);
-        assert!(items <= part_items, "flush {flush}: {items}");
-        swept += items;
-        let found = (0..stored).step_by(50).find(|n| store.peek(&key(*n), NOW).is_some());
-        assert_eq!(found, None, "flush {flush}");
     }
-    assert!(swept >= 5 * BATCH as usize, "{swept}");
+    assert_nothing_leaks(store, NOW + 3);
+}
+
+/// Whatever is stored: memory and time of a flush do not grow with it.
+#[test]
+#[cfg_attr(miri, ignore = "40,000 items take an hour")]
+fn a_flush_looks_at_no_item() {
+    let store = store(16 << 20, 64 << 10);
+    let (mut stored, frames) = (0.., store.memory.frames() as u32);
+    for items in [0, 100, 40_000] {
+        let keys: Vec<_> = stored.by_ref().take(items).map(|n: u32| n.to_string()).collect();
+        keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 200]));
+        let reclaimed = store.statistics().reclaimed;
+        let live = || (0..frames).map(|frame| store.memory.live(frame)).collect::<Vec<_>>();
+        let before = live();
+        for _ in 0..300 {
+            crate::work::forget();
+            store.flush(NOW, NOW);
+            assert_eq!(crate::work::take(), 0, "{items} items");
+        }
+        assert!(live() == before, "a flush has removed items");
+        assert_eq!(store.statistics().reclaimed, reclaimed);
+        assert!(keys.iter().all(|key| store.peek(key.as_bytes(), NOW).is_none()));
+        (0..4000).for_each(|_| _ = store.maintain(NOW));
+        assert_eq!(store.statistics().curr_items, 0);
+    }
     assert_nothing_leaks(&store, NOW);
 }
 

@@ -180,6 +180,26 @@ struct Spare {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chain(usize);
 
+/// The number of chains at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chains {
+    count: usize,
+    /// The bits of a chain number.
+    mask: usize,
+    group_bits: u32,
+}
+
+impl Chains {
+    /// As [`Table::chain_of`].
+    #[inline(always)]
+    pub(super) fn of(self, hash: u64) -> Chain {
+        let group = (hash >> (u64::BITS - self.group_bits)) as usize;
+        let bits = group | (hash as usize) << self.group_bits;
+        let chain = bits & self.mask;
+        Chain(if chain < self.count { chain } else { bits & self.mask >> 1 })
+    }
+}
+
 /// Holds the lock of a chain.
 pub(super) struct ChainGuard<'a>(
     #[expect(dead_code, reason = "held until dropped")] MutexGuard<'a, ()>,
@@ -309,6 +329,14 @@ impl Table {
     #[inline]
     pub(super) fn chain_of(&self, hash: u64) -> Chain {
         Chain(self.chain(hash))
+    }
+
+    /// The chains that exist now.
+    #[inline]
+    pub(super) fn chains(&self) -> Chains {
+        let count = self.chains.load(Acquire);
+        let mask = usize::MAX >> count.leading_zeros();
+        Chains { count, mask, group_bits: self.group_bits }
     }
 
     /// The chain of a hash. It stays the same only while the lock of the chain is held.

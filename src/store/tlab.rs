@@ -96,7 +96,7 @@ impl Store {
         if self.grow_tlab(space, units, class) {
             return;
         }
-        if let Some(at) = space.append(self.tlab_units, Queue::Young, class) {
+        if let Some(at) = space.append_new(self.tlab_units, class) {
             self.install_tlab(space, at, class);
         } else if !space.has_capacity(units, Queue::Young, class)
             && let Some(at) = self.append(space, self.tlab_units, class, now)

@@ -85,8 +85,6 @@ pub(super) struct Key {
     pub(super) len: usize,
     /// Bytes of the key and its separator, or of the whole line of a get of one key.
     pub(super) wire_len: usize,
-    /// Whether the line ends with the key.
-    pub(super) is_last: bool,
     pub(super) hash: Hash,
 }
 
@@ -122,30 +120,32 @@ impl Batch {
         Some(key)
     }
 
-    /// The next key of a line, at `at`; `None` if no separator follows.
+    /// One of the keys, counted from 0.
     #[inline(always)]
-    pub(super) fn next_of_line(&mut self, store: &Store, bytes: &[u8], at: usize) -> Option<Key> {
-        if self.is_used_up() {
-            self.fill_from_line(store, &bytes[at..]);
-        }
-        self.take()
+    pub(super) fn key(&self, index: usize) -> Key {
+        self.keys[index % PREFETCH_MAX]
     }
 
+    /// Takes the keys at the start of a part of a line, up to one that is not valid or that no
+    /// separator follows.
     #[inline(never)]
-    fn fill_from_line(&mut self, store: &Store, bytes: &[u8]) {
-        self.clear();
-        let mut at = 0;
+    pub(super) fn fill_from_line(&mut self, store: &Store, bytes: &[u8], now: u32) -> Filled {
+        let (hasher, mut at, mut count, mut ends) = (store.hasher(now), 0, 0, false);
         for place in &mut self.keys {
             let Some((end, next, is_last)) = key_of_line(bytes, at) else { break };
-            let hash = store.hash(&bytes[at..end]);
-            *place = Key { len: end - at, wire_len: next - at, is_last, hash };
-            self.len += 1;
-            at = next;
+            let key = &bytes[at..end];
+            if !(1..=KEY_MAX_BYTES).contains(&key.len()) {
+                break;
+            }
+            *place = Key { len: key.len(), wire_len: next - at, hash: hasher.hash(key) };
+            (at, count, ends) = (next, count + 1, is_last);
             if is_last {
                 break;
             }
         }
+        (self.next, self.len) = (0, count);
         self.prefetch(store);
+        Filled { count, wire_len: at, ends }
     }
 
     /// The plain get of one key at the start of `bytes`; `None` if there is another request.
@@ -155,7 +155,7 @@ impl Batch {
             let (key, wire_len) = single_get(bytes)?;
             if wire_len == bytes.len() {
                 let hash = store.hash(key);
-                return Some(Key { len: key.len(), wire_len, is_last: true, hash });
+                return Some(Key { len: key.len(), wire_len, hash });
             }
             self.fill_from_gets(store, bytes);
         }
@@ -168,7 +168,7 @@ impl Batch {
         let mut at = 0;
         for place in &mut self.keys {
             let Some((key, wire_len)) = single_get(&bytes[at..]) else { break };
-            *place = Key { len: key.len(), wire_len, is_last: true, hash: store.hash(key) };
+            *place = Key { len: key.len(), wire_len, hash: store.hash(key) };
             self.len += 1;
             at += wire_len;
         }
@@ -181,10 +181,19 @@ impl Batch {
     }
 }
 
+/// The keys that [`Batch::fill_from_line`] took.
+pub(super) struct Filled {
+    pub(super) count: usize,
+    /// Bytes of the keys and their separators.
+    pub(super) wire_len: usize,
+    /// Whether the line ends with the last of them.
+    pub(super) ends: bool,
+}
+
 /// The end of the key at `at`, the end of its separator, and whether the line ends with the key;
 /// `None` if no separator follows.
 #[inline(always)]
-fn key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize, bool)> {
+pub(super) fn key_of_line(bytes: &[u8], at: usize) -> Option<(usize, usize, bool)> {
     let end = scan::blank(bytes, at);
     match bytes.get(end)? {
         b' ' => Some((end, end + 1, false)),

@@ -19,10 +19,59 @@ impl Space {
         class: usize,
     ) -> Option<Offset> {
         let head = self.open_segment_with(units, queue, class)?;
+        Some(self.append_to(head, units))
+    }
+
+    /// As [`Space::append`] in the young queue, for a new item or a TLAB: counts it as written.
+    #[inline(always)]
+    pub(in crate::store) fn append_new(&mut self, units: u32, class: usize) -> Option<Offset> {
+        let head = self.open_segment_with(units, Queue::Young, class)?;
+        self.count_written(units);
+        Some(self.append_to(head, units))
+    }
+
+    #[inline(always)]
+    fn append_to(&mut self, head: u32, units: u32) -> Offset {
         let segment = &mut self.segments[head as usize];
         segment.used += units;
         segment.written = self.written;
-        Some(offset(head, self.frame_units, segment.used - units))
+        offset(head, self.frame_units, segment.used - units)
+    }
+
+    /// Counts a segment that was begun for a new item of `units`. All frames of a large item count.
+    pub(in crate::store) fn count_begun(&mut self, head: u32, units: u32) {
+        let frames = self.segments[head as usize].frames;
+        self.count_written(if frames > 1 { frames * self.frame_units } else { units });
+        self.touch(head);
+    }
+
+    /// Counts `units` that were allocated for a new item or a TLAB. Items that move are not
+    /// counted: they would make those look old that were stored last.
+    #[inline]
+    fn count_written(&mut self, units: u32) {
+        self.written_rest += units;
+        if self.written_rest >= self.frame_units {
+            self.count_frames_written();
+        }
+    }
+
+    #[inline(never)]
+    fn count_frames_written(&mut self) {
+        let frames = self.written_rest / self.frame_units;
+        self.written_rest -= frames * self.frame_units;
+        self.written = self.written.wrapping_add(frames);
+    }
+
+    /// Takes back what [`Space::count_written`] counted and nobody used.
+    fn uncount_written(&mut self, units: u32) {
+        let frames = units.saturating_sub(self.written_rest).div_ceil(self.frame_units);
+        self.written_rest = self.written_rest + frames * self.frame_units - units;
+        self.written = self.written.wrapping_sub(frames);
+    }
+
+    /// Notes that a segment was written just now.
+    pub(super) fn touch(&mut self, head: u32) {
+        self.segments[head as usize].written = self.written;
     }
 
     /// The frame in which a TLAB with this end lies, and the units of the frame up to there.
@@ -76,7 +125,6 @@ impl Space {
         self.segments[next as usize].state = State::Body;
         self.queues[queue as usize].frames += 1;
         self.free_frames -= 1;
-        self.count_written(queue, 1);
         Some(next)
     }
 
@@ -98,17 +146,22 @@ impl Space {
         }
         let units = max.min(self.frame_units - used);
         self.segments[head as usize].used += units;
-        self.segments[head as usize].written = self.written;
+        self.count_written(units);
+        self.touch(head);
         units
     }
 
-    /// Returns the last `units` of a TLAB that ends at `end` to its segment. Fails, with `false`,
-    /// if the segment has allocations after the TLAB.
+    /// Ends a TLAB that ends at `end`: returns its last `units` to its segment. Fails, with
+    /// `false`, if the segment has allocations after the TLAB.
     pub(in crate::store) fn shrink(&mut self, end: Offset, units: u32) -> bool {
         let (head, used) = self.used_to(end);
-        let segment = &mut self.segments[head as usize];
-        let is_last = segment.used == used;
-        segment.used -= if is_last { units } else { 0 };
+        let is_last = self.segments[head as usize].used == used;
+        if is_last {
+            self.segments[head as usize].used -= units;
+            self.uncount_written(units);
+        }
+        // What was stored there since the TLAB began may be the newest.
+        self.touch(head);
         is_last
     }
 
@@ -128,31 +181,17 @@ impl Space {
         now: u32,
     ) -> Offset {
         let frames = self.occupy(head, units, queue, class as u16, now);
-        let full = if self.is_large(units) {
+        if self.is_large(units) {
             self.segments[head as usize].large = true;
-            std::mem::replace(&mut self.open_large[queue as usize][class], head)
+            self.open_large[queue as usize][class] = head;
         } else if frames == 1 {
             // The two with the most free units stay open.
             let [open, fuller] = self.open[queue as usize][class];
             let mut heads = [head, open, fuller];
             heads.sort_by_key(|head| std::cmp::Reverse(self.free_units(*head)));
             self.open[queue as usize][class] = [heads[0], heads[1]];
-            heads[2]
-        } else {
-            head
-        };
-        let filled = if frames > 1 { frames } else { u32::from(full != NONE) };
-        self.count_written(queue, filled);
-        self.segments[head as usize].written = self.written;
-        self.start(head)
-    }
-
-    /// Counts frames that were filled with new items. A frame to which items may be appended does
-    /// not count yet: many open segments with few items would make all others look old.
-    fn count_written(&mut self, queue: Queue, frames: u32) {
-        if queue == Queue::Young {
-            self.written = self.written.wrapping_add(frames);
         }
+        self.start(head)
     }
 
     /// Allocates `units` in the open segment of a shard's incoming values. `is_empty` tells whether
@@ -197,8 +236,7 @@ impl Space {
     /// Moves a segment with one incoming value to the young queue.
     pub(in crate::store) fn admit(&mut self, head: u32, class: usize) {
         self.requeue(head, Queue::Young);
-        self.count_written(Queue::Young, self.segments[head as usize].frames);
-        self.segments[head as usize].written = self.written;
+        self.count_begun(head, self.segments[head as usize].used);
         self.segments[head as usize].class = class as u8;
     }
 
@@ -218,6 +256,7 @@ impl Space {
             self.segments[frame as usize].state = State::Body;
         }
         self.free_frames -= frames;
+        let written = self.written;
         let segment = &mut self.segments[head as usize];
         let stacked = segment.stacked;
         *segment = Segment {
@@ -232,7 +271,7 @@ impl Space {
             frames,
             used: units,
             begun: now,
-            written: self.written,
+            written,
             before: NONE,
             after: NONE,
         };

@@ -83,8 +83,8 @@ pub(super) struct Segment {
     pub(super) state: State,
     pub(super) queue: Queue,
     pub(super) class: u8,
-    /// The low 8 bits of the generation at the last sweep.
-    pub(super) swept: u8,
+    /// The value of [`Space::flushes`] at the last sweep.
+    pub(super) swept: u32,
     /// Whether the stack of free frames contains this frame.
     stacked: bool,
     /// Whether it is a segment of large items, each of up to a frame.
@@ -143,8 +143,8 @@ pub(super) struct Space {
     /// Frames that [`Space::free_frame`] must not return.
     held: Range<u32>,
     pub(super) free_frames: u32,
-    /// Number of flush_all calls that took effect, modulo 256.
-    pub(super) flushes: u8,
+    /// Number of flush_all calls that took effect, modulo 2^32.
+    pub(super) flushes: u32,
     /// Frames of the hash table.
     pub(super) table_frames: u32,
     /// The frames up to here are left to the hash table.
@@ -155,8 +155,10 @@ pub(super) struct Space {
     pub(super) cursor: u32,
     /// The frame where the next search for a run begins.
     pub(super) run_cursor: u32,
-    /// Frames that were filled with new items, modulo 2^32. The age of a segment is measured in it.
+    /// Frames that new items have filled, modulo 2^32, wherever those were allocated; and units
+    /// allocated for new items beyond these, less than a frame.
     written: u32,
+    written_rest: u32,
     /// The position where the next search for a frame for incoming values continues.
     pub(super) incoming_cursor: u32,
     /// Frames kept free, for items that move while a segment is emptied.
@@ -217,6 +219,7 @@ impl Space {
             table_end: frames / TABLE_PART,
             table_waits: false,
             written: 0,
+            written_rest: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
             classes: classes(frames),

@@ -6,12 +6,12 @@ use super::*;
 const YOUNG_PART: u32 = 10;
 
 impl Space {
-    /// Frames that were filled with new items, modulo 2^32.
+    /// Frames that new items have filled, modulo 2^32. The age of a segment is measured in it.
     pub(in crate::store) fn written(&self) -> u32 {
         self.written
     }
 
-    /// Frames that were filled with new items since the last append to a segment.
+    /// Frames that new items have filled since the last append to a segment.
     pub(in crate::store) fn age(&self, head: u32) -> u32 {
         self.written.wrapping_sub(self.segments[head as usize].written)
     }
@@ -78,6 +78,12 @@ impl Space {
         self.unlink(head);
         self.segments[head as usize].queue = queue;
         self.push(head);
+    }
+
+    /// Moves a closed segment to the end of the young queue, as if it was written just now.
+    pub(in crate::store) fn requeue_as_newest(&mut self, head: u32) {
+        self.requeue(head, Queue::Young);
+        self.touch(head);
     }
 
     /// The oldest segment of a queue.

@@ -553,18 +553,44 @@ impl Queue {
     /// Queues a copy of `bytes`. Returns `false` if chunks or entries run out half-way.
     pub(crate) fn copy<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
         let mut rest = &bytes[self.extend_tail(pool, bytes)..];
-        while !rest.is_empty() {
-            let Some(chunk) = pool.free_chunks.pop() else { return false };
-            let n = rest.len().min(CHUNK_BYTES);
-            let at = chunk as usize * CHUNK_BYTES;
-            pool.chunks[at..at + n].copy_from_slice(&rest[..n]);
-            if !self.append(pool, || Source::Chunk(chunk), 0, n as u32) {
-                pool.free_chunks.push(chunk);
-                return false;
-            }
-            rest = &rest[n..];
+        if rest.is_empty() {
+            return true;
         }
-        true
+        if rest.len() > CHUNK_BYTES {
+            let Some(last) = self.append_chunks(pool, rest) else { return false };
+            rest = last;
+        }
+        self.append_chunk(pool, rest)
+    }
+
+    /// Queues copies of whole chunks. Returns the rest, of up to [`CHUNK_BYTES`].
+    #[inline(never)]
+    fn append_chunks<'b, B: Blob>(
+        &mut self,
+        pool: &mut Pool<B>,
+        mut bytes: &'b [u8],
+    ) -> Option<&'b [u8]> {
+        while bytes.len() > CHUNK_BYTES {
+            let (chunk, behind) = bytes.split_at(CHUNK_BYTES);
+            if !self.append_chunk(pool, chunk) {
+                return None;
+            }
+            bytes = behind;
+        }
+        Some(bytes)
+    }
+
+    /// Queues a copy of up to [`CHUNK_BYTES`] in a chunk of its own.
+    #[inline(always)]
+    fn append_chunk<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
+        let Some(chunk) = pool.free_chunks.pop() else { return false };
+        let at = chunk as usize * CHUNK_BYTES;
+        pool.chunks[at..at + bytes.len()].copy_from_slice(bytes);
+        let is_queued = self.append(pool, || Source::Chunk(chunk), 0, bytes.len() as u32);
+        if !is_queued {
+            pool.free_chunks.push(chunk);
+        }
+        is_queued
     }
 }
 

@@ -17,7 +17,7 @@ use super::tokens::LINE_MAX_BYTES;
 use super::{Memcached, Step, VERSION, close};
 use crate::app::Blob;
 use crate::store::{Count as Counting, Counted, Delete, Outcome};
-use request::{ProtocolError, Request};
+use request::{Get, ProtocolError, Request};
 use simoom_io::Reply;
 
 impl Memcached {
@@ -51,7 +51,8 @@ impl Memcached {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        if let Some(wire_len) = self.meta_get_plain(bytes, reply) {
+        let is_get = bytes.starts_with(request::GET);
+        if !is_get && let Some(wire_len) = self.meta_get_plain(bytes, reply) {
             return Step::Took(wire_len);
         }
         let window = &bytes[..bytes.len().min(LINE_MAX_BYTES + 1)];
@@ -64,6 +65,10 @@ impl Memcached {
         };
         let line = window[..lf].strip_suffix(b"\r").unwrap_or(&window[..lf]);
         let wire_len = lf + 1;
+        if is_get && line.get(request::GET.len()).is_some_and(|first| *first != b' ') {
+            let keys = &line[request::GET.len()..];
+            return self.get(conn, line, &Get { keys, with_cas: false, touch: None }, bytes, reply);
+        }
         match request::parse(line, wire_len) {
             Ok(Request::Get(get)) => self.get(conn, line, &get, bytes, reply),
             Ok(Request::Store(store)) => {

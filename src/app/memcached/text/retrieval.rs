@@ -3,12 +3,12 @@
 
 use super::super::connection::{Connection, Keys, Phase};
 use super::super::counters::Count;
-use super::super::prefetch::Key;
+use super::super::prefetch::{Key, key_of_line};
 use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
 use super::request::{BAD_FORMAT, GET, Get, KEY_MAX_BYTES, ProtocolError};
 use crate::app::Blob;
-use crate::store::{Hash, Item};
+use crate::store::{Hash, Item, ItemGuard, Store};
 use simoom_io::Reply;
 use simoom_io::send::CAPACITY_COPY_BYTES;
 
@@ -97,53 +97,103 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         conn.phase = Phase::Keys(keys);
-        let is_plain = !keys.with_cas && keys.touch().is_none();
-        self.line_keys.clear();
+        if keys.with_cas || keys.touch().is_some() {
+            return self.keys_with(conn, bytes, false, reply, |this, key, _, is_last, reply| {
+                this.answer_key_with(key, keys, reply).then(|| this.end_if(is_last, reply))
+            });
+        }
+        let (mut fetched, mut hits) = (0, 0);
+        let step = self.keys_with(conn, bytes, true, reply, |this, key, hash, is_last, reply| {
+            let guard = this.store.guard_of_batch(key, hash, this.now);
+            let (limit, shares) = ((this.must_queue, this.now), &mut this.shares_items);
+            let hit = send_found(&this.store, guard, limit, is_last, shares, reply)?;
+            fetched += 1;
+            hits += u64::from(hit);
+            Some(())
+        });
+        self.add(Count::CmdGet, fetched);
+        self.add(Count::GetHits, hits);
+        self.add(Count::GetMisses, fetched - hits);
+        step
+    }
+
+    /// Answers keys with `answer`, which returns `None` if the answer must wait, and ends the whole
+    /// answer if the key is the last. A plain answer takes less than was promised for two.
+    #[inline(always)]
+    fn keys_with(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        is_plain: bool,
+        reply: &mut Reply<'_, Blob>,
+        mut answer: impl FnMut(&mut Self, &[u8], Hash, bool, &mut Reply<'_, Blob>) -> Option<()>,
+    ) -> Step {
         let (mut at, mut promised_at) = (0, reply.queued());
         loop {
-            let Some(next) = self.line_keys.next_of_line(&self.store, bytes, at) else {
-                return self.key_without_end(conn, at, &bytes[at..], reply);
-            };
-            if next.len > KEY_MAX_BYTES {
-                self.write_line(BAD_FORMAT, reply);
-                conn.phase = Phase::SkipLine;
-                return Step::Took(at + next.wire_len - 1);
+            let filled = self.line_keys.fill_from_line(&self.store, &bytes[at..], self.now);
+            if filled.count == 0 {
+                match self.odd_key(conn, bytes, at, reply) {
+                    Ok(next) => at = next,
+                    Err(step) => return step,
+                }
+                continue;
             }
-            let end = at + next.wire_len;
-            if next.is_last {
-                self.prefetch_next(&bytes[end..]);
+            if filled.ends {
+                self.prefetch_next(&bytes[at + filled.wire_len..]);
             }
-            let key = &bytes[at..at + next.len];
-            let is_answered = if key.is_empty() {
-                self.end_if(next.is_last, reply)
-            } else if is_plain {
-                self.answer_plain_key(key, next.hash, next.is_last, reply)
-            } else {
-                self.answer_key_with(key, keys, reply) && self.end_if(next.is_last, reply)
-            };
-            if !is_answered {
-                return if at == 0 { self.hold_back() } else { Step::Took(at) };
+            let last = if filled.ends { filled.count } else { 0 };
+            for index in 0..filled.count {
+                if !is_plain || reply.queued() - promised_at > COPIED_MAX_BYTES {
+                    if !reply.has_capacity() {
+                        return Step::Took(at);
+                    }
+                    promised_at = reply.queued();
+                }
+                let Key { len, wire_len, hash, .. } = self.line_keys.key(index);
+                let is_last = index + 1 == last;
+                if answer(self, &bytes[at..at + len], hash, is_last, reply).is_none() {
+                    return if at == 0 { self.hold_back() } else { Step::Took(at) };
+                }
+                at += wire_len;
             }
-            at = end;
-            if next.is_last {
+            if filled.ends {
                 conn.phase = Phase::Command;
                 return Step::Took(at);
-            }
-            if !is_plain || reply.queued() - promised_at > COPIED_MAX_BYTES {
-                if !reply.has_capacity() {
-                    return Step::Took(at);
-                }
-                promised_at = reply.queued();
             }
         }
     }
 
-    /// Ends the answer after the last key. Returns true.
-    fn end_if(&self, is_last: bool, reply: &mut Reply<'_, Blob>) -> bool {
+    /// Handles a key that is empty or too long, or without an end. Returns where the next one
+    /// begins, or how the line goes on.
+    #[cold]
+    fn odd_key(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        at: usize,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Result<usize, Step> {
+        let Some((end, next, is_last)) = key_of_line(bytes, at) else {
+            return Err(self.key_without_end(conn, at, &bytes[at..], reply));
+        };
+        if end > at {
+            self.write_line(BAD_FORMAT, reply);
+            conn.phase = Phase::SkipLine;
+            return Err(Step::Took(next - 1));
+        }
+        self.end_if(is_last, reply);
+        if is_last {
+            conn.phase = Phase::Command;
+            return Err(Step::Took(next));
+        }
+        Ok(next)
+    }
+
+    /// Ends the answer after the last key.
+    fn end_if(&self, is_last: bool, reply: &mut Reply<'_, Blob>) {
         if is_last {
             reply.copy(END);
         }
-        true
     }
 
     /// Only in a line above the limit of other lines.
@@ -161,22 +211,6 @@ impl Memcached {
             return Step::Took(at + key.len());
         }
         if at == 0 { Step::Wait } else { Step::Took(at) }
-    }
-
-    /// Answers one key of a plain `get`. Returns false if the answer must wait.
-    #[inline(always)]
-    fn answer_plain_key(
-        &mut self,
-        key: &[u8],
-        hash: Hash,
-        is_last: bool,
-        reply: &mut Reply<'_, Blob>,
-    ) -> bool {
-        let hit = self.answer_plain(key, hash, is_last, reply);
-        if let Some(hit) = hit {
-            self.count_fetch(false, hit);
-        }
-        hit.is_some()
     }
 
     /// Answers one key of `gets`, `gat` or `gats`. Returns false if the answer must wait.
@@ -203,7 +237,7 @@ impl Memcached {
     }
 
     /// Answers a plain `get` of one key, and ends the answer if the key is the last. Returns
-    /// whether it was a hit, or `None` if it must wait. A copy needs a guard only, not a pin.
+    /// whether it was a hit, or `None` if it must wait.
     #[inline(always)]
     fn answer_plain(
         &mut self,
@@ -212,32 +246,9 @@ impl Memcached {
         is_last: bool,
         reply: &mut Reply<'_, Blob>,
     ) -> Option<bool> {
-        let Some(guard) = self.store.guard_hashed(key, hash, self.now) else {
-            if is_last {
-                reply.copy_all([END]);
-            }
-            return Some(false);
-        };
-        let line = guard.line();
-        let len = line.len();
-        let is_small = len <= COPY_MAX_BYTES;
-        if !is_small && !self.is_at_pin_limit(reply) {
-            let item = self.store.pin(guard, self.now);
-            self.shares_items = true;
-            reply.share(Blob::Item(item), 0..len);
-            if is_last {
-                reply.copy(END);
-            }
-        } else if is_small || len <= reply.copyable() {
-            if is_last {
-                reply.copy_all([line, END]);
-            } else {
-                reply.copy_all([line]);
-            }
-        } else {
-            return None;
-        }
-        Some(true)
+        let guard = self.store.guard_hashed(key, hash, self.now);
+        let shares = &mut self.shares_items;
+        send_found(&self.store, guard, (self.must_queue, self.now), is_last, shares, reply)
     }
 
     /// Not atomic: if another thread replaces the item in between, the new item is touched and the
@@ -272,4 +283,43 @@ impl Memcached {
         let value = head_end + 2..item.line().len();
         self.send(item, value, reply);
     }
+}
+
+/// Sends an item, if one was found, and the end of the answer if its key is the last. Returns
+/// whether it was found, or `None` if it must wait. A copy needs a guard only, not a pin.
+#[inline(always)]
+fn send_found(
+    store: &Store,
+    found: Option<ItemGuard<'_>>,
+    (must_queue, now): (bool, u32),
+    is_last: bool,
+    shares_items: &mut bool,
+    reply: &mut Reply<'_, Blob>,
+) -> Option<bool> {
+    let Some(guard) = found else {
+        if is_last {
+            reply.copy_all([END]);
+        }
+        return Some(false);
+    };
+    let line = guard.line();
+    let len = line.len();
+    let is_small = len <= COPY_MAX_BYTES;
+    if !is_small && !must_queue && !store.is_at_pin_limit(reply.queued() > 0) {
+        let item = store.pin(guard, now);
+        *shares_items = true;
+        reply.share(Blob::Item(item), 0..len);
+        if is_last {
+            reply.copy(END);
+        }
+    } else if is_small || len <= reply.copyable() {
+        if is_last {
+            reply.copy_all([line, END]);
+        } else {
+            reply.copy_all([line]);
+        }
+    } else {
+        return None;
+    }
+    Some(true)
 }
