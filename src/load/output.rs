@@ -11,8 +11,15 @@ use std::path::{Path, PathBuf};
 
 /// The output files.
 pub(crate) struct Output {
-    csv: Option<(PathBuf, File)>,
-    hdr: Option<(PathBuf, File)>,
+    csv: Option<Named>,
+    hdr: Option<Named>,
+}
+
+/// A file, with the flag that names it.
+struct Named {
+    flag: &'static str,
+    path: PathBuf,
+    file: File,
 }
 
 impl Output {
@@ -36,15 +43,20 @@ impl Output {
     }
 }
 
-fn create(flag: &str, path: Option<&Path>) -> Result<Option<(PathBuf, File)>> {
+fn create(flag: &'static str, path: Option<&Path>) -> Result<Option<Named>> {
     let Some(path) = path else { return Ok(None) };
     match File::create(path) {
-        Ok(file) => Ok(Some((path.to_owned(), file))),
+        Ok(file) => Ok(Some(Named { flag, path: path.to_owned(), file })),
         Err(error) => Err(Error::usage(format!("{flag} {}: {error}", path.display()))),
     }
 }
 
-fn write((path, mut file): (PathBuf, File), text: &str) -> Result<()> {
-    file.write_all(text.as_bytes())
-        .map_err(|error| Error::because(format!("writing {}", path.display()), error))
+fn write(to: Named, text: &str) -> Result<()> {
+    let Named { flag, path, mut file } = to;
+    file.write_all(text.as_bytes()).map_err(|error| {
+        Error::failed(format!(
+            "{flag} {}: {error}; make room there, or name another file",
+            path.display()
+        ))
+    })
 }

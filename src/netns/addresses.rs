@@ -35,13 +35,15 @@ impl Assigned {
 
 /// The addresses of all interfaces in the calling thread's namespace, in the kernel's order.
 pub(super) fn assigned() -> io::Result<Vec<Assigned>> {
-    for _ in 1..ATTEMPTS {
+    for _ in 0..ATTEMPTS {
         let (found, is_whole) = dump()?;
         if is_whole {
             return Ok(found);
         }
     }
-    dump().map(|(found, _)| found)
+    Err(io::Error::other(format!(
+        "the addresses of the interfaces changed during each of {ATTEMPTS} attempts to read them"
+    )))
 }
 
 /// All addresses, and whether none changed meanwhile: then some may be missing.

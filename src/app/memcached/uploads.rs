@@ -7,8 +7,8 @@
 //! evicted: it frees the most space, and small uploads complete soon.
 //!
 //! An upload that will soon be complete keeps its space: from newcomers whose peer has wasted much
-//! more, and from all others while it is on time. Otherwise those who begin values and do not send
-//! them would take the space of whoever does.
+//! more, and from all other peers while it is on time. Otherwise those who begin values and do not
+//! send them would take the space of whoever does.
 
 use super::peers::{Held, Peer, Peers, size_class};
 use super::upload::{Ending, Job};
@@ -46,7 +46,7 @@ pub(super) struct Upload {
 pub(super) enum Way {
     /// At once: it has stalled, or its peer has wasted much more.
     Given,
-    /// If the newcomer has waited: it is late.
+    /// If the newcomer has waited: it is late, or of the same peer.
     GivenLater,
     /// No: it is on time, or the newcomer's peer has wasted much more.
     Kept,
@@ -223,7 +223,7 @@ impl Uploads {
         Some(match () {
             () if upload.is_stalled(now) || has > 2 * wants + bytes => Way::Given,
             () if wants > 2 * has + bytes => Way::Kept,
-            () if upload.is_late(now) => Way::GivenLater,
+            () if upload.is_late(now) || upload.peer == newcomer => Way::GivenLater,
             () => Way::Kept,
         })
     }
