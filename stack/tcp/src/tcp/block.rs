@@ -162,6 +162,11 @@ pub(crate) struct Cold {
     pub(crate) duplicate: (Seq, Seq),
     /// When the application last consumed input, or when the first held byte arrived.
     pub(crate) held_since: Tick,
+    /// More input followed that which is held, and there was no memory for it.
+    pub(crate) lacks_input: bool,
+    /// The application read later, and is not shown what is held before that is as much as it has
+    /// seen.
+    pub(crate) was_put_off: bool,
     /// The peer has acknowledged at least one full segment at once.
     pub(crate) full_arrived: bool,
     /// The search for a larger path MTU.

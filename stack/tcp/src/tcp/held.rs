@@ -19,9 +19,12 @@ use simoom_io::timer::Tick;
 
 /// A connection may hold a part of a request for this long while other connections find no memory.
 const WAIT_MS: u32 = 1000;
-/// The same if the rest of what the application has seen found no memory itself: then it is for the
-/// peer to send that again, and it may have backed off.
-const MISSING_WAIT_MS: u32 = 4000;
+/// The same if more of the request found no memory itself: then the peer has to send that again,
+/// which it does after 0.2, 0.6 and 1.4 seconds.
+const MISSING_WAIT_MS: u32 = 2000;
+/// The same if it found none while the application read later: meanwhile the peer has tried more
+/// often, and tries again after 3, 6.2 and 12.6 seconds.
+const PUT_OFF_WAIT_MS: u32 = 8000;
 
 /// The bytes behind the buffer, in blocks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,10 +88,12 @@ impl Input for Held<'_> {
             false => self.cold.input.append(&mut self.inputs.buffers, bytes),
         };
         if buffered == bytes.len() {
+            self.cold.lacks_input = false;
             return buffered;
         }
         let held = buffered + self.append_to_blocks(&bytes[buffered..]);
-        self.inputs.short |= held < bytes.len();
+        self.cold.lacks_input = held < bytes.len();
+        self.inputs.short |= self.cold.lacks_input;
         held
     }
 
@@ -126,6 +131,7 @@ impl Input for Held<'_> {
             let _ = backlog.blocks.front(&mut self.inputs.reassembly, backlog.from);
             self.cold.has_backlog = backlog.len > 0;
         }
+        self.cold.was_put_off = false;
         if consumed > 0 {
             self.cold.held_since = self.tick;
         }
@@ -145,6 +151,7 @@ fn held(cold: &Cold) -> usize {
 impl Cold {
     fn clear_input(&mut self, inputs: &mut Inputs) {
         self.input.clear(&mut inputs.buffers);
+        (self.lacks_input, self.was_put_off) = (false, false);
         if std::mem::take(&mut self.has_backlog) {
             self.backlog.blocks.clear(&mut inputs.reassembly);
             self.backlog = Backlog::default();
@@ -172,15 +179,21 @@ impl<C> Tcb<C> {
     /// The application reads again: the time before does not count as the peer's.
     pub(super) fn reads_again(&mut self, now: Tick) {
         self.cold.held_since = now;
+        self.cold.was_put_off = self.cold.input.seen() > self.held();
     }
 
-    /// Whether this connection has held a part of a request for more than [`WAIT_MS`], or
-    /// [`MISSING_WAIT_MS`]. A connection whose answers wait for the peer does not count: the send
-    /// timeout bounds it. Nor does one whose application reads later.
+    /// Whether this connection has held a part of a request for too long. A connection whose
+    /// answers wait for the peer does not count: the send timeout bounds it. Nor does one whose
+    /// application reads later.
     pub(crate) fn holds_too_long(&self, now: Tick) -> bool {
-        let held = self.held();
-        let wait_ms = if self.cold.input.seen() > held { MISSING_WAIT_MS } else { WAIT_MS };
-        held > 0 && self.warm.flow.takes_input() && self.cold.held_since.plus(wait_ms).is_due(now)
+        let wait_ms = match () {
+            () if self.cold.was_put_off => PUT_OFF_WAIT_MS,
+            () if self.cold.lacks_input => MISSING_WAIT_MS,
+            () => WAIT_MS,
+        };
+        self.held() > 0
+            && self.warm.flow.takes_input()
+            && self.cold.held_since.plus(wait_ms).is_due(now)
     }
 }
 
