@@ -70,16 +70,15 @@ fn dump() -> io::Result<(Vec<Assigned>, bool)> {
 /// An address of a kernel's reply. The far end of a point-to-point link is left out.
 fn parse(message: &[u8]) -> Option<Assigned> {
     let AddressMessage { header, attributes, .. } = AddressMessage::parse(message).ok()?;
-    let local = attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let address = local.or_else(|| {
-        attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })?;
+    let (mut address, mut local) = (None, None);
+    for attribute in attributes {
+        match attribute {
+            AddressAttribute::Address(found) => address = Some(found),
+            AddressAttribute::Local(found) => local = Some(found),
+            _ => {}
+        }
+    }
+    let address = local.or(address)?;
     let (index, prefix_len, flags) = (header.index, header.prefix_len, header.flags);
     Some(Assigned { index, address, prefix_len, flags })
 }

@@ -106,7 +106,8 @@ impl Peers {
     }
 
     /// A peer had memory for a value that it did not finish in time.
-    pub(super) fn waste(&mut self, peer: Peer, bytes: u64) {
+    pub(super) fn waste(&mut self, peer: Peer, bytes: u64, now: u32) {
+        self.forget(now);
         self.wasted[usize::from(peer.0)] += bytes;
     }
 

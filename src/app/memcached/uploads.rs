@@ -178,8 +178,7 @@ impl Uploads {
     /// Frees the space of an upload after its connection has closed.
     pub(super) fn cancel(&mut self, slot: u32, now: u32) {
         if let State::Coming(upload) = self.free(slot) {
-            self.peers.forget(now);
-            self.peers.waste(upload.peer, upload.reservation.memory_bytes());
+            self.peers.waste(upload.peer, upload.reservation.memory_bytes(), now);
         }
     }
 
@@ -202,8 +201,7 @@ impl Uploads {
         let Some(slot) = self.next_victim(now) else { return false };
         if let State::Coming(upload) = self.remove(slot) {
             if upload.is_stalled(now) || upload.is_late(now) {
-                self.peers.forget(now);
-                self.peers.waste(upload.peer, upload.reservation.memory_bytes());
+                self.peers.waste(upload.peer, upload.reservation.memory_bytes(), now);
             }
             forget(&upload);
             let displaced = Displaced { left: upload.left(), ending: upload.job.ending };
