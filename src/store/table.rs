@@ -190,12 +190,13 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    /// As [`Table::chain_of`].
+    /// The chain of a hash.
     #[inline(always)]
     pub(super) fn of(self, hash: u64) -> Chain {
         let group = (hash >> (u64::BITS - self.group_bits)) as usize;
         let bits = group | (hash as usize) << self.group_bits;
         let chain = bits & self.mask;
+        // The chain of the longer number does not exist yet.
         Chain(if chain < self.count { chain } else { bits & self.mask >> 1 })
     }
 }
@@ -342,12 +343,7 @@ impl Table {
     /// The chain of a hash. It stays the same only while the lock of the chain is held.
     #[inline]
     fn chain(&self, hash: u64) -> usize {
-        let bits = self.group(hash) | (hash as usize) << self.group_bits;
-        let chains = self.chains.load(Acquire);
-        let mask = usize::MAX >> chains.leading_zeros();
-        let chain = bits & mask;
-        // The chain of the longer number does not exist yet.
-        if chain < chains { chain } else { bits & mask >> 1 }
+        self.chains().of(hash).0
     }
 
     /// Prefetches the first bucket of a chain.
