@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// Units of gaps of a closed, unpinned segment: `None` if less than a third, if it is a run, or
-    /// if it may hold the newest item, which must not be lost on the way.
+    /// if it may hold one of the newest items: their keys are often the next that are replaced.
     pub(super) fn gaps(&self, space: &Space, head: u32) -> Option<u32> {
         let segment = &space.segments[head as usize];
         if !space.is_evictable(head) || space.is_run(head) {
@@ -164,8 +164,8 @@ impl Store {
         let gaps = segment.used - live;
         let is_sparse = live <= self.moved_max(space, head) / 4 * KEPT_QUARTERS
             && gaps >= (segment.frames << self.memory.frame_shift) / GAPS_PART
+            && !space.is_spared(head, Spared::Newest)
             && !space.is_open(head)
-            && !space.is_spared(head, Spared::Last)
             && !self.is_pinned(segment, head);
         is_sparse.then_some(gaps)
     }
@@ -271,7 +271,7 @@ impl Store {
     }
 
     /// Keeps a large item that was used in place, with one use less, if it is worth it. `discount`
-    /// uses do not count. Returns whether it did.
+    /// uses do not count. One of the newest stays young. Returns whether it did.
     pub(super) fn keep_large(&self, space: &mut Space, head: u32, discount: u8, now: u32) -> bool {
         if !space.is_run(head) {
             return false;
@@ -287,7 +287,8 @@ impl Store {
         let _ = header.item_flags.fetch_update(AcqRel, Relaxed, |item_flags| {
             (item_flags >> USES_SHIFT > 0).then(|| item_flags - (1 << USES_SHIFT))
         });
-        space.requeue(head, Queue::Main);
+        let is_newest = space.is_spared(head, Spared::Newest);
+        space.requeue(head, if is_newest { Queue::Young } else { Queue::Main });
         true
     }
 
@@ -331,8 +332,9 @@ impl Store {
         }
     }
 
-    /// Moves an item of a segment that is emptied, or evicts it. Does nothing if it is no longer
-    /// linked. `items` is the number of items in the store.
+    /// Moves an item of a segment that is emptied, or evicts it. An item of a compaction that finds
+    /// no space stays: others took the free frames since it began. Does nothing if the item is no
+    /// longer linked. `items` is the number of items in the store.
     pub(super) fn remove_or_move(
         &self,
         space: &mut Space,
@@ -349,8 +351,7 @@ impl Store {
             self.expire(&held, slot, at);
         } else if !(cutoff.keeps(self.uses(at, &held), layout)
             && (self.relocate(space, &held, slot, (hash, at, layout), now)
-                // Only who frees a frame for the table comes to the newest item. It may stay.
-                || space.is_spared(self.memory.frame(at) as u32, Spared::Last)))
+                || cutoff.evicts_nothing()))
         {
             self.evict_item(&held, slot, at, now);
             if was_young {
@@ -522,6 +523,11 @@ impl Cutoff {
             units_left -= units[worth];
         }
         all
+    }
+
+    /// Whether it is that of a compaction.
+    fn evicts_nothing(&self) -> bool {
+        self.worth == Cutoff::ALL.worth
     }
 
     fn keeps(&mut self, uses: u8, layout: Layout) -> bool {

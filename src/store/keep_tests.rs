@@ -220,9 +220,9 @@ fn segment_of(store: &Store, space: &Space, key: &str) -> u32 {
     space.head(store.memory.frame(at) as u32).unwrap()
 }
 
-/// Compaction evicts nothing. What finds no space stays, if it is the newest item.
+/// Compaction evicts nothing, though others take the free frames meanwhile.
 #[test]
-fn the_newest_item_stays_if_there_is_nowhere_to_move_it() {
+fn an_item_stays_if_compaction_finds_nowhere_to_move_it() {
     let store = store(1 << 20);
     let keys: Vec<_> = (0..7).map(|n| format!("key{n}")).collect();
     keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 2000]));
@@ -232,11 +232,28 @@ fn the_newest_item_stays_if_there_is_nowhere_to_move_it() {
     space.close(head);
     take_free_frames(&mut space);
     assert_eq!(store.gaps(&space, head), None);
+    // As if a quarter of the memory had been written since.
+    let written = space.written().wrapping_add(space.segments.len() as u32 / 4);
+    space.begin_at(written);
+    assert!(!space.is_spared(head, Spared::Newest));
     store.empty(&mut space, head, Cutoff::ALL, NOW);
     drop(space);
     assert!(is_there(&store, "key6"));
     (0..3).for_each(|_| _ = store.maintain(NOW));
-    assert!(store.space().is_spared(head, Spared::Last) && is_there(&store, "key6"));
+    let space = store.space();
+    assert!(space.is_evictable(head) && segment_of(&store, &space, "key6") == head);
+}
+
+/// Not even if it was used: any main segment may be emptied for a run.
+#[test]
+fn a_large_item_stays_young_while_it_is_one_of_the_newest() {
+    let store = store(1 << 20);
+    set(&store, b"large", &[b'v'; 50_000]);
+    (0..3).for_each(|_| assert!(is_there(&store, "large")));
+    let mut space = store.space();
+    let head = segment_of(&store, &space, "large");
+    assert!(store.keep_large(&mut space, head, 0, NOW));
+    assert!(space.is_spared(head, Spared::Last));
 }
 
 /// Compaction moves items that were used to the main queue, of which any segment may be emptied.

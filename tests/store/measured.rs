@@ -166,7 +166,7 @@ fn stored_items_are_there_while_others_store() {
         let bytes_of =
             |key: u64| (200.0 * (bytes_max / 200.0).powf(Random::new(key).unit())) as usize;
         let value = vec![b'v'; bytes_max as usize + 1];
-        let (began, written) = (Instant::now(), AtomicUsize::new(0));
+        let (began, started, ended) = (Instant::now(), AtomicUsize::new(0), AtomicUsize::new(0));
         let goes_on = |gets| time.map_or(gets < 1500, |time| began.elapsed() < time);
         let ask = |client: &mut Client, mut random: Random| {
             let mut told = Told::default();
@@ -180,13 +180,15 @@ fn stored_items_are_there_while_others_store() {
                 }
                 told.sets += 1;
                 let bytes = bytes_of(key);
-                // Counted at the start and at the end: so what is written after an item is never
-                // underrated.
-                written.fetch_add(bytes, SeqCst);
+                // All that may be stored after this one: what started by the get, and had not ended
+                // when this started.
+                let before = ended.load(SeqCst);
+                started.fetch_add(bytes, SeqCst);
                 let is_stored = client.set(&name, &value[..bytes]);
-                let before = written.fetch_add(bytes, SeqCst);
                 let is_there = is_stored && client.get(&name);
-                let is_newest = written.load(SeqCst) - before < SMALL_BYTES as usize * scale / 16;
+                let since = started.load(SeqCst) - before - bytes;
+                ended.fetch_add(bytes, SeqCst);
+                let is_newest = since < SMALL_BYTES as usize * scale / 16;
                 told.refused += usize::from(!is_stored);
                 told.missing += usize::from(is_stored && !is_there);
                 told.lost += usize::from(is_stored && !is_there && is_newest);
