@@ -6,9 +6,9 @@
 //!
 //! A flight of one run that was sent once, which is all that most answers are, lies in the control
 //! block. All other runs lie in a [`Pool`] of fixed size. Each connection has one run of its own
-//! there, and shares the others, up to [`MAX_RUNS`] in all. So a peer cannot make the list long by SACK blocks of single
-//! bytes (compare CVE-2019-11477). Without a free run, two runs are not split: send times become
-//! coarser, a SACK block is ignored, and loss is detected later.
+//! there, and shares the others, up to [`MAX_RUNS`] in all. So a peer cannot make the list long by
+//! SACK blocks of single bytes (compare CVE-2019-11477). Without a free run, two runs are not
+//! split: send times become coarser, a SACK block is ignored, and loss is detected later.
 
 use crate::seq::Seq;
 
