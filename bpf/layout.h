@@ -44,6 +44,17 @@ struct claim {
 	__be16 ports[CLAIM_PORTS];
 };
 
+/* Ports in `struct plain_claim`. */
+#define PLAIN_PORTS 6
+
+/* The claims of one IPv4 address that has no more than these ports and no flag: most interfaces
+ * have no other. Such a segment is steered without a lookup of its address. `ip` is 0 if there is
+ * none, and while the loader changes the ports. A slot without a port holds 0. */
+struct plain_claim {
+	__be32 ip;
+	__be16 ports[PLAIN_PORTS];
+};
+
 /* Indices into the map of counters. Redirected frames are not counted here, to keep their path
  * short: the receive ring counts them. */
 enum counter {

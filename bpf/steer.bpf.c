@@ -2,8 +2,9 @@
  * frames to the kernel. guard.h has the program behind it, at tc ingress.
  *
  * The program runs on every frame of the interface and returns a verdict. A claimed segment costs
- * one lookup of its destination address, which yields the claimed ports, and one redirect. No
- * frame is changed, except by the removal of a tunnel's headers: tunnel.h. */
+ * one lookup of its destination address, which yields the claimed ports, and one redirect. A
+ * segment to the address in `plain_claims` costs the redirect. No frame is changed, except by the
+ * removal of a tunnel's headers: tunnel.h. */
 #include "layout.h"
 
 struct {
@@ -12,6 +13,13 @@ struct {
 	__type(value, struct claim);
 	__uint(max_entries, CLAIM_ADDRESSES);
 } claims SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct plain_claim);
+	__uint(max_entries, 1);
+} plain_claims SEC(".maps");
 
 /* The loader sets the size to the number of receive queues. */
 struct {
@@ -587,6 +595,33 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 	return XDP_PASS;
 }
 
+/* Whether a frame is a segment to a plain claim, and nothing else needs to be asked about it. If
+ * not, all other rules apply to it. */
+static __always_inline int is_plain(struct xdp_md *ctx)
+{
+	__u32 index = 0;
+	const struct plain_claim *claim = bpf_map_lookup_elem(&plain_claims, &index);
+	const __u8 *data = (void *)(unsigned long)ctx->data;
+	const struct ipv4 *ip = (void *)(data + sizeof(struct ethernet));
+	const struct tcp_ports *tcp = (void *)(ip + 1);
+
+	if (!claim || (void *)(tcp + 1) > (void *)(unsigned long)ctx->data_end)
+		return 0;
+	if (*(const __be16 *)(data + __builtin_offsetof(struct ethernet, ethertype)) != ETHERTYPE_IPV4 ||
+	    *data & 1)
+		return 0;
+	if (ip->version_ihl != 0x45 || ip->protocol != PROTOCOL_TCP ||
+	    ip->fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET) || !is_host_ipv4(ip->source))
+		return 0;
+	if (!claim->ip || ip->destination != claim->ip || !tcp->destination)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < PLAIN_PORTS; i++)
+		if (claim->ports[i] == tcp->destination)
+			return 1;
+	return 0;
+}
+
 /* Returns an action, or TUNNELLED. */
 static __always_inline int steer_packet(struct xdp_md *ctx)
 {
@@ -624,6 +659,11 @@ static __always_inline int steer_frame(struct xdp_md *ctx)
 	int action = XDP_PASS;
 
 	note_frame();
+	if (is_plain(ctx))
+		return to_socket(ctx);
+	/* What was read of the context is read again: the compiler would keep it over the loop, in
+	 * words of 32 bits, which the verifier takes for arithmetic. */
+	__asm__ volatile("" : "+r"(ctx));
 	/* A packet in a tunnel is steered by what is in it. A tunnel in a tunnel is the kernel's. */
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < 2; i++) {

@@ -147,6 +147,12 @@ where
     }
 
     #[inline]
+    fn forget_prefetched(&mut self) {
+        self.handler.iter_mut().for_each(H::forget_prefetched);
+        self.rest.forget_prefetched();
+    }
+
+    #[inline]
     fn received(
         &mut self,
         conn: &mut Self::Conn,

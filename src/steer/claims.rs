@@ -1,6 +1,7 @@
 //! The claimed traffic, in the form of the map of the steering program: one entry for each address.
 
 use super::Error;
+use super::plain::PlainClaim;
 use simoom_tcp::Address;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -139,6 +140,11 @@ impl ClaimTable {
         let value = self.0.get_mut(&key)?;
         value.flags &= !CLAIM_EARLIER;
         Some((key, *value))
+    }
+
+    /// The first claims that are plain, or none.
+    pub(crate) fn plain(&self) -> PlainClaim {
+        self.0.iter().find_map(|(key, value)| PlainClaim::of(key, value)).unwrap_or_default()
     }
 
     /// Removes all claims. Returns the entries that the map still has.

@@ -62,7 +62,9 @@ fn ports_of_one_address_share_an_entry_that_goes_with_the_last() {
 fn a_new_port_may_have_earlier_connections_of_the_kernel() {
     let mut table = ClaimTable::default();
     assert_eq!(table.add(port(80)).unwrap().1.flags, CLAIM_EARLIER);
+    assert_eq!(table.plain(), PlainClaim::default());
     assert_eq!(table.settle(ADDRESS).unwrap().1.flags, 0);
+    assert_eq!(table.plain().ip, [198, 18, 0, 1]);
     assert_eq!(table.add(port(80)).unwrap().1.flags, 0, "claiming again changes nothing");
     assert_eq!(table.add(port(81)).unwrap().1.flags, CLAIM_EARLIER);
     table.remove(port(80));

@@ -12,6 +12,7 @@ mod device;
 mod earlier;
 mod error;
 mod groups;
+mod plain;
 mod steering;
 #[expect(unsafe_code, reason = "a system call without a safe form")]
 mod sys;

@@ -2,6 +2,7 @@
 
 use super::claims::{AddressKey, CLAIM_LEARNS, ClaimTable, ClaimValue, address_key};
 use super::earlier::Earlier;
+use super::plain::{PlainClaim, PlainClaims};
 use super::tunnels::TunnelEnd;
 use super::{Claim, Error, Tunnel};
 use af_xdp::Program;
@@ -45,6 +46,8 @@ pub struct Steering {
     claims: Claims,
     /// The claims for the guard.
     guarded: Claims,
+    /// The entry of the claims that is found without a lookup.
+    plain_claims: PlainClaims,
     /// The addresses at which tunnels end.
     tunnel_ends: HashMap<MapData, AddressKey, [u8; TunnelEnd::BYTES]>,
     /// Whether the program learns the sources of SYNs for the guard.
@@ -71,6 +74,8 @@ impl Steering {
             HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
         let guarded = HashMap::try_from(program.take_map("guarded")?)
             .map_err(failed("the map of guarded claims"))?;
+        let plain_claims = PlainClaims::new(program.take_map("plain_claims")?)
+            .map_err(failed("the map of plain claims"))?;
         let tunnel_ends = HashMap::try_from(program.take_map("tunnel_ends")?)
             .map_err(failed("the map of tunnels"))?;
         let counters = PerCpuArray::try_from(program.take_map("counters")?)
@@ -83,6 +88,7 @@ impl Steering {
                 table: ClaimTable::default(),
                 claims,
                 guarded,
+                plain_claims,
                 tunnel_ends,
                 learns: false,
                 earlier: Earlier::default(),
@@ -126,7 +132,14 @@ impl Steering {
         }
         let entry = self.entry(value);
         self.guarded.insert(key, entry, 0).map_err(failed("adding a guarded claim"))?;
-        self.claims.insert(key, entry, 0).map_err(failed("adding a claim"))
+        self.claims.insert(key, entry, 0).map_err(failed("adding a claim"))?;
+        self.choose_plain()
+    }
+
+    /// Chooses the plain claim anew, after a change of the claims.
+    fn choose_plain(&mut self) -> Result<(), Error> {
+        let chosen = if self.learns { PlainClaim::default() } else { self.table.plain() };
+        self.plain_claims.set(chosen).map_err(failed("the map of plain claims"))
     }
 
     /// Addresses that may still be claimed beside those that are.
@@ -142,7 +155,7 @@ impl Steering {
             let entry = self.entry(value);
             self.claims.insert(key, entry, 0).map_err(failed("changing a claim"))?;
         }
-        Ok(())
+        self.choose_plain()
     }
 
     /// Returns traffic to the kernel.
@@ -150,7 +163,9 @@ impl Steering {
         if let Claim::Port(port) = claim {
             self.earlier.returned(port);
         }
-        match self.table.remove(claim) {
+        let removed = self.table.remove(claim);
+        self.choose_plain()?;
+        match removed {
             (key, Some(value)) => {
                 let entry = self.entry(value);
                 self.claims.insert(key, entry, 0).map_err(failed("removing a claim"))?;
@@ -168,7 +183,9 @@ impl Steering {
     /// now on. It still drops segments of connections that the kernel does not have.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
         self.earlier.returned_all();
-        self.table.clear().try_for_each(|(key, value)| {
+        let cleared = self.table.clear();
+        self.choose_plain()?;
+        cleared.into_iter().try_for_each(|(key, value)| {
             remove_key(&mut self.claims, &key)?;
             let guarded = self.guarded.insert(key, value.bytes(), 0);
             guarded.map_err(failed("changing a guarded claim"))
@@ -229,6 +246,43 @@ impl std::fmt::Debug for Steering {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The start of a segment to 198.18.0.`last` and to `port`.
+    fn segment(last: u8, port: u16) -> Vec<u8> {
+        let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0];
+        let ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 198, 18, 0, 9, 198, 18, 0, last];
+        let mut frame = [&ethernet[..], &ip, &[0xc3, 0x50], &port.to_be_bytes()].concat();
+        frame.resize(64, 0);
+        frame
+    }
+
+    /// A segment that finds no socket shows that it was about to be redirected.
+    #[test]
+    fn a_plain_claim_needs_no_other_entry() {
+        if let Err(error) = af_xdp::features::can_open_sockets() {
+            return eprintln!("skipped: {error}");
+        }
+        let (mut program, mut steering) = Steering::load(1).expect("the kernel takes the program");
+        let mut redirected = |steering: &Steering, last: u8, port: u16| {
+            let before = steering.counters().unwrap().no_socket;
+            program.test_run(&segment(last, port)).unwrap();
+            steering.counters().unwrap().no_socket > before
+        };
+        let claim = |last: u8, ports: [u16; 6]| PlainClaim {
+            ip: [198, 18, 0, last],
+            ports: ports.map(u16::to_be),
+        };
+        steering.plain_claims.set(claim(1, [80, 0, 0, 0, 0, 443])).unwrap();
+        for (last, port, is_claimed) in
+            [(1, 80, true), (1, 443, true), (1, 81, false), (1, 0, false), (2, 80, false)]
+        {
+            assert_eq!(redirected(&steering, last, port), is_claimed, "{last} {port}");
+        }
+        steering.plain_claims.set(claim(2, [81, 0, 0, 0, 0, 0])).unwrap();
+        assert!(redirected(&steering, 2, 81) && !redirected(&steering, 1, 80));
+        steering.plain_claims.set(PlainClaim::default()).unwrap();
+        assert!(!redirected(&steering, 2, 81));
+    }
 
     #[test]
     fn every_counter_of_the_header_has_a_name() {

@@ -4,10 +4,11 @@
 //! what is sent, acknowledged and SACKed; each acknowledgement yields an [`AckSample`]. `tcp::rack`
 //! decides which run is lost.
 //!
-//! All runs lie in a [`Pool`] of fixed size. Each connection has one run of its own, and shares the
-//! others, up to [`MAX_RUNS`] in all. So a peer cannot make the list long by SACK blocks of single
-//! bytes (compare CVE-2019-11477). Without a free run, two runs are not split: send times become
-//! coarser, a SACK block is ignored, and loss is detected later.
+//! A flight of one run that was sent once, which is all that most answers are, lies in the control
+//! block. All other runs lie in a [`Pool`] of fixed size. Each connection has one run of its own
+//! there, and shares the others, up to [`MAX_RUNS`] in all. So a peer cannot make the list long by
+//! SACK blocks of single bytes (compare CVE-2019-11477). Without a free run, two runs are not
+//! split: send times become coarser, a SACK block is ignored, and loss is detected later.
 
 use crate::seq::Seq;
 
@@ -212,10 +213,16 @@ fn later(a: u32, b: u32) -> u32 {
 /// Invariant: the runs' ends increase, and the last is SND.NXT. The first run begins at SND.UNA.
 #[derive(Clone, Copy, Debug)]
 pub struct Flight {
+    /// The first run, or when the only run was sent, if `count` is [`PLAIN`].
     head: u32,
+    /// The last run, or where the only run ends, if `count` is [`PLAIN`].
     tail: u32,
     count: u16,
 }
+
+/// The count of a flight that takes no run of the pool: it is one run, outstanding, and was sent
+/// once. [`Flight::make_list`] moves it to the pool before anything else happens to it.
+const PLAIN: u16 = u16::MAX;
 
 impl Default for Flight {
     fn default() -> Flight {
@@ -227,7 +234,24 @@ impl Flight {
     /// Whether nothing is in flight.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.head == NONE
+        self.count == 0
+    }
+
+    /// The only run of a plain flight.
+    #[inline]
+    fn plain(&self) -> Option<Run> {
+        let Flight { head: sent_at_us, tail, count } = *self;
+        (count == PLAIN).then(|| Run { end: Seq(tail), sent_at_us, next: NONE, ..Run::default() })
+    }
+
+    /// Makes a plain flight a list of runs in the pool.
+    #[inline]
+    fn make_list(&mut self, pool: &mut Pool) {
+        if let Some(run) = self.plain() {
+            // The connection's own run.
+            let index = pool.allocate(run);
+            *self = Flight { head: index, tail: index, count: 1 };
+        }
     }
 
     /// Whether the connection may take another run.
@@ -240,7 +264,8 @@ impl Flight {
     /// outstanding.
     #[inline]
     pub fn has_capacity(&self, pool: &Pool) -> bool {
-        self.has_free_run(pool)
+        self.count == PLAIN
+            || self.has_free_run(pool)
             || pool
                 .runs
                 .get(self.tail as usize)
@@ -254,15 +279,17 @@ impl Flight {
         if !self.is_empty() {
             return self.sent_behind(pool, end, now_us, blur_us);
         }
-        // The connection's own run.
-        let run = Run { end, sent_at_us: now_us, next: NONE, ..Run::default() };
-        let index = pool.allocate(run);
-        *self = Flight { head: index, tail: index, count: 1 };
+        *self = Flight { head: now_us, tail: end.0, count: PLAIN };
         true
     }
 
     #[inline(never)]
     fn sent_behind(&mut self, pool: &mut Pool, end: Seq, now_us: u32, blur_us: u32) -> bool {
+        if self.count == PLAIN && now_us.wrapping_sub(self.head) <= blur_us {
+            self.tail = end.0;
+            return false;
+        }
+        self.make_list(pool);
         let has_run = self.has_free_run(pool);
         if let Some(tail) = pool.runs.get_mut(self.tail as usize)
             && tail.status == Status::Outstanding
@@ -285,6 +312,7 @@ impl Flight {
     /// Stamps the last run, if delivery rates are sampled. If the run was extended, only what is
     /// in flight changes.
     pub fn stamp_last(&mut self, pool: &mut Pool, stamp: Stamp, is_new: bool) {
+        self.make_list(pool);
         if let Some(last) = pool.stamps.get_mut(self.tail as usize) {
             match is_new {
                 true => *last = stamp,
@@ -299,6 +327,16 @@ impl Flight {
     /// again for each of its fields.
     #[inline]
     pub fn acknowledge(&mut self, pool: &mut Pool, una: Seq, ack: Seq, sample: &mut AckSample) {
+        if let Some(run) = self.plain() {
+            let end = run.end.min(ack);
+            if end.after(una) {
+                sample.note(una, end, &run);
+            }
+            if run.end.at_or_before(ack) {
+                *self = Flight::default();
+            }
+            return;
+        }
         let Some(run) = pool.runs.get(self.head as usize).copied() else { return };
         let end = run.end.min(ack);
         if end.after(una) && sample.note(una, end, &run) {
@@ -316,14 +354,11 @@ impl Flight {
     /// `ack`. Returns when it was sent, which is all that an [`AckSample`] would say. Returns
     /// `None`, and changes nothing, if [`Flight::acknowledge`] has to be asked.
     #[inline]
-    pub fn acknowledge_single(&mut self, pool: &mut Pool, ack: Seq) -> Option<u32> {
-        let run = pool.runs.get(self.head as usize)?;
-        let is_plain = run.status == Status::Outstanding && !run.retransmitted;
-        if self.head != self.tail || run.end != ack || !is_plain {
+    pub fn acknowledge_single(&mut self, ack: Seq) -> Option<u32> {
+        let Flight { head: sent_at_us, tail, count } = *self;
+        if count != PLAIN || tail != ack.0 {
             return None;
         }
-        let sent_at_us = run.sent_at_us;
-        pool.release(self.head);
         *self = Flight::default();
         Some(sent_at_us)
     }
@@ -364,6 +399,7 @@ impl Flight {
         right: Seq,
         sample: &mut AckSample,
     ) -> bool {
+        self.make_list(pool);
         let (mut start, mut at, mut is_noted) = (una, self.head, true);
         // The run before the first that changes.
         let mut before = NONE;
@@ -413,6 +449,7 @@ impl Flight {
         una: Seq,
         mut new_status: impl FnMut(Seq, &Run) -> Status,
     ) -> (u32, u32) {
+        self.make_list(pool);
         let (mut start, mut at) = (una, self.head);
         let (mut out, mut sacked) = (0, 0);
         pool.newly_lost.clear();
@@ -435,6 +472,7 @@ impl Flight {
     /// Marks up to `len` bytes at the front lost. Returns how many of them were not lost before.
     pub fn mark_front_lost(&mut self, pool: &mut Pool, una: Seq, len: u32) -> u32 {
         pool.newly_lost.clear();
+        self.make_list(pool);
         let Some(first) = pool.runs.get(self.head as usize).copied() else { return 0 };
         if first.status != Status::Outstanding {
             return 0;
@@ -451,6 +489,9 @@ impl Flight {
 
     /// Turns lost runs back into outstanding ones. Returns how many bytes they have.
     pub fn unmark_lost(&mut self, pool: &mut Pool, una: Seq) -> u32 {
+        if self.count == PLAIN {
+            return 0;
+        }
         let (mut start, mut at, mut bytes) = (una, self.head, 0);
         while let Some(run) = pool.runs.get_mut(at as usize) {
             if run.status == Status::Lost {
@@ -465,6 +506,9 @@ impl Flight {
 
     /// Start and end of the first lost run.
     pub fn first_lost(&self, pool: &Pool, una: Seq) -> Option<(Seq, Seq)> {
+        if self.count == PLAIN {
+            return None;
+        }
         let (mut start, mut at) = (una, self.head);
         while let Some(run) = pool.runs.get(at as usize) {
             if run.status == Status::Lost {
@@ -485,6 +529,7 @@ impl Flight {
         now_us: u32,
         stamp: Stamp,
     ) -> u32 {
+        self.make_list(pool);
         let (mut start, mut at, mut unmarked) = (una, self.head, 0);
         while let Some(run) = pool.runs.get(at as usize).copied() {
             if start.at_or_after(to) {
@@ -515,11 +560,15 @@ impl Flight {
 
     /// Whether the first run is SACKed: then the peer has reneged (RFC 2018 §8).
     pub fn front_is_sacked(&self, pool: &Pool) -> bool {
-        pool.runs.get(self.head as usize).is_some_and(|run| run.status == Status::Sacked)
+        self.count != PLAIN
+            && pool.runs.get(self.head as usize).is_some_and(|run| run.status == Status::Sacked)
     }
 
     /// Frees all runs.
     pub fn clear(&mut self, pool: &mut Pool) {
+        if self.count == PLAIN {
+            *self = Flight::default();
+        }
         while let Some(run) = pool.runs.get(self.head as usize).copied() {
             self.pop(pool, run.next);
         }
@@ -575,9 +624,10 @@ impl Flight {
 
     /// The runs in order, each with its start.
     pub fn runs<'a>(&self, pool: &'a Pool, una: Seq) -> impl Iterator<Item = (Seq, Run)> + use<'a> {
-        let (mut start, mut at) = (una, self.head);
+        let mut plain = self.plain();
+        let (mut start, mut at) = (una, if plain.is_some() { NONE } else { self.head });
         std::iter::from_fn(move || {
-            let run = *pool.runs.get(at as usize)?;
+            let run = plain.take().or_else(|| pool.runs.get(at as usize).copied())?;
             at = run.next;
             Some((std::mem::replace(&mut start, run.end), run))
         })

@@ -65,10 +65,7 @@ fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
     );
     // A window that was not fully used says nothing about the path (RFC 7661 §4.3).
     let needs_sample = tcb.hot.flags.has(ConnFlags::RATE_BASED.with(ConnFlags::CWND_LIMITED));
-    if !needs_sample
-        && let Some(sent_at_us) =
-            tcb.warm.flight.acknowledge_single(&mut shared.flight, segment.ack)
-    {
+    if !needs_sample && let Some(sent_at_us) = tcb.warm.flight.acknowledge_single(segment.ack) {
         free_acknowledged(tcb, segment.ack, shared);
         let rtt_us = shared.now_us().wrapping_sub(sent_at_us);
         tcb.warm.rtt.measured(rtt_us);

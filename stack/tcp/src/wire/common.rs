@@ -66,15 +66,15 @@ fn read<'a, const ANY_OPTIONS: bool>(
         _ => return None,
     };
     let (tcp, payload) = (frame.get(TCP_AT..end)?, frame.get(payload_at..end)?);
-    let source = [head[26], head[27], head[28], head[29]];
-    let destination = [head[30], head[31], head[32], head[33]];
+    // As they lie in memory.
+    let source = u32::from_ne_bytes([head[26], head[27], head[28], head[29]]);
+    let destination = u32::from_ne_bytes([head[30], head[31], head[32], head[33]]);
     let ip: &[u8; TCP_AT - IP_AT] = head[IP_AT..].first_chunk()?;
-    let pseudo = Sum::default()
-        .add_bytes(&source)
-        .add_sum(Sum::default().add_bytes(&destination))
-        .add_u16(super::ip::TCP.into())
-        .add_u16(tcp.len() as u16);
-    let remote = Address::from_v4(source);
+    // So few words cannot carry out of 64 bits.
+    let [protocol, len] = [super::ip::TCP.into(), tcp.len() as u16].map(|half: u16| half.to_be());
+    let ends = u64::from(source) + u64::from(destination);
+    let pseudo = Sum::default().add_u64(ends + u64::from(protocol) + u64::from(len));
+    let remote = Address::from_v4(source.to_ne_bytes());
     if !Sum::default().add_bytes(ip).is_valid()
         || !remote.is_unicast_v4()
         || !is_right(pseudo, tcp, [head[50], head[51]], checksums)
@@ -83,7 +83,7 @@ fn read<'a, const ANY_OPTIONS: bool>(
     }
     Some(Segment {
         link: Link { mac: [head[6], head[7], head[8], head[9], head[10], head[11]], vlan: 0 },
-        local: Address::from_v4(destination),
+        local: Address::from_v4(destination.to_ne_bytes()),
         remote,
         local_port: half(TCP_AT + 2),
         remote_port: half(TCP_AT),
