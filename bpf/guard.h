@@ -1,11 +1,11 @@
 /* Guards the connections of the stack against resets by the kernel.
  *
  * The program runs at tc ingress, on frames that go to the kernel. Claimed segments come here
- * although the XDP program is attached: in generic mode the kernel does not show it frames that tc
- * has redirected or cloned, and a receive queue may have no socket. The kernel does not know their
- * connection, and would reset it. The guard drops such segments. It passes segments of
- * the kernel's own connections at a claimed port, and SYNs of clients that the XDP program does not
- * see. No frame is changed. */
+ * although the XDP program is attached: tc and other programs may redirect or clone frames behind
+ * it, in generic mode the kernel does not show it such frames, and a receive queue may have no
+ * socket. The kernel does not know their connection, and would reset it. The guard drops such
+ * segments. It passes segments of the kernel's own connections at a claimed port, and SYNs of
+ * clients that the XDP program does not see. No frame is changed. */
 #ifndef SIMOOM_GUARD_H
 #define SIMOOM_GUARD_H
 
@@ -56,11 +56,15 @@ static __always_inline int kernel_knows(struct __sk_buff *skb, struct bpf_sock_t
  * answered the duplicate of a SYN that was steered, the client would take one of two connections
  * and lose it. The first SYN of an unknown source may be such a duplicate, and come first: it is
  * dropped, and the client retransmits it. */
-static __always_inline int guard_syn(const struct claim *claim, const struct address *source)
+static __always_inline int guard_syn(const struct claim *claim, const struct address *source,
+				     const struct tcp_ports *ports)
 {
+	struct origin origin = { *source, *ports };
 	__u32 past = WAY_PAST, *way;
 
 	if (!(claim->flags & CLAIM_LEARNS))
+		return TCX_NEXT;
+	if (bpf_map_lookup_elem(&unserved, &origin))
 		return TCX_NEXT;
 	way = bpf_map_lookup_elem(&sources, source);
 	if (way)
@@ -97,7 +101,7 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	if (kernel_knows(skb, &ends, sizeof(ends.ipv4), &ip, sizeof(ip), &tcp))
 		return TCX_NEXT;
 	address.words[3] = ip.source;
-	return is_new_syn(&tcp) ? guard_syn(claim, &address) : guard_drop();
+	return is_new_syn(&tcp) ? guard_syn(claim, &address, &tcp.ports) : guard_drop();
 }
 
 static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struct claim *claim, struct ipv6 *ip,
@@ -117,7 +121,7 @@ static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struc
 	ends.ipv6.dport = tcp.ports.destination;
 	if (kernel_knows(skb, &ends, sizeof(ends.ipv6), ip, sizeof(*ip), &tcp))
 		return TCX_NEXT;
-	return is_new_syn(&tcp) ? guard_syn(claim, &ip->source) : guard_drop();
+	return is_new_syn(&tcp) ? guard_syn(claim, &ip->source, &tcp.ports) : guard_drop();
 }
 
 static __always_inline int guard_ipv6(struct __sk_buff *skb)

@@ -51,6 +51,15 @@ struct {
 	__uint(max_entries, SOURCES);
 } sources SEC(".maps");
 
+/* New SYNs that the XDP program passed because their queue has no socket. The kernel serves their
+ * connections, and they are no duplicates, wherever other SYNs of their source go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct origin);
+	__type(value, __u32);
+	__uint(max_entries, SOURCES);
+} unserved SEC(".maps");
+
 /* Set by the first frame after the loader has cleared it: whether the driver shows frames to the
  * program. */
 struct {
@@ -128,6 +137,12 @@ struct extension {
 
 struct tcp_ports {
 	__be16 source, destination;
+};
+
+/* The source of a segment and its ports. */
+struct origin {
+	struct address source;
+	struct tcp_ports ports;
 };
 
 /* RFC 9293 section 3.1 */
@@ -294,19 +309,25 @@ static __always_inline int is_new_syn(const struct tcp *tcp)
 	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
-/* Whether the guard must know the source of a steered segment. */
-static __always_inline int is_learned(const struct claim *claim, int action, const struct tcp *tcp, void *end)
+/* Whether the guard must know what becomes of a segment. */
+static __always_inline int is_learned(const struct claim *claim, const struct tcp *tcp, void *end)
 {
-	return claim->flags & CLAIM_LEARNS && action == XDP_REDIRECT && (void *)(tcp + 1) <= end && is_new_syn(tcp);
+	return claim->flags & CLAIM_LEARNS && (void *)(tcp + 1) <= end && is_new_syn(tcp);
 }
 
-static __always_inline void learn(const struct address *source)
+/* Notes for the guard where a new SYN goes. */
+static __always_inline void learn(const struct claim *claim, struct origin *origin, int action)
 {
-	__u32 *way = bpf_map_lookup_elem(&sources, source);
-	__u32 steered = WAY_STEERED;
+	__u32 *way, steered = WAY_STEERED;
 
+	if (action != XDP_REDIRECT) {
+		if (action == XDP_PASS && has_port(claim, origin->ports.destination))
+			bpf_map_update_elem(&unserved, origin, &steered, BPF_ANY);
+		return;
+	}
+	way = bpf_map_lookup_elem(&sources, &origin->source);
 	if (!way || *way != steered)
-		bpf_map_update_elem(&sources, source, &steered, BPF_ANY);
+		bpf_map_update_elem(&sources, &origin->source, &steered, BPF_ANY);
 }
 
 /* Steers a segment to an address with claims. `from_host`: a host can have the source address.
@@ -339,20 +360,9 @@ static __always_inline int is_kernels(struct xdp_md *ctx, struct bpf_sock_tuple 
 	return is_connection;
 }
 
-/* Whether a segment is of a connection that the kernel has had since before the claim. In TIME-WAIT
- * a connection is over, and its client may be opening the next one. */
-static __always_inline int is_earlier(struct xdp_md *ctx, struct bpf_sock_tuple *ends, __u32 size)
-{
-	struct bpf_sock *sock = bpf_skc_lookup_tcp(ctx, ends, size, BPF_F_CURRENT_NETNS, 0);
-	int is_connection;
-
-	if (!sock)
-		return 0;
-	is_connection = sock->state != BPF_TCP_LISTEN && sock->state != BPF_TCP_TIME_WAIT;
-	bpf_sk_release(sock);
-	return is_connection;
-}
-
+/* The kernel has the connection since before the claim. In TIME-WAIT, too: the state hides a
+ * connection without a process that waits for the client's FIN, and a new SYN is the kernel's to
+ * judge (RFC 9293 section 3.6.1). */
 static __attribute__((noinline)) int is_earlier_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 						     const struct tcp_ports *tcp)
 {
@@ -363,7 +373,7 @@ static __attribute__((noinline)) int is_earlier_ipv4(struct xdp_md *ctx, const s
 		.dport = tcp->destination,
 	} };
 
-	return is_earlier(ctx, &ends, sizeof(ends.ipv4));
+	return is_kernels(ctx, &ends, sizeof(ends.ipv4));
 }
 
 static __attribute__((noinline)) int is_earlier_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
@@ -376,7 +386,7 @@ static __attribute__((noinline)) int is_earlier_ipv6(struct xdp_md *ctx, const s
 		ends.ipv6.saddr[i] = ip->source.words[i];
 		ends.ipv6.daddr[i] = ip->destination.words[i];
 	}
-	return is_earlier(ctx, &ends, sizeof(ends.ipv6));
+	return is_kernels(ctx, &ends, sizeof(ends.ipv6));
 }
 
 /* Whether the kernel must be asked for the connection of a segment. */
@@ -476,10 +486,10 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 
 	int action = steer_tcp(ctx, claim, tcp, from_host, end);
 
-	if (unlikely(is_learned(claim, action, tcp, end))) {
-		struct address source = { { 0, 0, be32(0xffff), ip->source } };
+	if (unlikely(is_learned(claim, tcp, end))) {
+		struct origin origin = { { { 0, 0, be32(0xffff), ip->source } }, ((struct tcp *)tcp)->ports };
 
-		learn(&source);
+		learn(claim, &origin, action);
 	}
 	return action;
 }
@@ -556,10 +566,10 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 				    is_earlier_ipv6(ctx, ip, (void *)extension))
 					return XDP_PASS;
 				action = steer_tcp(ctx, claim, (void *)extension, are_hosts, end);
-				if (unlikely(is_learned(claim, action, (void *)extension, end))) {
-					struct address source = ip->source;
+				if (unlikely(is_learned(claim, (void *)extension, end))) {
+					struct origin origin = { ip->source, ((struct tcp *)extension)->ports };
 
-					learn(&source);
+					learn(claim, &origin, action);
 				}
 			}
 			return action;
@@ -603,7 +613,7 @@ static __always_inline int is_plain(struct xdp_md *ctx)
 	const struct plain_claim *claim = bpf_map_lookup_elem(&plain_claims, &index);
 	const __u8 *data = (void *)(unsigned long)ctx->data;
 	const struct ipv4 *ip = (void *)(data + sizeof(struct ethernet));
-	const struct tcp_ports *tcp = (void *)(ip + 1);
+	const struct tcp *tcp = (void *)(ip + 1);
 
 	if (!claim || (void *)(tcp + 1) > (void *)(unsigned long)ctx->data_end)
 		return 0;
@@ -613,11 +623,12 @@ static __always_inline int is_plain(struct xdp_md *ctx)
 	if (ip->version_ihl != 0x45 || ip->protocol != PROTOCOL_TCP ||
 	    ip->fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET) || !is_host_ipv4(ip->source))
 		return 0;
-	if (!claim->ip || ip->destination != claim->ip || !tcp->destination)
+	/* The guard may have to know of a SYN. */
+	if (!claim->ip || ip->destination != claim->ip || !tcp->ports.destination || tcp->flags & TCP_SYN)
 		return 0;
 #pragma unroll
 	for (int i = 0; i < PLAIN_PORTS; i++)
-		if (claim->ports[i] == tcp->destination)
+		if (claim->ports[i] == tcp->ports.destination)
 			return 1;
 	return 0;
 }

@@ -173,6 +173,14 @@ impl Claims {
         }
     }
 
+    /// Has the program ask for connections that the kernel gets because the program does not steer
+    /// all segments.
+    pub(super) fn ask_again(&mut self) {
+        if let Err(error) = self.device.ask_again() {
+            tracing::debug!("{error}");
+        }
+    }
+
     /// Whether the program has seen a frame since the last call. Unknown counts as yes.
     pub(super) fn take_seen(&mut self) -> bool {
         self.device.take_seen().unwrap_or(true)

@@ -109,8 +109,12 @@ impl Watch {
             self.note_program(claims, link.has_program)?;
             self.note_frames(claims, &link)?;
         }
-        let bound = claims.queues();
-        claims.queues_now().map_or(Ok(()), |now| self.note_queues(claims.interface(), bound, now))
+        let (bound, Some(now)) = (claims.queues(), claims.queues_now()) else { return Ok(()) };
+        if now > bound {
+            // Those of the other queues come to these as soon as the others are removed.
+            claims.ask_again();
+        }
+        self.note_queues(claims.interface(), bound, now)
     }
 
     fn note_link(&mut self, interface: &str, up: bool, carrier: bool, now: Instant) {

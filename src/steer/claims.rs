@@ -5,7 +5,7 @@ use super::plain::PlainClaim;
 use simoom_tcp::Address;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// `CLAIM_PORTS` of bpf/layout.h: ports of one address that can be claimed.
 pub const CLAIM_PORTS: usize = 16;
@@ -145,6 +145,27 @@ impl ClaimTable {
     /// The first claims that are plain, or none.
     pub(crate) fn plain(&self) -> PlainClaim {
         self.0.iter().find_map(|(key, value)| PlainClaim::of(key, value)).unwrap_or_default()
+    }
+
+    /// The kernel may have connections to all claimed ports again. Returns the new entries of the
+    /// map.
+    pub(crate) fn ask_again(&mut self) -> Vec<(AddressKey, ClaimValue)> {
+        let with_ports = self.0.iter_mut().filter(|(_, value)| value.ports != [0; CLAIM_PORTS]);
+        with_ports
+            .map(|(key, value)| {
+                value.flags |= CLAIM_EARLIER;
+                (*key, *value)
+            })
+            .collect()
+    }
+
+    /// The claimed ports.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = SocketAddr> + use<'_> {
+        self.0.iter().flat_map(|(key, value)| {
+            let ip = Ipv6Addr::from(*key).to_canonical();
+            let claimed = value.ports.iter().filter(|port| **port != 0);
+            claimed.map(move |port| SocketAddr::new(ip, u16::from_be(*port)))
+        })
     }
 
     /// Removes all claims. Returns the entries that the map still has.

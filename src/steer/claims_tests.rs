@@ -59,6 +59,22 @@ fn ports_of_one_address_share_an_entry_that_goes_with_the_last() {
 }
 
 #[test]
+fn all_claimed_ports_may_have_connections_of_the_kernel_again() {
+    let mut table = ClaimTable::default();
+    let v6: SocketAddr = "[2001:db8::1]:443".parse().unwrap();
+    let claims = [port(81), port(80), Claim::Port(v6)];
+    claims.into_iter().for_each(|claim| _ = table.add(claim).unwrap());
+    table.add(Claim::Dedicated("198.18.0.9".parse().unwrap())).unwrap();
+    table.settle(ADDRESS).unwrap();
+    let again = table.ask_again();
+    assert_eq!(again.len(), 2, "a dedicated address is not the kernel's");
+    assert!(again.iter().all(|(_, value)| value.flags == CLAIM_EARLIER));
+    let mut ports: Vec<SocketAddr> = table.ports().collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [SocketAddr::new(ADDRESS, 80), SocketAddr::new(ADDRESS, 81), v6]);
+}
+
+#[test]
 fn a_new_port_may_have_earlier_connections_of_the_kernel() {
     let mut table = ClaimTable::default();
     assert_eq!(table.add(port(80)).unwrap().1.flags, CLAIM_EARLIER);

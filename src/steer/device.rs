@@ -43,7 +43,7 @@ impl Device {
         let by = if offload.is_ok() { "offload" } else { "software" };
         let reason = offload.err();
         tracing::info!(interface, by, reason, "checksums of transmitted segments");
-        if is_guarded && device.mode() == Mode::Generic {
+        if is_guarded {
             steering.learn_sources();
         }
         Ok((Device { device, steering, is_guarded, groups }, queues))
@@ -132,7 +132,14 @@ impl Device {
 
     /// Attaches the steering program again after another process has detached it.
     pub fn attach_again(&mut self) -> Result<(), Error> {
+        self.ask_again()?;
         Ok(self.device.attach_again()?)
+    }
+
+    /// The program has not steered all segments for a while: connections that the kernel has got
+    /// stay its own. [`Device::attach_again`] does this itself.
+    pub fn ask_again(&mut self) -> Result<(), Error> {
+        self.steering.ask_again()
     }
 
     /// Whether claimed segments that the steering program does not see are kept from the kernel.

@@ -11,8 +11,9 @@ use std::{fs, io};
 
 /// The kernel's tables of the calling thread's network namespace.
 const TABLES: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
-/// `TCP_TIME_WAIT` and `TCP_LISTEN` of the kernel, as its tables have them: no connections.
-const NONE: [&str; 2] = ["06", "0A"];
+/// `TCP_LISTEN` of the kernel, as its tables have it: no connection. One in TIME-WAIT counts: the
+/// kernel may still have to answer its client, and gets the client's next SYN.
+const LISTEN: &str = "0A";
 /// Looks between two at the tables, at most: at two a second, half a minute.
 const PAUSE_MAX: u32 = 64;
 
@@ -31,6 +32,11 @@ impl Earlier {
     pub(super) fn claimed(&mut self, port: SocketAddr) {
         self.ports.insert(without_scope(port), None);
         (self.pause, self.next_pause) = (0, 0);
+    }
+
+    /// The kernel may have got connections to these ports meanwhile.
+    pub(super) fn ask_again(&mut self, ports: impl Iterator<Item = SocketAddr>) {
+        ports.for_each(|port| self.claimed(port));
     }
 
     /// A port is not claimed any more.
@@ -98,7 +104,7 @@ fn connections(tables: &str) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
     tables.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
         let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-        (!NONE.contains(&state)).then_some((end(local)?, end(remote)?))
+        (state != LISTEN).then_some((end(local)?, end(remote)?))
     })
 }
 
@@ -144,6 +150,7 @@ mod tests {
 ";
         let expected = [
             ("198.18.0.1:8080", "198.18.0.2:50000"),
+            ("198.18.0.1:8080", "198.18.0.2:50001"),
             ("[2001:db8::1]:8080", "[2001:db8::2]:50000"),
             ("198.18.0.1:8080", "198.18.0.3:50000"),
         ]

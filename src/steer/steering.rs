@@ -2,7 +2,7 @@
 
 use super::claims::{AddressKey, CLAIM_LEARNS, ClaimTable, ClaimValue, address_key};
 use super::earlier::Earlier;
-use super::plain::{PlainClaim, PlainClaims};
+use super::plain::PlainClaims;
 use super::tunnels::TunnelEnd;
 use super::{Claim, Error, Tunnel};
 use af_xdp::Program;
@@ -138,13 +138,23 @@ impl Steering {
 
     /// Chooses the plain claim anew, after a change of the claims.
     fn choose_plain(&mut self) -> Result<(), Error> {
-        let chosen = if self.learns { PlainClaim::default() } else { self.table.plain() };
-        self.plain_claims.set(chosen).map_err(failed("the map of plain claims"))
+        self.plain_claims.set(self.table.plain()).map_err(failed("the map of plain claims"))
     }
 
     /// Addresses that may still be claimed beside those that are.
     pub(super) fn room(&self) -> usize {
         self.table.room()
+    }
+
+    /// The kernel may have got connections to claimed ports meanwhile: they stay its own. Call it
+    /// before the program steers again what it did not steer.
+    pub fn ask_again(&mut self) -> Result<(), Error> {
+        for (key, value) in self.table.ask_again() {
+            let entry = self.entry(value);
+            self.claims.insert(key, entry, 0).map_err(failed("changing a claim"))?;
+        }
+        self.earlier.ask_again(self.table.ports());
+        self.choose_plain()
     }
 
     /// Has the program no longer ask for connections that the kernel had before the claims, where
@@ -245,6 +255,7 @@ impl std::fmt::Debug for Steering {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plain::PlainClaim;
     use super::*;
 
     /// The start of a segment to 198.18.0.`last` and to `port`.

@@ -1,6 +1,6 @@
-//! Claimed segments that come to the kernel: in generic mode the XDP program does not see those
-//! that tc has redirected, and a receive queue may have no socket. The guard at tc ingress keeps
-//! them from the kernel, which would reset their connections.
+//! Claimed segments that come to the kernel: the XDP program does not see those that tc has
+//! redirected to the interface, and a receive queue may have no socket. The guard at tc ingress
+//! keeps them from the kernel, which would reset their connections.
 
 use crate::TEST_TIMEOUT;
 use crate::client::Client;
@@ -8,6 +8,9 @@ use crate::common::{Network, need_program, run_in};
 use crate::site::{PORT, Plan, Site, Transport, at};
 use simoom::netns::{self, Namespace};
 use std::net::{IpAddr, TcpStream};
+
+/// Flags for the modes that a veth has.
+pub const MODES: [&str; 2] = ["--xdp-mode generic", "--xdp-mode copy"];
 
 /// Downloads in turn, each on a connection of its own.
 const DOWNLOADS: u64 = 20;
@@ -60,11 +63,11 @@ fn detour(network: &Network, segments: Segments, action: &str) {
     }
 }
 
-fn start(segments: Segments, action: &str) -> Option<Site> {
+fn start(mode: &str, segments: Segments, action: &str) -> Option<Site> {
     if !["tc", "ip"].into_iter().all(need_program) {
         return None;
     }
-    let plan = Plan::new(Transport::Xdp);
+    let plan = Plan::new(Transport::Xdp).with(mode);
     let network = plan.network()?;
     detour(&network, segments, action);
     Some(plan.start_in(network))
@@ -100,20 +103,28 @@ fn the_kernel_answers_no_duplicate_of_a_syn() {
 }
 
 fn duplicates(segments: Segments) {
-    let Some(site) = start(segments, "mirror") else { return };
+    MODES.into_iter().for_each(|mode| duplicates_in(mode, segments));
+}
+
+fn duplicates_in(mode: &str, segments: Segments) {
+    let Some(site) = start(mode, segments, "mirror") else { return };
     for address in [site.network.address(1), site.network.address_v6(1)] {
         let before = site.counter("steer_guard_dropped");
         downloads(&site, address);
         // Each download has at least a handshake's acknowledgement and a request.
         site.wait_for("steer_guard_dropped", before + 2 * DOWNLOADS);
-        assert_eq!(kernel_resets(&site.network), 0, "{address}");
+        assert_eq!(kernel_resets(&site.network), 0, "{mode}: {address}");
     }
 }
 
 /// The first SYN of each of its addresses is dropped, in case that it is a duplicate.
 #[test]
 fn a_client_whose_segments_tc_redirects_is_the_kernels() {
-    let Some(site) = start(Segments::All, "redirect") else { return };
+    MODES.into_iter().for_each(redirected_in);
+}
+
+fn redirected_in(mode: &str) {
+    let Some(site) = start(mode, Segments::All, "redirect") else { return };
     for address in [site.network.address(1), site.network.address_v6(1)] {
         downloads(&site, address);
     }
@@ -125,14 +136,15 @@ fn a_client_whose_segments_tc_redirects_is_the_kernels() {
 }
 
 /// A queue that is added while it serves has no socket. Its connections stall, and go on when it is
-/// gone.
+/// gone. New ones are the kernel's, and stay that.
 #[test]
 fn the_kernel_resets_no_connection_whose_segments_come_to_a_queue_without_a_socket() {
     if !need_program("ethtool") {
         return;
     }
-    // On veth a frame that was sent on queue n > 0 arrives on queue n - 1.
-    let plan = Plan { queues: 4, ..Plan::new(Transport::Xdp) };
+    // In generic mode: in copy mode a veth must have a queue for each of its peer's. A frame that
+    // was sent on queue n > 0 arrives on queue n - 1.
+    let plan = Plan { queues: 4, ..Plan::new(Transport::Xdp).with(MODES[0]) };
     let Some(network) = plan.network() else { return };
     let queues = |network: &Network, count: &str| {
         run_in(&network.server, "ethtool", &["-L", "s0", "rx", count, "tx", count]);
@@ -148,9 +160,16 @@ fn the_kernel_resets_no_connection_whose_segments_come_to_a_queue_without_a_sock
     clients.iter_mut().for_each(|client| client.request("/12"));
     site.wait_for("steer_guard_dropped", 1);
     assert!(site.counter("steer_no_socket") > 0);
+    let mut new: Vec<Client> = (0..64).map(|n| site.connect_to(at(addresses[n % 2]))).collect();
+    new.iter_mut().for_each(|client| client.expect("/12", &body));
+    // Some come to each queue.
+    site.wait_for("connections_accepted", 1);
+    site.wait_for("passive_opens", 65);
     queues(&site.network, "1");
     for client in &mut clients {
         client.answer().is(200, &body);
     }
+    new.iter_mut().for_each(|client| client.expect("/12", &body));
+    assert_eq!(site.counter("resets_sent"), 0);
     assert_eq!(kernel_resets(&site.network), 0);
 }

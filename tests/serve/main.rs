@@ -19,6 +19,7 @@ mod conformance;
 mod connections;
 mod content;
 mod delay;
+mod earlier;
 mod ecn;
 mod examples;
 mod examples_frames;

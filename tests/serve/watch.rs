@@ -40,7 +40,11 @@ fn program(site: &Site) -> Option<String> {
     Some(rest.split_whitespace().next().unwrap().to_owned())
 }
 
-fn detach(site: &Site) {
+pub fn is_attached(site: &Site) -> bool {
+    program(site).is_some()
+}
+
+pub fn detach(site: &Site) {
     let id = program(site).expect("a program is attached");
     let output = Command::new("python3").args(["-c", DETACH, &id]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

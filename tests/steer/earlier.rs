@@ -7,8 +7,10 @@ use crate::common::{TEST_TIMEOUT, wait_until};
 use pnet::packet::ethernet::EtherTypes;
 use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::packet::tcp::{MutableTcpPacket, TcpFlags};
+use rustix::net::sockopt::set_socket_linger;
 use simoom::steer::Claim;
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 const PORT: u16 = 8080;
 
@@ -45,8 +47,9 @@ fn earlier_connections_of_the_kernels_are_left_to_it() {
             // One of a local client, who does not come through the interface.
             let later = connection(&listener).unwrap();
             assert_eq!(verdict(&later.1, TcpFlags::ACK), PASS, "{address}: the kernel is asked");
-            earlier.0.shutdown(Shutdown::Both).unwrap();
-            earlier.1.shutdown(Shutdown::Both).unwrap();
+            // With a reset: a connection in TIME-WAIT is still there.
+            set_socket_linger(&earlier.0, Some(Duration::ZERO)).unwrap();
+            drop(earlier);
             wait_until("the kernel is not asked any more", TEST_TIMEOUT, || {
                 steering.settle().unwrap();
                 verdict(&later.1, TcpFlags::ACK) == TAKE
