@@ -1,5 +1,5 @@
-//! The inputs of one burst: their first keys, found and hashed while they are prefetched, so that it
-//! is not done again when they are delivered. An input is recognized by its place in memory.
+//! The inputs of one burst: their first keys, found and hashed while they are prefetched, so that
+//! it is not done again when they are delivered. An input is recognized by its place in memory.
 //! Nothing is kept beyond the burst.
 
 use super::prefetch::{Key, Keys};

@@ -65,6 +65,33 @@ pub trait Input {
     fn clear(&mut self);
 }
 
+/// What [`receive_plain`] did.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub enum Received {
+    /// The handler has consumed everything, and asks for no more than this deadline, as in
+    /// [`Requests::deadline`].
+    All(Option<Option<Duration>>),
+    /// To be passed to [`Exchange::received_plain`]: bytes consumed, and what the handler asks for.
+    Part(usize, Effects),
+}
+
+/// As [`Exchange::receive`], in fewer steps, for a connection with a default [`Flow`] that holds no
+/// input and has seen none of it.
+#[inline(always)]
+pub fn receive_plain<A: Application>(
+    app: &mut A,
+    (conn, queue, send): (&mut A::Conn, &mut Queue, &mut send::Pool<A::Blob>),
+    bytes: &[u8],
+) -> Received {
+    let mut effects = Effects::default();
+    let consumed = app.received(conn, bytes, &mut Reply::new(send, queue, &mut effects));
+    if consumed == bytes.len() && effects.asked == Flow::default() {
+        return Received::All(effects.timeout);
+    }
+    Received::Part(consumed, effects)
+}
+
 /// What a connection asks of its transport after an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -106,12 +133,18 @@ impl<C, B: Blob> Handler<'_, C, B> {
     fn call<R>(&mut self, call: impl FnOnce(&mut C, &mut Reply<'_, B>) -> R) -> R {
         self.effects.asked = Flow::default();
         let result = call(self.conn, &mut Reply::new(self.send, self.queue, &mut self.effects));
+        self.called();
+        result
+    }
+
+    /// Takes over what the last call asked for.
+    #[inline]
+    fn called(&mut self) {
         self.flow.interpret(self.effects.asked);
         self.asked.add(self.effects.asked);
         if self.flow.is_closing() {
             self.closed();
         }
-        result
     }
 
     #[inline]
@@ -138,6 +171,15 @@ impl<C, B: Blob> Handler<'_, C, B> {
         A: Application<Conn = C, Blob = B>,
     {
         let consumed = self.call(|conn, reply| app.received(conn, bytes, reply));
+        self.delivered(app, bytes, consumed)
+    }
+
+    /// These bytes were delivered, and the handler has consumed some of them. Returns how many.
+    #[inline]
+    fn delivered<A>(&mut self, app: &mut A, bytes: &[u8], consumed: usize) -> usize
+    where
+        A: Application<Conn = C, Blob = B>,
+    {
         debug_assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
         if consumed == 0 && bytes.len() >= OVERFULL_BYTES && self.flow.takes_input() {
             self.overfull(app, bytes);
@@ -212,6 +254,25 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
             return self.receive_behind(app, bytes);
         }
         let consumed = self.handler.deliver(app, bytes);
+        if consumed == bytes.len() && self.handler.flow.is_open() {
+            return consumed;
+        }
+        self.hold_rest(bytes, consumed)
+    }
+
+    /// Goes on after [`receive_plain`] with the same bytes. Returns as [`Exchange::receive`].
+    pub fn received_plain<A>(
+        &mut self,
+        app: &mut A,
+        bytes: &[u8],
+        (consumed, effects): (usize, Effects),
+    ) -> usize
+    where
+        A: Application<Conn = C, Blob = B>,
+    {
+        self.handler.effects = effects;
+        self.handler.called();
+        let consumed = self.handler.delivered(app, bytes, consumed);
         if consumed == bytes.len() && self.handler.flow.is_open() {
             return consumed;
         }

@@ -233,15 +233,25 @@ impl<C> Tcb<C> {
     /// Carries out the requests that need the transport.
     #[inline]
     fn serve<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
-        if let Some(deadline) = requests.deadline {
-            self.warm.app_at =
-                deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
-        }
+        self.set_deadline(requests.deadline, shared);
         let Requests { deadline: _, wants_capacity, yields, overflow, overfull } = requests;
         if wants_capacity | yields | overflow | overfull {
             self.serve_rare(id, [wants_capacity, yields, overflow, overfull], shared);
         }
         shared.make_ready(&mut self.hot, id);
+    }
+
+    /// Sets the application's deadline if it has asked for another.
+    #[inline]
+    pub(super) fn set_deadline<B>(
+        &mut self,
+        deadline: Option<Option<smoltcp::time::Duration>>,
+        shared: &Shared<B>,
+    ) {
+        if let Some(deadline) = deadline {
+            self.warm.app_at =
+                deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
+        }
     }
 
     /// Carries out requests other than for a deadline. Most events have none.

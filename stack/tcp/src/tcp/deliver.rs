@@ -10,7 +10,8 @@ use super::{output, sack, window};
 use crate::drop::DropReason;
 use crate::seq::Seq;
 use crate::wire::{Flags, Payload, Segment};
-use simoom_io::{Application, Blob};
+use simoom_io::exchange::{self, Received};
+use simoom_io::{Application, Blob, Flow};
 
 /// Processes text and FIN of a segment that passed all checks. Inlined into the path of every
 /// segment.
@@ -194,8 +195,7 @@ fn take<A: Application, T>(
     bytes: &[u8],
     cx: &mut Context<'_, A, T>,
 ) -> usize {
-    let app = &mut *cx.app;
-    let taken = tcb.event(cx.id, cx.shared, |exchange| exchange.receive(app, bytes));
+    let taken = deliver(tcb, bytes, cx);
     if taken < bytes.len() {
         cx.shared.drop(DropReason::NoReceiveBuffer);
         window::shrink(tcb, cx.shared);
@@ -204,6 +204,31 @@ fn take<A: Application, T>(
     window::received(tcb, cx.shared);
     cx.shared.counters.bytes_received += taken as u64;
     taken
+}
+
+/// Delivers the next bytes of the stream to the application; returns how many are taken.
+#[inline(always)]
+fn deliver<A: Application, T>(
+    tcb: &mut Tcb<A::Conn>,
+    bytes: &[u8],
+    cx: &mut Context<'_, A, T>,
+) -> usize {
+    let Context { id, shared, app, .. } = cx;
+    if tcb.warm.flow != Flow::default() || !tcb.holds_nothing() {
+        return tcb.event(*id, shared, |exchange| exchange.receive(*app, bytes));
+    }
+    let parts = (&mut tcb.conn, &mut tcb.hot.queue, &mut shared.send);
+    match exchange::receive_plain(*app, parts, bytes) {
+        Received::All(deadline) => {
+            tcb.set_deadline(deadline, shared);
+            shared.make_ready(&mut tcb.hot, *id);
+            bytes.len()
+        }
+        Received::Part(consumed, effects) => {
+            let part = (consumed, effects);
+            tcb.event(*id, shared, |exchange| exchange.received_plain(*app, bytes, part))
+        }
+    }
 }
 
 /// The send pool has capacity again: the application resumes writing, then reading.

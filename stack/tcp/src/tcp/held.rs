@@ -161,6 +161,7 @@ impl Cold {
 
 impl<C> Tcb<C> {
     /// Whether the application has consumed all input.
+    #[inline]
     pub(crate) fn holds_nothing(&self) -> bool {
         self.cold.input.is_fully_consumed() && !self.cold.has_backlog
     }

@@ -32,6 +32,7 @@ impl RttEstimator {
     }
 
     /// Adds one measurement, of a segment that was sent only once (Karn's algorithm, §3).
+    #[inline]
     pub(crate) fn measured(&mut self, rtt_us: u32) {
         // 2^28 µs are four minutes: more than any RTO, and far from overflowing below.
         let rtt_us = rtt_us.clamp(1, 1 << 28);

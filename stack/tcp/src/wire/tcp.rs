@@ -309,6 +309,19 @@ fn parse_syn_options(bytes: &[u8]) -> Option<Options> {
     })
 }
 
+/// The options of a SYN that has all of them, as [`Options::emit`] writes them.
+#[inline(always)]
+fn syn_options(mss: u16, shift: u8, value: u32, echo: u32) -> [u8; 24] {
+    let [m, n] = mss.to_be_bytes();
+    let ([a, b, c, d], [e, f, g, h]) = (value.to_be_bytes(), echo.to_be_bytes());
+    #[rustfmt::skip]
+    let all = [
+        MSS, 4, m, n, NOP, WINDOW_SCALE, 3, shift, NOP, NOP, SACK_PERMITTED, 2,
+        NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h,
+    ];
+    all
+}
+
 #[inline(never)]
 fn parse_any_options(bytes: &[u8]) -> Result<Options, DropReason> {
     let (mut options, mut rest) = (Options::default(), bytes);
@@ -366,6 +379,15 @@ impl Options {
     /// which use few options.
     #[inline(always)]
     pub fn emit(&self, bytes: &mut [u8]) -> usize {
+        if let Options { mss: Some(mss), window_scale: Some(shift), .. } = *self
+            && let Some((value, echo)) = self.timestamps
+            && self.sack_permitted
+            && self.sack_count == 0
+            && let Some(all) = bytes.first_chunk_mut()
+        {
+            *all = syn_options(mss, shift, value, echo);
+            return all.len();
+        }
         let mut at = 0;
         let mut put = |option: &[u8]| {
             bytes[at..at + option.len()].copy_from_slice(option);
