@@ -547,10 +547,17 @@ fn emit_ip<V: ip::Version>(bytes: &mut [u8], header: &Header<'_>, tcp_len: usize
     V::label(bytes, ends, [header.local_port, header.remote_port]);
 }
 
+/// Bytes of a template that are copied at once. The headers over IPv4 with timestamps have 66, over
+/// IPv6 86.
+const COMMON_BYTES: usize = 96;
+
 /// The headers of segments that differ in SEG.SEQ alone, and have payloads of one length. They are
-/// written once, and copied to each frame.
+/// written once, and copied to each frame. The last segment may be shorter.
 pub(crate) struct Template {
     bytes: [u8; Template::MAX_BYTES],
+    /// The place of the length in the IP header, and of the header's checksum.
+    ip_length_at: usize,
+    ip_checksum_at: Option<usize>,
     /// Where the TCP header begins.
     tcp_at: usize,
     /// Where the payload begins.
@@ -567,7 +574,8 @@ impl Template {
         ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
 
     /// The headers of frames from `mac` to `link`, each with `payload_len` bytes. `header.seq` has
-    /// no meaning.
+    /// no meaning. Inlined into its callers, which use few options.
+    #[inline(always)]
     pub(crate) fn new(
         (mac, link): (&Mac, &Link),
         header: Header<'_>,
@@ -583,6 +591,7 @@ impl Template {
         }
     }
 
+    #[inline(always)]
     fn over<V: ip::Version>(
         (mac, link): (&Mac, &Link),
         header: &Header<'_>,
@@ -606,7 +615,53 @@ impl Template {
             }
         };
         emit_ip::<V>(&mut bytes[ip_at..], header, tcp_len);
-        Template { bytes, tcp_at, payload_at: tcp_at + header_len, payload_len, sum }
+        Template {
+            bytes,
+            ip_length_at: ip_at + V::LENGTH_OFFSET,
+            ip_checksum_at: V::CHECKSUM_OFFSET.map(|offset| ip_at + offset),
+            tcp_at,
+            payload_at: tcp_at + header_len,
+            payload_len,
+            sum,
+        }
+    }
+
+    /// Changes the headers to those of a segment with `payload_len` bytes, no more than before, and
+    /// with `flags` in addition to its own.
+    #[inline(never)]
+    pub(crate) fn make_last(&mut self, payload_len: usize, flags: Flags) {
+        let fewer = (self.payload_len - payload_len) as u16;
+        self.payload_len = payload_len;
+        let length = self.change(self.ip_length_at, |length| length - fewer);
+        if let Some(at) = self.ip_checksum_at {
+            self.change(at, |sum| {
+                u16::from_be_bytes(Sum::default().add_u16(!sum).add_sum(length).finish())
+            });
+        }
+        // The pseudo-header has the length of the segment, which changes by as much.
+        match self.sum {
+            Some(sum) => {
+                let flags = self.change(self.tcp_at + 12, |word| word | u16::from(flags.0));
+                self.sum = Some(sum.add_sum(length).add_sum(flags));
+            }
+            None => {
+                self.change(self.tcp_at + 12, |word| word | u16::from(flags.0));
+                let checksum_at = self.tcp_at + CHECKSUM.start;
+                self.change(checksum_at, |sum| {
+                    u16::from_be(Sum::default().add_u16(sum).add_sum(length).fold())
+                });
+            }
+        }
+    }
+
+    /// Changes a field of two bytes. Returns what to add to a sum over the field (RFC 1624 §3).
+    #[inline(always)]
+    fn change(&mut self, at: usize, new: impl FnOnce(u16) -> u16) -> Sum {
+        let field = [self.bytes[at], self.bytes[at + 1]];
+        let old = u16::from_be_bytes(field);
+        let new = new(old);
+        self.bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
+        Sum::default().add_u16(new).add_u16(!old)
     }
 
     /// Where the TCP header begins, and the payload.
@@ -628,10 +683,10 @@ impl Template {
         seq: Seq,
         fill: impl FnOnce(&mut [u8]) -> Sum,
     ) -> usize {
-        match frame.first_chunk_mut() {
+        match (frame.first_chunk_mut::<COMMON_BYTES>(), self.bytes.first_chunk()) {
             // A copy of fixed length is a few instructions. The payload overwrites what follows.
-            Some(front) => *front = self.bytes,
-            None => frame[..self.payload_at].copy_from_slice(&self.bytes[..self.payload_at]),
+            (Some(front), Some(bytes)) if self.payload_at <= COMMON_BYTES => *front = *bytes,
+            _ => frame[..self.payload_at].copy_from_slice(&self.bytes[..self.payload_at]),
         }
         let (headers, payload) = frame.split_at_mut(self.payload_at);
         let payload = &mut payload[..self.payload_len];

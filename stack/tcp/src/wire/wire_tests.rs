@@ -209,6 +209,8 @@ enum Writer {
     UntaggedV4,
     /// One of several that differ in SEG.SEQ.
     Template,
+    /// The last of several, which is shorter and may have PSH and FIN.
+    LastOfTemplate,
 }
 
 fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
@@ -231,6 +233,10 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
         buf.copy_from_slice(&spec.text);
         buf.len()
     };
+    let fill_and_sum = |buf: &mut [u8]| {
+        fill(buf);
+        checksum::Sum::default().add_bytes(buf)
+    };
     let len = match writer {
         Writer::Packet => {
             let at = ethernet::emit(&mut frame, &mac, &link, ip::ethertype(&remote));
@@ -244,10 +250,15 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
             tcp::emit_untagged_v4(&mut frame, ends, &header, options, text_len, checksum, fill)
         }
         Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len, checksum)
-            .emit_frame(&mut frame, Seq(spec.seq), |buf| {
-                fill(buf);
-                checksum::Sum::default().add_bytes(buf)
-            }),
+            .emit_frame(&mut frame, Seq(spec.seq), fill_and_sum),
+        Writer::LastOfTemplate => {
+            let of_last = Flags::PSH.with(Flags::FIN).0;
+            let header = tcp::Header { flags: Flags(spec.flags & !of_last), ..header };
+            let longer = text_len + usize::from(spec.window) % 1500;
+            let mut template = tcp::Template::new((&mac, &link), header, options, longer, checksum);
+            template.make_last(text_len, Flags(spec.flags & of_last));
+            template.emit_frame(&mut frame, Seq(spec.seq), fill_and_sum)
+        }
     };
     frame.truncate(len);
     frame
@@ -309,7 +320,7 @@ proptest! {
             (spec.v6, spec.vlan) = (false, 0);
             spec.options = Options { timestamps: Some((spec.seq, spec.ack)), ..Options::default() };
         }
-        for writer in [Writer::Frame, Writer::Template] {
+        for writer in [Writer::Frame, Writer::Template, Writer::LastOfTemplate] {
             prop_assert_eq!(frame_by(&spec, writer, TxChecksum::Full), our_frame(&spec));
         }
         if !spec.v6 && spec.vlan == 0 {
@@ -384,7 +395,7 @@ proptest! {
         let tcp_at = spec.ip_at() + spec.ip_len();
         let link = Link { mac: MACS[0].octets(), vlan: spec.vlan };
         prop_assert_eq!(tcp::offset(&link, &spec.theirs().into()), tcp_at);
-        for writer in [Writer::Frame, Writer::Template] {
+        for writer in [Writer::Frame, Writer::Template, Writer::LastOfTemplate] {
             let mut partial = frame_by(&spec, writer, TxChecksum::Partial);
             prop_assert!(parse(Packet(&[&partial]), ChecksumPolicy::AcceptPartial).is_ok());
             let mut completed = partial.clone();
