@@ -201,8 +201,10 @@ pub struct RangeSums<'a> {
 
 impl<'a> RangeSums<'a> {
     /// The ranges of `bytes` from `at` on. `prefixes` are the sums of `bytes`.
+    #[inline]
     pub fn new(bytes: &'a [u8], prefixes: &'a PrefixSums, at: usize) -> RangeSums<'a> {
-        RangeSums { bytes, prefixes, at, before: prefixes.up_to(bytes, at) }
+        let before = if at == 0 { Sum::default() } else { prefixes.up_to(bytes, at) };
+        RangeSums { bytes, prefixes, at, before }
     }
 
     /// The sum of the next `len` bytes, as bytes that start at an even offset.
