@@ -49,7 +49,7 @@ fn header<'a>(path: &Path<'a>, numbers: Numbers) -> tcp::Header<'a> {
 
 /// The headers of segments with these numbers but SEG.SEQ, and with no options but timestamps. Each
 /// segment has `payload_len` bytes.
-#[inline(never)]
+#[inline]
 pub(crate) fn template(
     (path, mac): (&Path<'_>, &Mac),
     numbers: Numbers,
@@ -57,8 +57,7 @@ pub(crate) fn template(
     payload_len: usize,
     checksum: TxChecksum,
 ) -> Template {
-    let options = Options { timestamps, ..Options::default() };
-    Template::new((mac, path.link), header(path, numbers), &options, payload_len, checksum)
+    Template::new((mac, path.link), header(path, numbers), timestamps, payload_len, checksum)
 }
 
 /// Where the TCP header begins in the frames of `path`, if their checksums are partial.

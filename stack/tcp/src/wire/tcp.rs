@@ -547,12 +547,9 @@ fn emit_ip<V: ip::Version>(bytes: &mut [u8], header: &Header<'_>, tcp_len: usize
     V::label(bytes, ends, [header.local_port, header.remote_port]);
 }
 
-/// Bytes of a template that are copied at once. The headers over IPv4 with timestamps have 66, over
-/// IPv6 86.
-const COMMON_BYTES: usize = 96;
-
-/// The headers of segments that differ in SEG.SEQ alone, and have payloads of one length. They are
-/// written once, and copied to each frame. The last segment may be shorter.
+/// The headers of segments that differ in SEG.SEQ alone, and have payloads of one length and no
+/// options but timestamps. They are written once, and copied to each frame. The last segment may be
+/// shorter.
 pub(crate) struct Template {
     bytes: [u8; Template::MAX_BYTES],
     /// The place of the length in the IP header, and of the header's checksum.
@@ -569,25 +566,27 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Bytes of the longest headers.
+    /// Bytes of the longest headers, rounded up to what is copied in few instructions.
     pub(crate) const MAX_BYTES: usize =
-        ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
+        (ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + HEADER_BYTES + TIMESTAMPS_BYTES)
+            .next_multiple_of(16);
 
     /// The headers of frames from `mac` to `link`, each with `payload_len` bytes. `header.seq` has
-    /// no meaning. Inlined into its callers, which use few options.
-    #[inline(always)]
+    /// no meaning.
+    #[inline(never)]
     pub(crate) fn new(
         (mac, link): (&Mac, &Link),
         header: Header<'_>,
-        options: &Options,
+        timestamps: Option<(u32, u32)>,
         payload_len: usize,
         checksum: TxChecksum,
     ) -> Template {
         let header = Header { seq: Seq(0), ..header };
+        let options = Options { timestamps, ..Options::default() };
         if header.remote.is_v4() {
-            Template::over::<ip::V4>((mac, link), &header, options, payload_len, checksum)
+            Template::over::<ip::V4>((mac, link), &header, &options, payload_len, checksum)
         } else {
-            Template::over::<ip::V6>((mac, link), &header, options, payload_len, checksum)
+            Template::over::<ip::V6>((mac, link), &header, &options, payload_len, checksum)
         }
     }
 
@@ -683,10 +682,10 @@ impl Template {
         seq: Seq,
         fill: impl FnOnce(&mut [u8]) -> Sum,
     ) -> usize {
-        match (frame.first_chunk_mut::<COMMON_BYTES>(), self.bytes.first_chunk()) {
+        match frame.first_chunk_mut() {
             // A copy of fixed length is a few instructions. The payload overwrites what follows.
-            (Some(front), Some(bytes)) if self.payload_at <= COMMON_BYTES => *front = *bytes,
-            _ => frame[..self.payload_at].copy_from_slice(&self.bytes[..self.payload_at]),
+            Some(front) => *front = self.bytes,
+            None => frame[..self.payload_at].copy_from_slice(&self.bytes[..self.payload_at]),
         }
         let (headers, payload) = frame.split_at_mut(self.payload_at);
         let payload = &mut payload[..self.payload_len];
