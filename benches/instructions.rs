@@ -29,6 +29,8 @@ const WARM_UP_BURSTS: usize = 100;
 const BURSTS: usize = 400;
 /// Size of the large response, in bytes.
 const LARGE_BYTES: usize = 64 * 1024;
+/// Size of a file in three segments, of which the first has a head too.
+const FILE_BYTES: usize = 4 * 1024;
 /// Keys requested in turn, each with a value of 100 bytes.
 const KEYS: usize = 10_000;
 
@@ -41,6 +43,7 @@ const SCENARIOS: [(&str, Scenario); 17] = [
     ("connection of one request", Scenario::Connection),
     ("64 KiB", Scenario::Large),
     ("64 KiB, stored checksums", Scenario::LargeStored),
+    ("4 KiB, head, stored checksums", Scenario::FileStored),
     ("request, checksum offload", Scenario::SmallOffloaded),
     ("64 KiB, checksum offload", Scenario::LargeOffloaded),
     ("64 KiB, segmentation offload", Scenario::LargeSegmented),
@@ -64,6 +67,8 @@ enum Scenario {
     Large,
     /// With checksums stored with the bytes of the answer, as those of a file are.
     LargeStored,
+    /// A file of a few segments, as HTTP sends it.
+    FileStored,
     /// With checksums that the NIC completes.
     SmallOffloaded,
     LargeOffloaded,
@@ -149,6 +154,7 @@ fn run(scenario: Scenario) {
         scenario,
         Scenario::Large
             | Scenario::LargeStored
+            | Scenario::FileStored
             | Scenario::LargeOffloaded
             | Scenario::LargeSegmented
     );
@@ -163,8 +169,12 @@ fn run(scenario: Scenario) {
     if is_large {
         bench.answer_with(LARGE_BYTES);
     }
-    if matches!(scenario, Scenario::LargeStored) {
+    if matches!(scenario, Scenario::LargeStored | Scenario::FileStored) {
         bench.store_sums();
+    }
+    if matches!(scenario, Scenario::FileStored) {
+        bench.answer_with(FILE_BYTES);
+        bench.add_head();
     }
     if matches!(scenario, Scenario::LargeSegmented) {
         bench.take_gso();
@@ -180,7 +190,7 @@ fn run(scenario: Scenario) {
         }
         match is_large {
             true => {
-                requests += bench.large(LARGE_BYTES as u32) * usize::from(bench.counts);
+                requests += bench.large() * usize::from(bench.counts);
             }
             false => {
                 bench.burst();

@@ -42,6 +42,8 @@ impl Blob for Large {
 pub(crate) struct Responder {
     answer_bytes: usize,
     large: Large,
+    /// Bytes copied before those of `large`, as the head of an HTTP response is.
+    head_bytes: usize,
     /// Close after each answer.
     closes: bool,
 }
@@ -64,7 +66,10 @@ impl Application for Responder {
         if reply.has_capacity() {
             match self.answer_bytes {
                 RESPONSE_BYTES => reply.copy(&[b'x'; RESPONSE_BYTES]),
-                bytes => reply.share(self.large, 0..bytes),
+                bytes => {
+                    reply.copy(&[b'h'; RESPONSE_BYTES][..self.head_bytes]);
+                    reply.share(self.large, 0..bytes);
+                }
             }
             reply.set_timeout(Some(Duration::from_secs(75)));
             if self.closes {
@@ -190,8 +195,12 @@ impl Bench {
         let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0, gso: Vec::new() };
         let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
         let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
-        let responder =
-            Responder { answer_bytes: RESPONSE_BYTES, large: Large(None), closes: false };
+        let responder = Responder {
+            answer_bytes: RESPONSE_BYTES,
+            large: Large(None),
+            head_bytes: 0,
+            closes: false,
+        };
         let (counts, counts_acks) = (false, false);
         let mut bench = Bench {
             stack,
@@ -333,9 +342,15 @@ impl Bench {
         self.responder.answer_bytes = answer_bytes;
     }
 
-    /// One request with a response of `answer_bytes`. The client acknowledges every other segment.
-    pub(crate) fn large(&mut self, answer_bytes: u32) -> usize {
+    /// The following large responses have a head besides.
+    pub(crate) fn add_head(&mut self) {
+        self.responder.head_bytes = RESPONSE_BYTES;
+    }
+
+    /// One request with a large response. The client acknowledges every other segment.
+    pub(crate) fn large(&mut self) -> usize {
         const TWO_SEGMENTS: u32 = 2 * 1448;
+        let answer_bytes = (self.responder.head_bytes + self.responder.answer_bytes) as u32;
         let index = self.random.below(self.peers.len() as u64) as usize;
         let mut request = Vec::new();
         self.peers[index].data_into(REQUEST, &mut request);

@@ -51,6 +51,14 @@ impl FramePool {
         self.free.extend(frames.map(|frame| (frame.into_addr(umem) & chunk_mask) + headroom));
     }
 
+    /// As [`FramePool::give_all`], for frames that begin behind their headroom, as those that were
+    /// transmitted do.
+    #[inline]
+    pub(crate) fn give_empty(&mut self, frames: impl Iterator<Item = Frame>) {
+        let umem = self.umem;
+        self.free.extend(frames.map(|frame| frame.into_addr(umem)));
+    }
+
     /// Returns a frame to the pool. Panics if it is another device's.
     #[inline]
     pub fn give(&mut self, frame: Frame) {

@@ -273,18 +273,12 @@ impl Queue {
             self.counters.tx_ring_full += 1;
             return false;
         }
-        let Some(mut frame) = pool.take() else { return false };
-        let len = write(self.umem.chunk_mut(&mut frame));
-        assert!(len > 0, "a packet without bytes");
-        frame.set_len(len);
-        if let Some(checksum) = checksum {
-            self.umem.request_checksum(&mut frame, checksum);
-            self.counters.tx_checksum_requests += 1;
-        }
+        let Some(frame) = pool.take() else { return false };
+        let desc = self.umem.lend_written(frame, Holder::transmit(self.id), checksum, write);
         self.counters.tx_frames += 1;
-        self.counters.tx_bytes += len as u64;
+        self.counters.tx_bytes += u64::from(desc.len);
+        self.counters.tx_checksum_requests += u64::from(checksum.is_some());
         self.frames.transmit += 1;
-        let desc = self.umem.lend(&frame, Holder::transmit(self.id));
         self.rings.tx.push(desc);
         true
     }
@@ -309,22 +303,17 @@ impl Queue {
         let wanted = count.min(pool.len());
         let space = self.rings.tx.free(wanted as u32) as usize;
         self.counters.tx_ring_full += u64::from(space == 0 && wanted > 0);
-        let (mut frames, mut bytes) = (0, 0);
-        while frames < wanted.min(space)
-            && let Some(mut frame) = pool.take()
-        {
-            let len = write(self.umem.chunk_mut(&mut frame));
-            assert!(len > 0, "a packet without bytes");
-            frame.set_len(len);
-            if let Some(checksum) = checksum {
-                self.umem.request_checksum(&mut frame, checksum);
-            }
-            let desc = self.umem.lend(&frame, Holder::transmit(self.id));
-            self.rings.tx.push(desc);
-            (frames, bytes) = (frames + 1, bytes + len);
-        }
+        let (umem, holder) = (&*self.umem, Holder::transmit(self.id));
+        let count = wanted.min(space);
+        let mut bytes = 0;
+        let descs = pool.take_all(count).map(|frame| {
+            let desc = umem.lend_written(frame, holder, checksum, &mut write);
+            bytes += u64::from(desc.len);
+            desc
+        });
+        let frames = self.rings.tx.push_all(count as u32, descs) as usize;
         self.counters.tx_frames += frames as u64;
-        self.counters.tx_bytes += bytes as u64;
+        self.counters.tx_bytes += bytes;
         self.counters.tx_checksum_requests += checksum.map_or(0, |_| frames as u64);
         self.frames.transmit += frames;
         frames
@@ -421,9 +410,8 @@ impl Queue {
         let done = self.rings.completion.available(1);
         let before = pool.len();
         let taker = self.umem.taker(Holder::transmit(self.id));
-        pool.give_all(self.rings.completion.values(done).filter_map(|addr| {
-            taker.take_back(XdpDesc { addr, len: 0, options: XdpDescOptions::empty() })
-        }));
+        let addrs = self.rings.completion.values(done);
+        pool.give_empty(addrs.filter_map(|addr| taker.take_sent(addr)));
         if done > 0 {
             self.rings.completion.release(done);
         }

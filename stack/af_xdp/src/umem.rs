@@ -254,6 +254,42 @@ impl Umem {
         self.bytes_mut(frame)
     }
 
+    /// Lets `write` write a packet to a frame, and makes the kernel the holder of its chunk.
+    /// Returns the descriptor for the ring. Does what [`Umem::chunk_mut`],
+    /// [`Umem::request_checksum`] and [`Umem::lend`] do one after the other, with one check of the
+    /// frame. Panics if the frame is another device's, and if the packet is empty or longer than
+    /// its frame.
+    #[inline(always)]
+    pub(crate) fn lend_written(
+        &self,
+        frame: Frame,
+        to: Holder,
+        checksum: Option<Checksum>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> XdpDesc {
+        let start = frame.into_addr(self.id) & !u64::from(self.chunk_bytes - 1);
+        let holder = &self.holders[(start >> self.chunk_bytes.trailing_zeros()) as usize];
+        let addr = start + u64::from(self.headroom);
+        let space = self.transmit_bytes();
+        // SAFETY: the chunk has an entry in the ownership table, so it lies in the mapping, and the
+        // `space` bytes behind its headroom reach to its end. The frame is the only one of its
+        // chunk (the invariant of that table) and was moved here, so there is no other reference.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(self.mapping.base().as_ptr().add(addr as usize), space)
+        };
+        let len = write(bytes);
+        assert!(len > 0, "a packet without bytes");
+        assert!(len <= space, "a packet longer than its frame");
+        let mut options = 0;
+        if let Some(checksum) = checksum {
+            // SAFETY: the chunk begins with the headroom, and is this function's alone, as above.
+            unsafe { self.write_metadata(addr as usize, checksum) };
+            options = metadata::XDP_TX_METADATA;
+        }
+        holder.store(to.0, Ordering::Relaxed);
+        XdpDesc { addr, len: len as u32, options: XdpDescOptions::from_bits_retain(options) }
+    }
+
     /// Asks for a checksum to be completed when the frame is transmitted. The packet has the sum of
     /// the pseudo-header in the checksum's place. Call it for the first frame of a packet, if
     /// [`super::Queue::completes_checksums`].
@@ -263,17 +299,29 @@ impl Umem {
     #[inline]
     pub fn request_checksum(&self, frame: &mut Frame, checksum: Checksum) {
         let (at, _) = self.span(frame);
-        assert!(self.headroom > 0, "a UMEM without TX metadata");
         self.check_headroom(frame);
-        let bytes = metadata::request(checksum);
         // SAFETY: the headroom before the frame lies within its chunk, by the check, and `span`
         // keeps within the mapping. The frame is the only one of its chunk and is borrowed
         // exclusively, so nobody reads or writes there.
+        unsafe { self.write_metadata(at, checksum) };
+        frame.has_metadata = true;
+    }
+
+    /// Writes the request for a checksum before the frame at `at`. Panics if the UMEM was made
+    /// without space for TX metadata.
+    ///
+    /// # Safety
+    /// The headroom before `at` lies within a chunk of this UMEM of which the caller has the only
+    /// frame.
+    #[inline]
+    unsafe fn write_metadata(&self, at: usize, checksum: Checksum) {
+        assert!(self.headroom > 0, "a UMEM without TX metadata");
+        let bytes = metadata::request(checksum);
+        // SAFETY: the caller's promise. The headroom is as long as the metadata.
         unsafe {
             let to = self.mapping.base().as_ptr().add(at - self.headroom as usize);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
-        frame.has_metadata = true;
     }
 
     /// The kernel refuses a frame to transmit whose space for TX metadata is not in its chunk, and
@@ -337,6 +385,7 @@ impl Umem {
             from,
             chunk_shift: self.chunk_bytes.trailing_zeros(),
             chunk_bytes: self.chunk_bytes.into(),
+            headroom: self.headroom.into(),
             umem: self.id,
         }
     }
@@ -394,10 +443,24 @@ pub(crate) struct Taker<'a> {
     from: Holder,
     chunk_shift: u32,
     chunk_bytes: u64,
+    headroom: u64,
     umem: u16,
 }
 
 impl Taker<'_> {
+    /// Takes the chunk of a sent frame back. Returns a frame without bytes, or nothing if the
+    /// holder does not have the chunk.
+    #[inline(always)]
+    pub(crate) fn take_sent(self, addr: u64) -> Option<Frame> {
+        let chunk = addr >> self.chunk_shift;
+        let holder = self.holders.get(usize::try_from(chunk).ok()?)?;
+        if holder.load(Ordering::Relaxed) != self.from.0 {
+            return None;
+        }
+        holder.store(USER, Ordering::Relaxed);
+        Some(Frame::empty((chunk << self.chunk_shift) + self.headroom, self.umem))
+    }
+
     /// Takes a chunk back. Returns nothing if the descriptor crosses the end of its chunk, or the
     /// holder does not have that chunk. One thread alone takes back a holder's chunks, so a load
     /// followed by a store is safe.

@@ -154,3 +154,56 @@ fn a_frame_at_the_start_of_its_chunk_is_not_transmitted() {
     let received = umem.take_back(desc(0, 60), Holder::receive(0)).unwrap();
     let _ = umem.lend(&received, Holder::transmit(0));
 }
+
+#[test]
+fn a_packet_is_written_and_lent_as_step_by_step() {
+    for checksum in [None, Some(Checksum { start: 34, offset: 16 })] {
+        let (umem, mut pools) = Umem::with_metadata(2, CHUNK as u32, 1).unwrap();
+        let to = Holder::transmit(3);
+        let (mut frame, written) = (pools[0].take().unwrap(), pools[0].take().unwrap());
+        umem.chunk_mut(&mut frame)[..3].copy_from_slice(b"abc");
+        frame.set_len(3);
+        if let Some(checksum) = checksum {
+            umem.request_checksum(&mut frame, checksum);
+        }
+        let steps = umem.lend(&frame, to);
+        let at_once = umem.lend_written(written, to, checksum, |bytes| {
+            assert_eq!(bytes.len(), umem.transmit_bytes());
+            bytes[..3].copy_from_slice(b"abc");
+            3
+        });
+        assert_eq!((at_once.addr % CHUNK, at_once.len), (steps.addr % CHUNK, steps.len));
+        assert_eq!(at_once.options, steps.options);
+        let chunk = |desc: XdpDesc| {
+            let start = (desc.addr - 24) as usize;
+            // SAFETY: within the mapping, and nobody writes.
+            unsafe { std::slice::from_raw_parts(umem.mapping.base().as_ptr().add(start), 27) }
+        };
+        assert_eq!(chunk(at_once), chunk(steps));
+        assert_eq!(umem.ownership(), Ownership { transmit: 2, ..Ownership::default() });
+        for desc in [steps, at_once] {
+            let taker = umem.taker(to);
+            let frame = taker.take_sent(desc.addr + 100).expect("lent");
+            assert_eq!((frame.addr(), frame.len()), (desc.addr, 0));
+            assert_eq!(taker.take_sent(desc.addr), None, "handed back twice");
+            assert_eq!(taker.take_sent(2 * CHUNK), None, "past the memory");
+        }
+        assert_eq!(umem.ownership(), Ownership { user: 2, ..Ownership::default() });
+    }
+}
+
+#[test]
+#[should_panic(expected = "a packet longer than its frame")]
+fn a_packet_longer_than_its_frame_is_not_lent() {
+    let (umem, mut pools) = Umem::with_metadata(2, CHUNK as u32, 1).unwrap();
+    let frame = pools[0].take().unwrap();
+    let _ = umem.lend_written(frame, Holder::transmit(0), None, |bytes| bytes.len() + 1);
+}
+
+#[test]
+#[should_panic(expected = "another device")]
+fn a_packet_is_not_written_to_another_memory() {
+    let (_one, mut pools) = umem(1, 1);
+    let (other, _) = umem(1, 1);
+    let _ = other.lend_written(pools[0].take().unwrap(), Holder::transmit(0), None, |_| 60);
+}

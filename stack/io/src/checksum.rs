@@ -23,22 +23,33 @@ impl Sum {
             let (words, _) = block.as_chunks::<8>();
             (sum, other) = (sum.add_words(&words[..8]), other.add_words(&words[8..]));
         }
-        sum = sum.add_sum(other);
-        let (blocks, rest) = rest.as_chunks::<32>();
-        for block in blocks {
-            sum = sum.add_words(block.as_chunks::<8>().0);
+        sum.add_sum(other).add_rest(rest, bytes)
+    }
+
+    /// Adds `rest`, up to 127 bytes at the end of `bytes`. A comparison for each power of two costs
+    /// less than a loop.
+    #[inline(always)]
+    fn add_rest(self, rest: &[u8], bytes: &[u8]) -> Sum {
+        let (sum, rest) = self.add_if_long::<64>(rest);
+        let (sum, rest) = sum.add_if_long::<32>(rest);
+        let (sum, rest) = sum.add_if_long::<16>(rest);
+        let (sum, tail) = sum.add_if_long::<8>(rest);
+        if tail.is_empty() {
+            return sum;
         }
-        let (words, tail) = rest.as_chunks::<8>();
-        let sum = words.iter().fold(sum, |sum, word| sum.add_u64(u64::from_ne_bytes(*word)));
-        sum.add_u64(match bytes.last_chunk() {
-            // The tail is the end of the last eight bytes.
-            Some(last) if !tail.is_empty() => {
-                let behind = 64 - 8 * tail.len() as u32;
-                u64::from_ne_bytes((u64::from_le_bytes(*last) >> behind).to_le_bytes())
-            }
-            Some(_) => 0,
-            None => return sum.add_few(tail),
-        })
+        // The tail is the end of the last eight bytes.
+        let Some(last) = bytes.last_chunk() else { return sum.add_few(tail) };
+        let word = u64::from_le_bytes(*last) >> (64 - 8 * tail.len() as u32);
+        sum.add_u64(u64::from_ne_bytes(word.to_le_bytes()))
+    }
+
+    /// Adds the first `N` bytes, if there are as many. Returns the bytes behind them.
+    #[inline(always)]
+    fn add_if_long<const N: usize>(self, bytes: &[u8]) -> (Sum, &[u8]) {
+        match bytes.split_first_chunk::<N>() {
+            Some((block, behind)) => (self.add_words(block.as_chunks::<8>().0), behind),
+            None => (self, bytes),
+        }
     }
 
     /// Adds up to seven bytes, of which none lie before them.
@@ -139,8 +150,9 @@ impl Sum {
     }
 }
 
-/// Bytes between two of [`PrefixSums`]. A multiple of 2, so that all blocks start at even offsets.
+/// Bytes between two of [`PrefixSums`]: a multiple of 2, so that all blocks start at even offsets.
 pub const BLOCK_BYTES: usize = 128;
+const _: () = assert!(BLOCK_BYTES <= 128, "the bytes behind a block are a rest");
 
 /// The sums of some bytes up to the start of each block of [`BLOCK_BYTES`]: two bytes of memory for
 /// each block. The sum of any range is the difference of two such sums, with the bytes between a
@@ -173,8 +185,8 @@ impl PrefixSums {
     /// The sum of the first `end` bytes of `bytes`.
     #[inline(always)]
     fn up_to(&self, bytes: &[u8], end: usize) -> Sum {
-        let block = end / BLOCK_BYTES;
-        Sum(self.0[block].into()).add_bytes(&bytes[block * BLOCK_BYTES..end])
+        let (block, bytes) = (end / BLOCK_BYTES, &bytes[..end]);
+        Sum(self.0[block].into()).add_rest(&bytes[block * BLOCK_BYTES..], bytes)
     }
 }
 
@@ -189,8 +201,10 @@ pub struct RangeSums<'a> {
 
 impl<'a> RangeSums<'a> {
     /// The ranges of `bytes` from `at` on. `prefixes` are the sums of `bytes`.
+    #[inline]
     pub fn new(bytes: &'a [u8], prefixes: &'a PrefixSums, at: usize) -> RangeSums<'a> {
-        RangeSums { bytes, prefixes, at, before: prefixes.up_to(bytes, at) }
+        let before = if at == 0 { Sum::default() } else { prefixes.up_to(bytes, at) };
+        RangeSums { bytes, prefixes, at, before }
     }
 
     /// The sum of the next `len` bytes, as bytes that start at an even offset.

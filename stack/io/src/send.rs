@@ -89,6 +89,7 @@ struct Entry<B> {
 
 impl<B: Blob> Entry<B> {
     /// The stored sums of the bytes from `offset` on.
+    #[inline(always)]
     fn sums_from(&self, offset: usize) -> Option<RangeSums<'_>> {
         let Source::Blob(blob) = &self.source else { return None };
         Some(RangeSums::new(blob.bytes(), blob.sums()?, self.start as usize + offset))
@@ -207,6 +208,7 @@ impl<B: Blob> Pool<B> {
         self.free_entries > above.entries && self.free_chunks.len() > above.chunks
     }
 
+    #[inline(always)]
     fn bytes_of<'a>(&'a self, entry: &'a Entry<B>) -> &'a [u8] {
         let range = entry.start as usize..entry.end as usize;
         match &entry.source {

@@ -33,7 +33,14 @@ impl<'a, B: Blob> Reader<'a, B> {
     /// If `buf` is longer than [`Queue::unread`].
     #[inline(always)]
     pub fn read(&mut self, buf: &mut [u8]) -> Sum {
-        if buf.len() < self.unread.len() { self.read_here(buf) } else { self.read_on(buf) }
+        if buf.len() > self.unread.len() {
+            return self.read_on(buf);
+        }
+        let sum = self.read_here(buf);
+        if self.unread.is_empty() {
+            self.next_entry();
+        }
+        sum
     }
 
     /// Reads `buf` from this entry.
@@ -61,20 +68,22 @@ impl<'a, B: Blob> Reader<'a, B> {
             let part = self.read_here(&mut buf[filled..filled + n]);
             sum = sum.add_sum_at(part, filled);
             filled += n;
-            if self.unread.is_empty() && self.queue.cursor != self.queue.tail {
-                self.next_entry();
-            } else {
+            if self.unread.is_empty() && !self.next_entry() {
                 assert!(filled == buf.len(), "a read past the end of the queue");
             }
         }
         sum
     }
 
-    /// Moves the cursor to the start of the next entry.
-    fn next_entry(&mut self) {
+    /// Moves the cursor to the start of the next entry, if there is one.
+    fn next_entry(&mut self) -> bool {
+        if self.queue.cursor == self.queue.tail {
+            return false;
+        }
         let entry = &self.pool.entries[self.queue.cursor as usize];
         (self.queue.cursor, self.queue.offset) = (entry.next, 0);
         self.enter();
+        true
     }
 
     /// Finds the bytes behind the cursor.

@@ -98,15 +98,16 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         control::restarted(tcb, shared);
     }
     let is_paced = pace::is_due(tcb, shared);
-    let is_long = tcb.hot.queue.unread() > 2 * u64::from(mss);
-    let mut longest = if is_long { gso_text(tcb, tx) } else { mss };
-    if is_long && longest == mss && !is_paced && !is_rate_based && !send_run(tcb, shared, tx) {
+    let unread = tcb.hot.queue.unread();
+    let mut longest = if unread > 2 * u64::from(mss) { gso_text(tcb, tx) } else { mss };
+    let is_run = unread > u64::from(mss) && longest == mss && !is_paced && !is_rate_based;
+    if is_run && !send_run(tcb, shared, tx) {
         return false;
     }
     loop {
         let in_flight = tcb.in_flight();
         let unread = tcb.hot.queue.unread() as u32;
-        let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.flags.has(ConnFlags::FIN_SENT);
+        let fin_due = is_fin_due(tcb);
         if unread == 0 && !fin_due {
             if in_flight + mss > tcb.hot.snd.cwnd {
                 limited(tcb);
@@ -175,11 +176,11 @@ fn send_gso<C, B: Blob, T: Transmit>(
     tx: &mut T,
 ) -> bool {
     let numbers = numbers_of_new_text(tcb, len, fin, shared);
-    let options = data_options(&tcb.hot, shared);
+    let timestamps = timestamps(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
     let ends = (&path, &shared.config.mac);
-    let template = template(ends, numbers, &options, len as usize, TxChecksum::Partial);
+    let template = template(ends, numbers, timestamps, len as usize, TxChecksum::Partial);
     let (tcp_at, payload_at) = template.offsets();
     let gso = Gso {
         is_ipv6: !hot.tuple.remote.is_v4(),
@@ -203,53 +204,84 @@ fn send_gso<C, B: Blob, T: Transmit>(
     is_sent
 }
 
-/// The fast path of a long answer: sends the full segments that the windows allow now, without the
-/// last segment of the queue. They differ in SEG.SEQ alone, so their headers are written once, and
-/// they are accounted for once. For a connection without loss, whose segments are not paced, not
-/// sampled and not ECN-capable. Returns `false` if the transmitter ran out of frames.
+/// The fast path of an answer of several segments: sends those that the windows allow now. They
+/// differ in SEG.SEQ alone, except for the last one of the queue, so their headers are written
+/// once, and they are accounted for once. For a connection without loss, whose segments are not
+/// paced, not sampled and not ECN-capable. Returns `false` if the transmitter ran out of frames.
 #[inline(never)]
 fn send_run<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let window = tcb.hot.snd.wnd.min(tcb.hot.snd.cwnd).saturating_sub(tcb.in_flight());
-    let bytes = (tcb.hot.queue.unread() as u32).saturating_sub(1).min(window);
-    let count = bytes / u32::from(tcb.hot.mss);
+    let (unread, mss) = (tcb.hot.queue.unread() as u32, u32::from(tcb.hot.mss));
+    let count = if unread <= window { unread.div_ceil(mss) } else { window / mss };
     let is_plain = tcb.hot.phase == Phase::Open && !tcb.hot.flags.has(ConnFlags::ECN);
     if count < 2 || !is_plain || !tcb.warm.flight.has_capacity(&shared.flight) {
         return true;
     }
-    send_full(tcb, count, shared, tx)
+    send_segments(tcb, count, shared, tx)
 }
 
-/// Sends the next `count` full segments. The last byte of the queue is not among them.
-fn send_full<C, B: Blob, T: Transmit>(
+/// Sends the next `count` segments, at least one. All are full but the last one of the queue, which
+/// has the FIN too if this side closes.
+fn send_segments<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     count: u32,
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let mss = tcb.hot.mss;
+    let (unread, mss) = (tcb.hot.queue.unread() as u32, u32::from(tcb.hot.mss));
+    let len = unread.min(count * mss);
+    let is_whole = len == unread;
+    let fin = is_whole && is_fin_due(tcb);
     let numbers = Numbers::plain(
         tcb.hot.snd.nxt,
         tcb.hot.rcv.nxt,
         ecn::flags(tcb),
         window_field(tcb, shared),
     );
-    let options = data_options(&tcb.hot, shared);
+    let timestamps = timestamps(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
     let (ends, checksum) = ((&path, &shared.config.mac), shared.config.tx_checksum);
-    let template = template(ends, numbers, &options, mss.into(), checksum);
+    let mut template = template(ends, numbers, timestamps, mss as usize, checksum);
     let partial_from = partial_from(&path, &shared.config);
     let mut reader = Reader::new(&mut hot.queue, &shared.send, template.needs_sum());
     let mut seq = numbers.seq;
-    let segments = tx.transmit_run(partial_from, count, |frame| {
-        let len = template.emit_frame(frame, seq, |buf| reader.read(buf));
-        seq += u32::from(mss);
-        len
+    let full = count - u32::from(is_whole);
+    let mut segments = tx.transmit_run(partial_from, full, |frame| {
+        let bytes = template.emit_frame(frame, seq, |buf| reader.read(buf));
+        seq += mss;
+        bytes
     });
+    if is_whole && segments == full {
+        let flags = if fin { Flags::PSH.with(Flags::FIN) } else { Flags::PSH };
+        template.make_last((len - full * mss) as usize, flags);
+        segments += u32::from(send_last(&template, seq, &mut reader, partial_from, tx));
+    }
     if segments > 0 {
-        sent(tcb, segments * u32::from(mss), false, segments, shared);
+        sent(tcb, len.min(segments * mss), fin && segments == count, segments, shared);
     }
     segments == count
+}
+
+/// Sends the last segment of the queue. Not inlined: with a second copy of the transmitter the code
+/// for the segments before would be longer.
+#[inline(never)]
+fn send_last<B: Blob, T: Transmit>(
+    template: &Template,
+    seq: Seq,
+    reader: &mut Reader<'_, B>,
+    partial_from: Option<usize>,
+    tx: &mut T,
+) -> bool {
+    tx.transmit_segment(partial_from, |frame| {
+        template.emit_frame(frame, seq, |buf| reader.read(buf))
+    })
+}
+
+/// Whether the FIN follows the last byte of the queue.
+#[inline]
+fn is_fin_due<C>(tcb: &Tcb<C>) -> bool {
+    tcb.warm.flow.is_closing() && !tcb.hot.flags.has(ConnFlags::FIN_SENT)
 }
 
 /// The congestion window is fully used: acknowledgements of the data in flight may grow it.
@@ -355,7 +387,10 @@ fn sent<C, B>(tcb: &mut Tcb<C>, len: u32, fin: bool, segments: u32, shared: &mut
         control::sent(tcb, len + u32::from(fin), is_new, shared);
     }
     recovery::sent(tcb, len + u32::from(fin));
-    let behind_first = len.saturating_sub(tcb.hot.mss.into());
+    let behind_first = match segments {
+        1 => 0,
+        _ => len + u32::from(fin) - u32::from(tcb.hot.mss),
+    };
     arm_retransmission(tcb, tcb.in_flight() - behind_first, shared);
 }
 
@@ -376,9 +411,8 @@ pub(crate) fn send_next<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.flags.has(ConnFlags::FIN_SENT);
     let is_last = u64::from(len) == tcb.hot.queue.unread();
-    send_one(tcb, len, fin_due && is_last, shared, tx)
+    send_one(tcb, len, is_last && is_fin_due(tcb), shared, tx)
 }
 
 /// Arms the retransmission timer after segments were sent (RFC 6298 §5.1). With the first of them,

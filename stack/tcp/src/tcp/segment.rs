@@ -47,15 +47,17 @@ fn header<'a>(path: &Path<'a>, numbers: Numbers) -> tcp::Header<'a> {
     }
 }
 
-/// The headers of segments with these numbers but SEG.SEQ, each with `payload_len` bytes.
+/// The headers of segments with these numbers but SEG.SEQ, and with no options but timestamps. Each
+/// segment has `payload_len` bytes.
+#[inline]
 pub(crate) fn template(
     (path, mac): (&Path<'_>, &Mac),
     numbers: Numbers,
-    options: &Options,
+    timestamps: Option<(u32, u32)>,
     payload_len: usize,
     checksum: TxChecksum,
 ) -> Template {
-    Template::new((mac, path.link), header(path, numbers), options, payload_len, checksum)
+    Template::new((mac, path.link), header(path, numbers), timestamps, payload_len, checksum)
 }
 
 /// Where the TCP header begins in the frames of `path`, if their checksums are partial.

@@ -35,6 +35,10 @@ pub(crate) trait Version {
     const ETHERTYPE: u16;
     /// The length of the header that [`emit`] writes.
     const HEADER_BYTES: usize;
+    /// The place of the length in this header: of the packet, or of what follows the header.
+    const LENGTH_OFFSET: usize;
+    /// The place of the header's checksum, if it has one.
+    const CHECKSUM_OFFSET: Option<usize>;
 
     /// Writes a header; see [`emit`].
     fn emit(bytes: &mut [u8], ends: [&Address; 2], protocol: u8, ecn: Ecn, payload_len: usize);
@@ -54,6 +58,8 @@ pub(crate) struct V6;
 impl Version for V4 {
     const ETHERTYPE: u16 = ethernet::IPV4;
     const HEADER_BYTES: usize = ipv4::HEADER_BYTES;
+    const LENGTH_OFFSET: usize = 2;
+    const CHECKSUM_OFFSET: Option<usize> = Some(10);
 
     #[inline(always)]
     fn emit(
@@ -75,6 +81,8 @@ impl Version for V4 {
 impl Version for V6 {
     const ETHERTYPE: u16 = ethernet::IPV6;
     const HEADER_BYTES: usize = ipv6::HEADER_BYTES;
+    const LENGTH_OFFSET: usize = 4;
+    const CHECKSUM_OFFSET: Option<usize> = None;
 
     #[inline(always)]
     fn emit(

@@ -569,10 +569,14 @@ fn emit_ip<V: ip::Version>(bytes: &mut [u8], header: &Header<'_>, tcp_len: usize
     V::label(bytes, ends, [header.local_port, header.remote_port]);
 }
 
-/// The headers of segments that differ in SEG.SEQ alone, and have payloads of one length. They are
-/// written once, and copied to each frame.
+/// The headers of segments that differ in SEG.SEQ alone, and have payloads of one length and no
+/// options but timestamps. They are written once, and copied to each frame. The last segment may be
+/// shorter.
 pub(crate) struct Template {
     bytes: [u8; Template::MAX_BYTES],
+    /// The place of the length in the IP header, and of the header's checksum.
+    ip_length_at: usize,
+    ip_checksum_at: Option<usize>,
     /// Where the TCP header begins.
     tcp_at: usize,
     /// Where the payload begins.
@@ -584,27 +588,31 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Bytes of the longest headers.
+    /// Bytes of the longest headers, rounded up to what is copied in few instructions.
     pub(crate) const MAX_BYTES: usize =
-        ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + MAX_HEADER_BYTES;
+        (ethernet::MAX_HEADER_BYTES + ipv6::HEADER_BYTES + HEADER_BYTES + TIMESTAMPS_BYTES)
+            .next_multiple_of(16);
 
     /// The headers of frames from `mac` to `link`, each with `payload_len` bytes. `header.seq` has
     /// no meaning.
+    #[inline(never)]
     pub(crate) fn new(
         (mac, link): (&Mac, &Link),
         header: Header<'_>,
-        options: &Options,
+        timestamps: Option<(u32, u32)>,
         payload_len: usize,
         checksum: TxChecksum,
     ) -> Template {
         let header = Header { seq: Seq(0), ..header };
+        let options = Options { timestamps, ..Options::default() };
         if header.remote.is_v4() {
-            Template::over::<ip::V4>((mac, link), &header, options, payload_len, checksum)
+            Template::over::<ip::V4>((mac, link), &header, &options, payload_len, checksum)
         } else {
-            Template::over::<ip::V6>((mac, link), &header, options, payload_len, checksum)
+            Template::over::<ip::V6>((mac, link), &header, &options, payload_len, checksum)
         }
     }
 
+    #[inline(always)]
     fn over<V: ip::Version>(
         (mac, link): (&Mac, &Link),
         header: &Header<'_>,
@@ -628,7 +636,53 @@ impl Template {
             }
         };
         emit_ip::<V>(&mut bytes[ip_at..], header, tcp_len);
-        Template { bytes, tcp_at, payload_at: tcp_at + header_len, payload_len, sum }
+        Template {
+            bytes,
+            ip_length_at: ip_at + V::LENGTH_OFFSET,
+            ip_checksum_at: V::CHECKSUM_OFFSET.map(|offset| ip_at + offset),
+            tcp_at,
+            payload_at: tcp_at + header_len,
+            payload_len,
+            sum,
+        }
+    }
+
+    /// Changes the headers to those of a segment with `payload_len` bytes, no more than before, and
+    /// with `flags` in addition to its own.
+    #[inline(never)]
+    pub(crate) fn make_last(&mut self, payload_len: usize, flags: Flags) {
+        let fewer = (self.payload_len - payload_len) as u16;
+        self.payload_len = payload_len;
+        let length = self.change(self.ip_length_at, |length| length - fewer);
+        if let Some(at) = self.ip_checksum_at {
+            self.change(at, |sum| {
+                u16::from_be_bytes(Sum::default().add_u16(!sum).add_sum(length).finish())
+            });
+        }
+        // The pseudo-header has the length of the segment, which changes by as much.
+        match self.sum {
+            Some(sum) => {
+                let flags = self.change(self.tcp_at + 12, |word| word | u16::from(flags.0));
+                self.sum = Some(sum.add_sum(length).add_sum(flags));
+            }
+            None => {
+                self.change(self.tcp_at + 12, |word| word | u16::from(flags.0));
+                let checksum_at = self.tcp_at + CHECKSUM.start;
+                self.change(checksum_at, |sum| {
+                    u16::from_be(Sum::default().add_u16(sum).add_sum(length).fold())
+                });
+            }
+        }
+    }
+
+    /// Changes a field of two bytes. Returns what to add to a sum over the field (RFC 1624 §3).
+    #[inline(always)]
+    fn change(&mut self, at: usize, new: impl FnOnce(u16) -> u16) -> Sum {
+        let field = [self.bytes[at], self.bytes[at + 1]];
+        let old = u16::from_be_bytes(field);
+        let new = new(old);
+        self.bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
+        Sum::default().add_u16(new).add_u16(!old)
     }
 
     /// Where the TCP header begins, and the payload.

@@ -173,6 +173,11 @@ fn pnet_checksum(tcp: &TcpPacket<'_>, source: IpAddr, destination: IpAddr) -> u1
 }
 
 impl Spec {
+    fn with_only_timestamps(&self) -> Spec {
+        let options = Options { timestamps: self.options.timestamps, ..Options::default() };
+        Spec { options, ..self.clone() }
+    }
+
     fn ours(&self) -> IpAddr {
         if self.v6 { OURS6.into() } else { OURS.into() }
     }
@@ -207,8 +212,10 @@ enum Writer {
     Frame,
     /// The whole frame over IPv4, without a VLAN tag.
     UntaggedV4,
-    /// One of several that differ in SEG.SEQ.
+    /// One of several that differ in SEG.SEQ, with no options but timestamps.
     Template,
+    /// The last of several, which is shorter and may have PSH and FIN.
+    LastOfTemplate,
 }
 
 fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
@@ -231,6 +238,10 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
         buf.copy_from_slice(&spec.text);
         buf.len()
     };
+    let fill_and_sum = |buf: &mut [u8]| {
+        fill(buf);
+        checksum::Sum::default().add_bytes(buf)
+    };
     let len = match writer {
         Writer::Packet => {
             let at = ethernet::emit(&mut frame, &mac, &link, ip::ethertype(&remote));
@@ -243,11 +254,23 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
             let ends = (&mac, &link.mac);
             tcp::emit_untagged_v4(&mut frame, ends, &header, options, text_len, checksum, fill)
         }
-        Writer::Template => tcp::Template::new((&mac, &link), header, options, text_len, checksum)
-            .emit_frame(&mut frame, Seq(spec.seq), |buf| {
-                fill(buf);
-                checksum::Sum::default().add_bytes(buf)
-            }),
+        Writer::Template => {
+            let ends = (&mac, &link);
+            tcp::Template::new(ends, header, options.timestamps, text_len, checksum).emit_frame(
+                &mut frame,
+                Seq(spec.seq),
+                fill_and_sum,
+            )
+        }
+        Writer::LastOfTemplate => {
+            let of_last = Flags::PSH.with(Flags::FIN).0;
+            let header = tcp::Header { flags: Flags(spec.flags & !of_last), ..header };
+            let longer = text_len + usize::from(spec.window) % 1500;
+            let mut template =
+                tcp::Template::new((&mac, &link), header, options.timestamps, longer, checksum);
+            template.make_last(text_len, Flags(spec.flags & of_last));
+            template.emit_frame(&mut frame, Seq(spec.seq), fill_and_sum)
+        }
     };
     frame.truncate(len);
     frame
@@ -309,8 +332,10 @@ proptest! {
             (spec.v6, spec.vlan) = (false, 0);
             spec.options = Options { timestamps: Some((spec.seq, spec.ack)), ..Options::default() };
         }
-        for writer in [Writer::Frame, Writer::Template] {
-            prop_assert_eq!(frame_by(&spec, writer, TxChecksum::Full), our_frame(&spec));
+        prop_assert_eq!(frame_by(&spec, Writer::Frame, TxChecksum::Full), our_frame(&spec));
+        let bare = spec.with_only_timestamps();
+        for writer in [Writer::Template, Writer::LastOfTemplate] {
+            prop_assert_eq!(frame_by(&bare, writer, TxChecksum::Full), our_frame(&bare));
         }
         if !spec.v6 && spec.vlan == 0 {
             let frame = frame_by(&spec, Writer::UntaggedV4, TxChecksum::Full);
@@ -384,13 +409,17 @@ proptest! {
         let tcp_at = spec.ip_at() + spec.ip_len();
         let link = Link { mac: MACS[0].octets(), vlan: spec.vlan };
         prop_assert_eq!(tcp::offset(&link, &spec.theirs().into()), tcp_at);
-        for writer in [Writer::Frame, Writer::Template] {
-            let mut partial = frame_by(&spec, writer, TxChecksum::Partial);
+        let bare = spec.with_only_timestamps();
+        let cases =
+            [(Writer::Frame, &spec), (Writer::Template, &bare), (Writer::LastOfTemplate, &bare)];
+        for (writer, spec) in cases {
+            let tcp_at = spec.ip_at() + spec.ip_len();
+            let mut partial = frame_by(spec, writer, TxChecksum::Partial);
             prop_assert!(parse(Packet(&[&partial]), ChecksumPolicy::AcceptPartial).is_ok());
             let mut completed = partial.clone();
             let sum = !smoltcp::wire::checksum::data(&partial[tcp_at..]);
             completed[tcp_at + 16..tcp_at + 18].copy_from_slice(&sum.to_be_bytes());
-            prop_assert_eq!(&completed, &our_frame(&spec));
+            prop_assert_eq!(&completed, &our_frame(spec));
             tcp::complete_checksum(&mut partial[tcp_at..]);
             prop_assert_eq!(&partial, &completed);
         }
