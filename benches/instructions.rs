@@ -37,7 +37,7 @@ const KEYS: usize = 10_000;
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
 /// one small segment, with and without separate acknowledgements or on a connection of its own, and
 /// with many segments.
-const SCENARIOS: [(&str, Scenario); 17] = [
+const SCENARIOS: [(&str, Scenario); 18] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("connection of one request", Scenario::Connection),
