@@ -35,6 +35,7 @@ mod limits;
 mod load;
 mod local;
 mod lossy;
+mod many_addresses;
 mod memcached;
 mod metrics;
 mod path_mtu;
