@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// Lost addresses that stay claimed, in case they come back.
+/// Lost addresses that stay claimed, in case they come back, beside those within their grace.
 const LOST_MAX: usize = 32;
 
 /// The use of a new address of the interface.
@@ -30,6 +31,8 @@ pub(super) enum NewAddress {
     Unused,
     /// As many addresses are claimed as can be. It waits until others go.
     Waits,
+    /// There is no file descriptor for its listeners. It waits until there is.
+    WaitsForFiles,
 }
 
 /// A device and its claims. Dropping it detaches the program from the interface.
@@ -44,7 +47,7 @@ pub(super) struct Claims {
     /// The addresses of the interface.
     pub(super) addresses: Addresses,
     pub(super) late_addresses: LateAddresses,
-    /// Addresses of the interface that wait for room among the claims.
+    /// Addresses of the interface that wait for room among the claims, or for file descriptors.
     pub(super) waiting: BTreeSet<IpAddr>,
     /// The configuration of the stacks.
     pub(super) stack: Config,
@@ -105,7 +108,7 @@ impl Claims {
         // A new address is the interface's once no other host has it.
         let is_own = |address: &IpAddr| !tentative.contains(address) || self.addresses.has(address);
         let now = host_addresses(addresses.into_iter().filter(is_own));
-        let changes = self.addresses.compare(now);
+        let changes = self.addresses.compare(now, Instant::now());
         for (address, has, effect) in &changes {
             // Simoom answers for its own addresses in any case.
             if !matches!(effect, Effect::TwoOwners | Effect::OneOwner) {
@@ -123,20 +126,24 @@ impl Claims {
     /// Gives up all lost addresses but `most`, the first ones first.
     fn forget_lost(&mut self, most: usize) {
         let late = &self.late_addresses;
-        for address in self.addresses.forget(most, |address| late.include(address)) {
+        let forgotten = self.addresses.forget(most, Instant::now(), |lost| late.include(lost));
+        for address in forgotten {
             late.forget(address, &mut self.device, &self.workers, self.beside.as_ref());
             self.device.remove_tunnels(address);
         }
     }
 
     /// Those waiting addresses that the interface still has and that there is room for now, be it
-    /// that of lost ones.
+    /// that of lost ones, and file descriptors. Those that were served at the start come first.
     pub(super) fn take_waiting(&mut self) -> Vec<IpAddr> {
         self.waiting.retain(|address| self.addresses.has(address));
         if self.waiting.len() > self.device.room() {
             self.forget_lost(0);
         }
-        let taken: Vec<IpAddr> = self.waiting.iter().copied().take(self.device.room()).collect();
+        let room = self.waiting.len().min(self.device.room());
+        let mut taken: Vec<IpAddr> = self.waiting.iter().copied().collect();
+        taken.sort_by_key(|address| !self.addresses.is_first(address));
+        taken.truncate(self.late_addresses.affordable(room));
         self.waiting.retain(|address| !taken.contains(address));
         taken
     }
@@ -158,6 +165,10 @@ impl Claims {
         if self.device.room() == 0 {
             self.waiting.insert(address);
             return Ok(NewAddress::Waits);
+        }
+        if self.late_addresses.affordable(1) == 0 {
+            self.waiting.insert(address);
+            return Ok(NewAddress::WaitsForFiles);
         }
         let (device, beside) = (&mut self.device, self.beside.as_ref());
         self.late_addresses.serve(address, device, &self.workers, beside)?;

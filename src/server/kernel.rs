@@ -10,9 +10,10 @@ use crate::kernel::{self, Listener, Poller, Presence, Reserved};
 use crate::listening::{Listening, Via};
 use crate::metrics::Snapshot;
 use crate::setup::Service;
-use crate::setup::endpoints::Origin;
+use crate::setup::endpoints::{self, Origin};
 use crate::{open_files, thread};
 use crossbeam_channel::bounded;
+use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -138,11 +139,25 @@ pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<B
                 );
             }
             Err(error) => {
-                return Err(Error::failed(format!("{} {}: {error}", service.option, socket.at)));
+                let (option, remedy) = (&service.option, loopback_remedy(socket, &error));
+                return Err(Error::failed(format!("{option} {}: {error}{remedy}", socket.at)));
             }
         }
     }
     Ok(all)
+}
+
+/// How to leave out a loopback address that no flag names, and that another process has: it may be
+/// an instance on another interface.
+fn loopback_remedy(socket: &endpoints::Listening, error: &ListenError) -> String {
+    match (socket.origin, error.source) {
+        (Origin::Loopback, Errno::ADDRINUSE) => format!(
+            "; {} ADDRESS:{} serves at that address of the interface alone, without loopback",
+            socket.service.option,
+            socket.at.port()
+        ),
+        _ => String::new(),
+    }
 }
 
 /// Starts listening on all sockets: one for each worker and address.

@@ -7,10 +7,15 @@ use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
 use crate::kernel::{Presence, Reserved};
 use crate::listening::{Listeners, Listening, Via};
+use crate::open_files;
 use crate::setup::Setup;
 use crate::setup::endpoints::scoped;
 use crate::steer::{Claim, Device, Tunnel};
 use std::net::{IpAddr, SocketAddr};
+
+/// File descriptors that listeners of new addresses leave, for clients of the admin endpoint, local
+/// clients, and log files that are opened again. Without one, the clients wait for ever.
+pub(super) const FILES_RESERVED: usize = 32;
 
 /// The services of every address of the interface.
 pub(super) struct LateAddresses {
@@ -58,6 +63,13 @@ impl LateAddresses {
     /// Whether a new address of the interface is to be served.
     pub(super) fn include(&self, address: IpAddr) -> bool {
         self.services.iter().any(|service| service.includes(address))
+    }
+
+    /// The number of new addresses, up to `most`, that there are file descriptors for: local
+    /// clients need a listener at each port.
+    pub(super) fn affordable(&self, most: usize) -> usize {
+        let own = self.services.iter().filter(|service| service.wildcard.is_none()).count();
+        open_files::spare(most * own, FILES_RESERVED).checked_div(own).unwrap_or(most)
     }
 
     /// Has the `stacks` serve a new address of the interface, claims it, and has the worker of

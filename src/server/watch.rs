@@ -7,6 +7,7 @@ use super::blindness::Blindness;
 use super::change_log::ChangeLog;
 use super::claims::{Claims, NewAddress};
 use super::health;
+use super::late_addresses::FILES_RESERVED;
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
 use crate::log;
@@ -154,7 +155,6 @@ impl Watch {
             let interface = claims.interface();
             tracing::warn!(interface, suppressed, "many addresses of the interface changed");
         }
-        let is_changed = !changes.is_empty();
         let (mut told, mut unserved) = (0..ADDRESS_LINES, Vec::new());
         for (address, _, effect) in changes {
             let is_told = told.next().is_some();
@@ -164,10 +164,8 @@ impl Watch {
                 tell_effect(claims.interface(), address, effect);
             }
         }
-        if is_changed {
-            for address in claims.take_waiting() {
-                unserved.extend(note_new_address(claims, address, told.next().is_some()));
-            }
+        for address in claims.take_waiting() {
+            unserved.extend(note_new_address(claims, address, told.next().is_some()));
         }
         self.note_unserved(claims.interface(), &unserved);
     }
@@ -313,6 +311,13 @@ fn note_new_address(
         Ok(NewAddress::Waits) => {
             let reason = "as many addresses are served as can be; it is served when others go";
             return Some((address, reason.to_owned()));
+        }
+        Ok(NewAddress::WaitsForFiles) => {
+            let reason = format!(
+                "the last {FILES_RESERVED} file descriptors are for clients and logs; it is served \
+                 when there are more: raise the limit (`ulimit -n`, LimitNOFILE= in a unit)"
+            );
+            return Some((address, reason));
         }
         Err(error) => {
             let remedy = "once that is mended, remove the address and add it again";

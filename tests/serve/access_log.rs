@@ -3,14 +3,16 @@
 use crate::client::Client;
 use crate::common::wait_until;
 use crate::site::{Plan, Site, Transport, at};
-use crate::{TEST_TIMEOUT, client, over_all};
+use crate::{TEST_TIMEOUT, client, over_all, site};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 over_all!(
     the_answers_of_the_drain_are_logged,
     lines_that_the_disk_refuses_are_counted,
+    a_file_that_became_full_ends_with_a_whole_line,
     a_reader_that_stops_delays_no_reopening,
     each_proxy_adds_a_field_and_the_last_one_names_the_client,
 );
@@ -54,6 +56,34 @@ fn lines_that_the_disk_refuses_are_counted(transport: Transport) {
     site.wait_for_log("the access log cannot be written");
     let warnings = site.log().matches("the access log cannot be written").count();
     assert_eq!(warnings, 1, "{}", site.log());
+}
+
+/// A limit of the size of files refuses the end of a line as a full disk does.
+fn a_file_that_became_full_ends_with_a_whole_line(transport: Transport) {
+    let plan = Plan::new(transport);
+    let Some(network) = plan.network() else { return };
+    let (root, directory) = (site::files(), tempfile::tempdir().unwrap());
+    let log = directory.path().join("access.log");
+    let flags = format!("--access-log {} --access-log-format common", log.display());
+    let server = plan.with(&flags).command(root.path());
+    let mut command = Command::new("sh");
+    // Blocks of 512 bytes, or of 1024. The shell's children ignore the signal, too.
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(server.get_program()).args(server.get_args());
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut site = Site::of(network, root, command);
+    let mut client = site.connect();
+    let content = site.content("/12");
+    let text = || fs::read_to_string(&log).unwrap();
+    wait_until("the file is full", TEST_TIMEOUT, || {
+        client.expect("/12", &content);
+        site.counter("http_access_log_lost") > 0
+    });
+    assert!(!text().ends_with('\n'), "a part of a line: {}", text());
+    drop(client);
+    assert!(site.terminate().success(), "{}", site.log());
+    let text = text();
+    assert!(text.len() > 3900 && text.ends_with('\n'), "whole lines only: {text}");
 }
 
 fn a_reader_that_stops_delays_no_reopening(transport: Transport) {

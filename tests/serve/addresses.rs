@@ -104,6 +104,30 @@ fn the_claimed_port_is_served_on_loopback_too() {
     assert_eq!(site.counter("passive_opens"), 0);
 }
 
+/// A port alone is also one of loopback, which one instance can have.
+#[test]
+fn a_second_instance_that_finds_loopback_taken_is_told_to_name_its_address() {
+    let Some(network) = Plan::new(Transport::Xdp).network() else { return };
+    let _first = network.server.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))).unwrap();
+    let start = |http: &str| {
+        let mut command = simoom();
+        command.args(["serve", "--interface", "s0", "--admin", ADMIN, "--http", http]);
+        network.server.run(|| Process::start(command.stderr(Stdio::piped())))
+    };
+    let mut refused = start(&PORT.to_string());
+    assert_eq!(refused.wait(crate::TEST_TIMEOUT).code(), Some(1));
+    let (said, remedy) =
+        (refused.stderr(), format!("--http ADDRESS:{PORT} serves at that address"));
+    assert!(said.contains("127.0.0.1") && said.contains(&remedy), "{said}");
+    let address = at(network.address(1));
+    let _second = start(&address.to_string());
+    let connect = || TcpStream::connect_timeout(&address, crate::TEST_TIMEOUT);
+    wait_until("it is ready", crate::TEST_TIMEOUT, || {
+        ask_admin(&network, "/readyz").is_ok_and(|answer| answer.ends_with("\nready\n"))
+    });
+    crate::client::Client::new(network.client.run(connect).unwrap());
+}
+
 #[test]
 fn a_claimed_port_is_reserved() {
     let Some(site) = Site::start(Transport::Xdp) else { return };

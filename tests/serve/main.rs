@@ -36,6 +36,7 @@ mod limits;
 mod load;
 mod local;
 mod lossy;
+mod many_addresses;
 mod memcached;
 mod metrics;
 mod path_mtu;

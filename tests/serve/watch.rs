@@ -54,7 +54,7 @@ fn run_server(site: &Site, program: &str, arguments: &[&str]) {
     run_in(&site.network.server, program, arguments);
 }
 
-fn wait_for_readyz(site: &Site, end: &str) {
+pub fn wait_for_readyz(site: &Site, end: &str) {
     wait_until(&format!("/readyz ends with {end:?}"), TEST_TIMEOUT, || {
         site.admin("/readyz").ends_with(end)
     });
@@ -189,7 +189,7 @@ fn an_address_that_comes_is_served() {
 }
 
 /// Adds or deletes addresses of `s0`, all at once, and waits until that is noticed.
-fn change_addresses(site: &mut Site, verb: &str, addresses: &[IpAddr], changes: &mut u64) {
+pub fn change_addresses(site: &mut Site, verb: &str, addresses: &[IpAddr], changes: &mut u64) {
     let line = |address: &IpAddr| match address {
         IpAddr::V4(_) => format!("address {verb} {address}/24 dev s0\n"),
         IpAddr::V6(_) => format!("address {verb} {address}/64 dev s0 nodad\n"),
@@ -199,53 +199,6 @@ fn change_addresses(site: &mut Site, verb: &str, addresses: &[IpAddr], changes: 
     run_server(site, "ip", &["-batch", batch.path().to_str().unwrap()]);
     *changes += addresses.len() as u64;
     site.wait_for("address_changes", *changes);
-}
-
-/// The steering program has 256 entries. An idle worker sleeps until it is woken.
-#[test]
-fn many_addresses_that_come_at_once_and_others_after_them_are_served() {
-    if !need_program("ip") {
-        return;
-    }
-    let Some(mut site) = Site::start(Transport::Xdp) else { return };
-    let content = site.content("/12");
-    let mut changes = 0;
-    for round in 0..5 {
-        let hosts: Vec<IpAddr> =
-            (0..60).map(|n| site.network.address(20 + (round % 2) * 100 + n)).collect();
-        change_addresses(&mut site, "add", &hosts, &mut changes);
-        for address in [hosts[0], hosts[30], hosts[59]] {
-            site.connect_to(at(address)).expect("/12", &content);
-            let local = site.network.server.run(|| TcpStream::connect(at(address))).unwrap();
-            Client::new(local).expect("/12", &content);
-        }
-        change_addresses(&mut site, "del", &hosts, &mut changes);
-    }
-    assert!(!site.log().contains("ERROR"), "{}", site.log());
-    site.serves_others();
-}
-
-/// The program has 256 entries.
-#[test]
-fn addresses_beyond_the_maximum_are_told_and_served_when_others_go() {
-    if !need_program("ip") {
-        return;
-    }
-    let Some(mut site) = Site::start(Transport::Xdp) else { return };
-    let content = site.content("/12");
-    let mut changes = 0;
-    let first: Vec<IpAddr> = (10..=250).map(|n| site.network.address(n)).collect();
-    change_addresses(&mut site, "add", &first, &mut changes);
-    let rest: Vec<IpAddr> = (10..40).map(|n| site.network.address_v6(n)).collect();
-    change_addresses(&mut site, "add", &rest, &mut changes);
-    site.wait_for("addresses_unserved", 15);
-    site.wait_for_log("it is served when others go");
-    site.connect_to(at(first[0])).expect("/12", &content);
-    // More than those that are lost last keep their claims.
-    change_addresses(&mut site, "del", &first[..60], &mut changes);
-    for address in rest {
-        site.connect_to(at(address)).expect("/12", &content);
-    }
 }
 
 /// After a failover the other host has the address, and is a client like any other.

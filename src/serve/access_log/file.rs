@@ -1,7 +1,8 @@
 //! The file of the access log. Input: whole lines. Output: the number of lines that are lost.
 //!
 //! The file has whole lines only. If it accepts the first part of a line, as a full disk does, the
-//! rest is kept and comes first when it accepts more.
+//! rest is kept and comes first when it accepts more. If it does not until the end, a regular file
+//! is cut where the line begins.
 //!
 //! The file may be a FIFO. Opening it never waits for a reader, and a reader that stops is waited
 //! for only until the caller gives up.
@@ -23,12 +24,17 @@ pub(super) struct LogFile {
     rest: Vec<u8>,
     /// The length of the file at the end of that part.
     rest_at: Option<u64>,
+    /// The length of that part.
+    part_bytes: u64,
+    /// Lines that are lost, and that [`LogFile::write`] has not returned yet.
+    lost: u64,
 }
 
 impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<LogFile> {
         let file = open(path)?;
-        Ok(LogFile { path: path.to_owned(), file, rest: Vec::new(), rest_at: None })
+        let path = path.to_owned();
+        Ok(LogFile { path, file, rest: Vec::new(), rest_at: None, part_bytes: 0, lost: 0 })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -43,13 +49,33 @@ impl LogFile {
     /// Opens the path again. If that fails, the former file stays open.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         let file = open(&self.path)?;
-        if self.is_within_line() {
-            // Once more: the line belongs to the former file.
-            let rest = std::mem::take(&mut self.rest);
-            let _ = (&self.file).write_all(&rest);
-        }
+        // The line belongs to the former file.
+        self.lost += self.end_line();
         self.file = file;
         Ok(())
+    }
+
+    /// Ends the line that the file has a part of: writes the rest, or removes the part from a
+    /// regular file. Returns the number of lost lines, 0 or 1.
+    pub(super) fn end_line(&mut self) -> u64 {
+        let rest = std::mem::take(&mut self.rest);
+        if rest.is_empty() {
+            return 0;
+        }
+        if self.len() != self.rest_at {
+            // Another process truncated the file, or wrote to it.
+            return 1;
+        }
+        let (written, outcome) = self.write_bytes(&rest, || true);
+        if outcome.is_ok() {
+            return 0;
+        }
+        let end = self.rest_at.map(|at| at + written as u64);
+        if let (Some(at), true) = (self.rest_at, self.len() == end) {
+            // An error leaves the part, which nothing else can remove.
+            let _ = self.file.set_len(at - self.part_bytes);
+        }
+        1
     }
 
     /// Appends `lines`. Asks `gives_up` while a FIFO does not accept more. Returns the number of
@@ -59,7 +85,7 @@ impl LogFile {
         lines: &[u8],
         gives_up: impl Fn() -> bool,
     ) -> (u64, io::Result<()>) {
-        let mut lost = 0;
+        let mut lost = std::mem::take(&mut self.lost);
         if self.is_within_line() && self.len() != self.rest_at {
             // Another process truncated the file, or wrote to it.
             self.rest.clear();
@@ -75,11 +101,16 @@ impl LogFile {
         let is_whole = written == 0 || bytes[written - 1] == b'\n';
         let mut left = &bytes[written..];
         // The first bytes may be the rest of a line that began before.
-        let is_rest = written == 0 && bytes.len() > lines.len();
+        let has_rest = bytes.len() > lines.len();
+        let is_rest = written == 0 && has_rest;
         if outcome.is_err() && (!is_whole || is_rest) {
             let end = memchr::memchr(b'\n', left).map_or(left.len(), |at| at + 1);
             self.rest.extend_from_slice(&left[..end]);
             self.rest_at = self.len();
+            let begin = memchr::memrchr(b'\n', &bytes[..written]).map(|at| at + 1);
+            // The line goes on that the earlier part began.
+            let earlier_bytes = if begin.is_none() && has_rest { self.part_bytes } else { 0 };
+            self.part_bytes = earlier_bytes + (written - begin.unwrap_or(0)) as u64;
             left = &left[end..];
         }
         lost += memchr::memchr_iter(b'\n', left).count() as u64;

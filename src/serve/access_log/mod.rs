@@ -131,6 +131,7 @@ impl Writer {
             }
             self.write_all();
             if ends {
+                self.lost += self.file.end_line();
                 return;
             }
             std::thread::park_timeout(WRITE_PERIOD);
