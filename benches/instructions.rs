@@ -37,7 +37,7 @@ const KEYS: usize = 10_000;
 /// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
 /// one small segment, with and without separate acknowledgements or on a connection of its own, and
 /// with many segments.
-const SCENARIOS: [(&str, Scenario); 18] = [
+const SCENARIOS: [(&str, Scenario); 17] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("connection of one request", Scenario::Connection),
@@ -50,7 +50,6 @@ const SCENARIOS: [(&str, Scenario); 18] = [
     ("get", Scenario::Get { keys: 1, lines: 1 }),
     ("get of 10 keys, each", Scenario::Get { keys: 10, lines: 1 }),
     ("get, 16 sent at once, each", Scenario::Get { keys: 1, lines: 16 }),
-    ("get, 16 in a burst, each", Scenario::GetBurst),
     ("meta get of the value", Scenario::MetaGet),
     ("set", Scenario::Set),
     ("get, panics not contained", Scenario::BareGet),
@@ -79,8 +78,6 @@ enum Scenario {
         keys: usize,
         lines: usize,
     },
-    /// Prefetched together, as inputs of so many connections.
-    GetBurst,
     /// `mg KEY v`.
     MetaGet,
     Set,
@@ -102,7 +99,6 @@ fn main() {
             Scenario::Get { .. } | Scenario::MetaGet | Scenario::Set => {
                 run_keys(*scenario, Contained::new(services()));
             }
-            Scenario::GetBurst => run_burst(Contained::new(services())),
             Scenario::BareGet => run_keys(Scenario::Get { keys: 1, lines: 1 }, services()),
             Scenario::Http => run_http(Contained::new(services())),
             Scenario::BareHttp => run_http(services()),
@@ -215,14 +211,6 @@ impl<A: Application> HandlerBench<A> {
     fn deliver_counted(&mut self, input: &[u8]) {
         self.deliver(input);
     }
-
-    /// And of this one.
-    #[inline(never)]
-    fn deliver_counted_burst(&mut self, inputs: &[(u16, &[u8])]) {
-        self.0.app.prefetch(inputs);
-        inputs.iter().for_each(|(_, input)| self.deliver(input));
-        self.0.app.forget_prefetched();
-    }
 }
 
 fn set(key: usize) -> String {
@@ -238,27 +226,6 @@ fn run_http<A: Application>(app: A) {
     println!("{BURSTS}");
 }
 
-/// Keys in an order without a common divisor of the step with [`KEYS`]: it visits all keys, far
-/// apart.
-fn order() -> impl Iterator<Item = usize> {
-    (0..).map(|index| index * 7919 % KEYS)
-}
-
-/// As [`run`], for gets that are prefetched together.
-fn run_burst<A: Application>(app: A) {
-    const CONNECTIONS: usize = 16;
-    let mut bench = HandlerBench(Line::open(app, 11211));
-    (0..KEYS).for_each(|key| bench.deliver(set(key).as_bytes()));
-    let mut order = order();
-    for _ in 0..BURSTS {
-        let keys = order.by_ref().take(CONNECTIONS);
-        let inputs: Vec<String> = keys.map(|key| format!("get key:{key:08}\r\n")).collect();
-        let inputs: Vec<_> = inputs.iter().map(|input| (11211, input.as_bytes())).collect();
-        bench.deliver_counted_burst(&inputs);
-    }
-    println!("{}", BURSTS * CONNECTIONS);
-}
-
 /// As [`run`], for keys requested in turn.
 fn run_keys<A: Application>(scenario: Scenario, app: A) {
     let (keys, lines) = match scenario {
@@ -267,7 +234,8 @@ fn run_keys<A: Application>(scenario: Scenario, app: A) {
     };
     let mut bench = HandlerBench(Line::open(app, 11211));
     (0..KEYS).for_each(|key| bench.deliver(set(key).as_bytes()));
-    let mut order = order();
+    // The step has no common divisor with KEYS, so it visits all keys, far apart.
+    let mut order = (0..).map(|index| index * 7919 % KEYS);
     for _ in 0..BURSTS {
         let mut asked = || {
             (0..keys)

@@ -158,11 +158,6 @@ impl<A: Handler> Application for Contained<A> {
         self.run(|app| app.prefetch(inputs));
     }
 
-    #[inline]
-    fn forget_prefetched(&mut self) {
-        self.run(A::forget_prefetched);
-    }
-
     fn overfull(&mut self, conn: &mut A::Conn, bytes: &[u8], reply: &mut Reply<'_, A::Blob>) {
         self.call(conn, reply, Last::Ask, |app, conn, reply| app.overfull(conn, bytes, reply));
     }

@@ -147,12 +147,6 @@ where
     }
 
     #[inline]
-    fn forget_prefetched(&mut self) {
-        self.handler.iter_mut().for_each(H::forget_prefetched);
-        self.rest.forget_prefetched();
-    }
-
-    #[inline]
     fn received(
         &mut self,
         conn: &mut Self::Conn,

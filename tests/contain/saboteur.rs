@@ -122,10 +122,6 @@ impl<A: Handler> Application for Saboteur<A> {
         self.app.prefetch(inputs);
     }
 
-    fn forget_prefetched(&mut self) {
-        self.app.forget_prefetched();
-    }
-
     fn overfull(&mut self, conn: &mut A::Conn, bytes: &[u8], reply: &mut Reply<'_, A::Blob>) {
         self.plot.call(Call::Overfull);
         self.app.overfull(conn, bytes, reply);

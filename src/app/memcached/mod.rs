@@ -60,7 +60,6 @@
 
 mod base64;
 mod binary;
-mod burst;
 mod connection;
 mod connection_table;
 mod conns;
@@ -93,7 +92,6 @@ use super::Blob;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use crate::store::{Item, Store};
-use burst::Burst;
 use connection::{Activity, Phase, Protocol, State, Wide};
 use connection_table::TableWriter;
 use counters::{Count, Numbers};
@@ -137,8 +135,6 @@ pub struct Memcached {
     table_writer: TableWriter,
     /// Keys with prefetched items, from the current key on.
     prefetched: usize,
-    /// The first keys of the inputs that come next.
-    burst: Burst,
     /// The next gets of one key, of the input at hand.
     gets: Batch,
     /// The next keys of the line at hand.
@@ -183,7 +179,6 @@ impl Memcached {
             long_lines: LongLines::default(),
             table_writer,
             prefetched: 0,
-            burst: Burst::default(),
             gets: Batch::default(),
             line_keys: Batch::default(),
             waiters: Waiters::new(connections),
@@ -224,6 +219,12 @@ impl Memcached {
     #[inline]
     fn count(&self, count: Count) {
         self.add(count, 1);
+    }
+
+    /// As [`Application::prefetch`], for the first request of each input. The caller selects the
+    /// connections of this handler.
+    pub fn prefetch<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
+        self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
     /// Prefetches the items of the requests in `behind`, which follow the current one. Does nothing
@@ -372,12 +373,6 @@ impl Application for Memcached {
         if conn.protocol == Protocol::Unknown {
             conn.protocol = Protocol::of(bytes);
         }
-        if let Some(key) = self.burst.take(bytes)
-            && conn.phase == Phase::Command
-            && conn.protocol == Protocol::Text
-        {
-            self.gets.put(key);
-        }
         let (mut at, mut is_partial) = (0, false);
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
@@ -420,12 +415,7 @@ impl Application for Memcached {
     }
 
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
-        self.burst.note(&self.store, inputs);
-    }
-
-    #[inline]
-    fn forget_prefetched(&mut self) {
-        self.burst.clear();
+        Memcached::prefetch(self, inputs.iter().map(|(_, input)| *input));
     }
 
     /// For a transport that buffers less than [`INPUT_MAX_BYTES`]: treat the input as a line

@@ -104,13 +104,6 @@ impl Batch {
         (self.next, self.len) = (0, 0);
     }
 
-    /// The input begins with the get of this key.
-    #[inline(always)]
-    pub(super) fn put(&mut self, key: Key) {
-        self.keys[0] = key;
-        (self.next, self.len) = (0, 1);
-    }
-
     /// Whether all keys were taken.
     #[inline]
     pub(super) fn is_used_up(&self) -> bool {

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 /// A handler: one value per worker, called for every connection of that worker.
 ///
 /// The calls for one connection come in this order: `opened`, then any number of `received`,
-/// `resumed` and `timeout`, then `closed` exactly once. `prefetch` and `forget_prefetched` are of
-/// no connection. After [`Reply::close`], [`Reply::abort`] and `overfull` only `closed` follows.
+/// `resumed` and `timeout`, then `closed` exactly once. `prefetch` is of no connection. After
+/// [`Reply::close`], [`Reply::abort`] and `overfull` only `closed` follows.
 pub trait Application {
     /// Immutable bytes that answers share.
     type Blob: Blob;
@@ -63,19 +63,10 @@ pub trait Application {
 
     /// These inputs will be delivered next, as far as they come in order, each with the local port
     /// that it came to. For a handler whose data is far away in memory: it fetches the data for all
-    /// of them at once. Several calls may come before the first input is delivered.
-    ///
-    /// Until [`forget_prefetched`](Application::forget_prefetched), delivered input with the
-    /// address and length of one of these has the same bytes. So a handler may keep what it has
-    /// read of them.
+    /// of them at once.
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let _ = inputs;
     }
-
-    /// The prefetched inputs were delivered, or will not be. Their memory will hold other bytes:
-    /// the handler forgets what it has read of them.
-    #[inline]
-    fn forget_prefetched(&mut self) {}
 
     /// The input reaches the transport's bound for one connection although none of it was consumed.
     /// `bytes` is all that is held. Queue an answer to that; the connection closes behind it.

@@ -53,12 +53,11 @@ impl<A: Application> Stack<A> {
             strays |= u64::from(self.parse(*packet, slot, tx)) << index;
         }
         let mut guesses = [0; N];
-        let prefetches = N > 1 && app.prefetches();
         if N > 1 {
             self.prefetch(group, &mut guesses[..packets.len()]);
-        }
-        if prefetches {
-            prefetch_input::<N, A>(group, app);
+            if app.prefetches() {
+                prefetch_input::<N, A>(group, app);
+            }
         }
         for (index, (arrival, guess)) in group.iter().zip(guesses).enumerate() {
             if let Some(arrival) = arrival
@@ -66,9 +65,6 @@ impl<A: Application> Stack<A> {
             {
                 strays |= 1 << index;
             }
-        }
-        if prefetches {
-            app.forget_prefetched();
         }
         strays
     }
