@@ -70,11 +70,15 @@ impl Bed {
 
     /// A connection to the handler on `port`.
     pub fn connect_to(&self, port: u16) -> TcpStream {
+        self.try_connect_to(port).unwrap()
+    }
+
+    /// As [`Bed::connect_to`], for a client that the server may refuse.
+    pub fn try_connect_to(&self, port: u16) -> std::io::Result<TcpStream> {
         let at = SocketAddr::new(self.at.ip(), port);
-        let connect = || TcpStream::connect_timeout(&at, TEST_TIMEOUT);
-        let stream = self.network.client.run(connect).unwrap();
-        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-        stream
+        let stream = self.network.client.run(|| TcpStream::connect_timeout(&at, TEST_TIMEOUT))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
+        Ok(stream)
     }
 
     /// What a program that is run beside the clients prints, if it succeeds.

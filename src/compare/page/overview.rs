@@ -116,21 +116,29 @@ fn times(ratio: f64) -> String {
     }
 }
 
+/// The name of a power of two on the axis.
+fn mark(power: i32) -> String {
+    match power {
+        0 => "1".to_owned(),
+        1.. => format!("{}×", f64::from(power).exp2()),
+        _ => format!("1/{}×", f64::from(-power).exp2()),
+    }
+}
+
 fn draw(rows: &[Row]) -> String {
     let all = || rows.iter().flat_map(|row| row.ratios.iter().map(|(_, ratio)| ratio));
     let low = all().map(|ratio| ratio.range().0).fold(1.0, f64::min).log2().floor();
     let high = all().map(|ratio| ratio.range().1).fold(2.0, f64::max).log2().ceil();
     let right = WIDTH - text_width(LABEL) - GAP;
-    let left = text_width("0.125×") / 2.0;
+    let left = text_width(&mark(low as i32)) / 2.0;
     let at = |ratio: f64| left + (right - left) * (ratio.log2() - low) / (high - low);
     let bottom = ROW * rows.len() as f64;
     let mut svg = Svg::new(bottom + AXIS);
     for power in low as i32..=high as i32 {
-        let mark = f64::from(power).exp2();
+        let x = at(f64::from(power).exp2());
         let class = if power == 0 { "one" } else { "grid" };
-        svg.line(class, (at(mark), 0.0), (at(mark), bottom));
-        let name = if power == 0 { "1".to_owned() } else { format!("{mark}×") };
-        svg.text("axis", Anchor::Middle, (at(mark), bottom + 16.0), &name);
+        svg.line(class, (x, 0.0), (x, bottom));
+        svg.text("axis", Anchor::Middle, (x, bottom + 16.0), &mark(power));
     }
     for (index, row) in rows.iter().enumerate() {
         let top = ROW * index as f64;
@@ -155,4 +163,22 @@ fn draw(rows: &[Row]) -> String {
         }
     }
     svg.element("Responses a second as a multiple of those of nginx or memcached")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However little a target served.
+    #[test]
+    fn the_first_mark_of_the_axis_is_within_the_drawing() {
+        for (ratio, first) in [(0.03, "1/64×"), (0.3, "1/4×"), (3.0, "1")] {
+            let ratios = vec![(0, Ratio { value: ratio, interval: None })];
+            let drawing = draw(&[Row { title: "plan".to_owned(), baseline: NGINX, ratios }]);
+            let (before, _) = drawing.split_once(&format!(">{first}</text>")).expect("a mark");
+            let (_, x) = before.rsplit_once(" x=\"").expect("its place");
+            let x: f64 = x.split('"').next().expect("a number").parse().expect("a number");
+            assert!(x >= (text_width(first) / 2.0 * 10.0).floor() / 10.0, "{first} at {x}");
+        }
+    }
 }
