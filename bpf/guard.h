@@ -64,7 +64,7 @@ static __always_inline int guard_syn(const struct claim *claim, const struct add
 
 	if (!(claim->flags & CLAIM_LEARNS))
 		return TCX_NEXT;
-	if (bpf_map_lookup_elem(&unserved, &origin))
+	if (bpf_map_lookup_elem(&passed, &origin))
 		return TCX_NEXT;
 	way = bpf_map_lookup_elem(&sources, source);
 	if (way)

@@ -51,14 +51,15 @@ struct {
 	__uint(max_entries, SOURCES);
 } sources SEC(".maps");
 
-/* New SYNs that the XDP program passed because their queue has no socket. The kernel serves their
- * connections, and they are no duplicates, wherever other SYNs of their source go. */
+/* New SYNs that the XDP program passed: their queue has no socket, or the kernel has a connection in
+ * TIME-WAIT. The kernel serves them, and they are no duplicates, wherever other SYNs of their source
+ * go. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct origin);
 	__type(value, __u32);
 	__uint(max_entries, SOURCES);
-} unserved SEC(".maps");
+} passed SEC(".maps");
 
 /* Set by the first frame after the loader has cleared it: whether the driver shows frames to the
  * program. */
@@ -322,7 +323,7 @@ static __always_inline void learn(const struct claim *claim, struct origin *orig
 
 	if (action != XDP_REDIRECT) {
 		if (action == XDP_PASS && has_port(claim, origin->ports.destination))
-			bpf_map_update_elem(&unserved, origin, &steered, BPF_ANY);
+			bpf_map_update_elem(&passed, origin, &steered, BPF_ANY);
 		return;
 	}
 	way = bpf_map_lookup_elem(&sources, &origin->source);
@@ -481,10 +482,10 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 
 	void *tcp = (void *)ip + header_len;
 
-	if (unlikely(may_be_earlier(claim, tcp, end)) && is_earlier_ipv4(ctx, ip, tcp))
-		return XDP_PASS;
+	int action = XDP_PASS;
 
-	int action = steer_tcp(ctx, claim, tcp, from_host, end);
+	if (!unlikely(may_be_earlier(claim, tcp, end)) || !is_earlier_ipv4(ctx, ip, tcp))
+		action = steer_tcp(ctx, claim, tcp, from_host, end);
 
 	if (unlikely(is_learned(claim, tcp, end))) {
 		struct origin origin = { { { 0, 0, be32(0xffff), ip->source } }, ((struct tcp *)tcp)->ports };
@@ -562,10 +563,9 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 			int action = XDP_PASS;
 
 			if (claim) {
-				if (unlikely(may_be_earlier(claim, (void *)extension, end)) &&
-				    is_earlier_ipv6(ctx, ip, (void *)extension))
-					return XDP_PASS;
-				action = steer_tcp(ctx, claim, (void *)extension, are_hosts, end);
+				if (!unlikely(may_be_earlier(claim, (void *)extension, end)) ||
+				    !is_earlier_ipv6(ctx, ip, (void *)extension))
+					action = steer_tcp(ctx, claim, (void *)extension, are_hosts, end);
 				if (unlikely(is_learned(claim, (void *)extension, end))) {
 					struct origin origin = { ip->source, ((struct tcp *)extension)->ports };
 

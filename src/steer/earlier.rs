@@ -28,15 +28,10 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// A port is claimed from now on.
+    /// A port is claimed from now on, or the kernel may have got connections to it again.
     pub(super) fn claimed(&mut self, port: SocketAddr) {
         self.ports.insert(without_scope(port), None);
         (self.pause, self.next_pause) = (0, 0);
-    }
-
-    /// The kernel may have got connections to these ports meanwhile.
-    pub(super) fn ask_again(&mut self, ports: impl Iterator<Item = SocketAddr>) {
-        ports.for_each(|port| self.claimed(port));
     }
 
     /// A port is not claimed any more.

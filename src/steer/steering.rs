@@ -153,7 +153,7 @@ impl Steering {
             let entry = self.entry(value);
             self.claims.insert(key, entry, 0).map_err(failed("changing a claim"))?;
         }
-        self.earlier.ask_again(self.table.ports());
+        self.table.ports().for_each(|port| self.earlier.claimed(port));
         self.choose_plain()
     }
 

@@ -2,13 +2,15 @@
 //! while nothing was steered: they stay the kernel's, whose server finishes them.
 
 use crate::TEST_TIMEOUT;
+use crate::client::Client;
 use crate::common::{need_program, wait_until};
 use crate::guard::MODES;
 use crate::site::{Plan, Site, Transport, at};
 use crate::watch::{detach, is_attached};
 use af_xdp::{Program, features};
+use rustix::net::{self, AddressFamily, SocketType};
 use std::io::Read;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
 /// Takes the interface from the server: as long as another program is there, the server's cannot be
 /// attached again.
@@ -89,4 +91,44 @@ fn the_kernel_gets_the_end_of_a_connection_whose_server_is_gone() {
         assert_eq!(site.counter("drop_no_listener"), 0, "{mode}");
         assert!(site.terminate().success(), "{}", site.log());
     }
+}
+
+/// Its new connection is the kernel's, though its others are steered.
+#[test]
+fn a_client_opens_a_connection_again_that_the_kernel_has_in_time_wait() {
+    for mode in MODES {
+        let plan = Plan::new(Transport::Xdp).with(mode);
+        let Some(network) = plan.network() else { return };
+        let addresses = [network.address(1), network.address_v6(1)];
+        let before = addresses.map(|address| {
+            let listener = network.server.run(|| TcpListener::bind(at(address))).unwrap();
+            let connect = || TcpStream::connect_timeout(&at(address), TEST_TIMEOUT);
+            let mut client = network.client.run(connect).unwrap();
+            drop((listener.accept().unwrap(), listener));
+            assert_eq!(client.read(&mut [0]).unwrap(), 0, "the server closes first");
+            client.local_addr().unwrap()
+        });
+        let mut site = plan.start_in(network);
+        let body = site.content("/12");
+        for (address, local) in addresses.into_iter().zip(before) {
+            site.connect_to(at(address)).expect("/12", &body);
+            let again = site.network.client.run(|| connect_from(local, at(address)));
+            Client::new(again).expect("/12", &body);
+        }
+        site.wait_for("connections_accepted", 2);
+        site.wait_for("passive_opens", 2);
+        assert_eq!(site.counter("resets_sent"), 0, "{mode}");
+        assert!(site.terminate().success(), "{}", site.log());
+    }
+}
+
+fn connect_from(local: SocketAddr, to: SocketAddr) -> TcpStream {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket(family, SocketType::STREAM, None).unwrap();
+    net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    net::bind(&socket, &local).unwrap();
+    net::sockopt::set_socket_timeout(&socket, net::sockopt::Timeout::Send, Some(TEST_TIMEOUT))
+        .unwrap();
+    net::connect(&socket, &to).unwrap();
+    socket.into()
 }
