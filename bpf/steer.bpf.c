@@ -51,9 +51,9 @@ struct {
 	__uint(max_entries, SOURCES);
 } sources SEC(".maps");
 
-/* New SYNs that the XDP program passed: their queue has no socket, or the kernel has a connection in
- * TIME-WAIT. The kernel serves them, and they are no duplicates, wherever other SYNs of their source
- * go. */
+/* New SYNs that the XDP program passed: their queue has no socket, or the kernel has a connection
+ * in TIME-WAIT. The kernel serves them, and they are no duplicates, wherever other SYNs of their
+ * source go. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct origin);
