@@ -105,6 +105,8 @@ pub(super) const PLANS: &[Plan] = &[
         points: &[closed(50, "")], ..GET },
     Plan { name: "get-12-10k", title: "GET 12 B, 10,000 connections open, 512 in flight",
         points: &[closed(10_000, "--in-flight 512")], ..GET },
+    Plan { name: "get-12-1k-acked", title: "GET 12 B, 1,000 connections open, 512 in flight, each answer acknowledged alone",
+        points: &[closed(1000, "--in-flight 512 --ack-delay 0ms")], ..GET },
     Plan { name: "get-12-1m", title: "GET 12 B, 1,000,000 connections open, 512 in flight",
         points: &[closed(1_000_000, "--in-flight 512")], ..GET },
     Plan { name: "get-512-each", title: "GET 512 B, a connection each",

@@ -37,7 +37,7 @@ const SYN_RETRIES: u8 = 2;
 const NEIGHBOUR_RETRY_MS: u32 = 500;
 /// With thousands of connections, the next request, which carries the acknowledgement, may come
 /// late. Other clients delay acknowledgements by 40 to 200 ms. A server retransmits after 200 ms.
-const DELAYED_ACK_MS: u32 = 100;
+pub(super) const ACK_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 /// Receive window of a connection. An answer of 64 KiB with its head must not wait for it.
 const RECEIVE_WINDOW_BYTES: u32 = 256 * 1024;
 /// Interval of the duplicate-address check (RFC 5227). A run must not wait for seconds, and a host
@@ -61,6 +61,8 @@ pub(crate) struct XdpOptions<'a> {
     pub(crate) mode: XdpMode,
     /// Who completes the checksums of segments.
     pub(crate) tx_checksum: TxChecksum,
+    /// Longest wait of an acknowledgement for a request that carries it.
+    pub(crate) ack_delay: Duration,
 }
 
 /// The result of a run.
@@ -107,6 +109,7 @@ pub(super) fn run<P: Protocol>(
         app: Client::new(plan.clone(), protocol),
         stack: Config {
             routes: vec![target_route.route()],
+            delayed_ack_ms: from.ack_delay.as_millis() as u32,
             ..stack_config(plan, copied_bytes, &facts, &addresses, &device)?
         },
         ports: Vec::new(),
@@ -173,7 +176,7 @@ fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
             .memory::<Client<P>>(&[Congestion::default()])
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
             .add(
-                "requests under target_route",
+                "requests under way",
                 connections as usize * usize::from(plan.pipeline),
                 size_of::<PendingRequest<P::Request>>(),
             )
@@ -230,7 +233,6 @@ fn stack_config(
     stack.syn_retries = SYN_RETRIES;
     stack.neighbour_retry_ms = NEIGHBOUR_RETRY_MS;
     stack.announces = true;
-    stack.delayed_ack_ms = DELAYED_ACK_MS;
     stack.receive_window_bytes = RECEIVE_WINDOW_BYTES;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;

@@ -2,6 +2,7 @@
 
 use crate::common::{self, Network, Process, need_root, simoom};
 use crate::misbehaving::HTTP;
+use crate::slow::folder_of;
 use crate::{faults, json, load, over_xdp, stderr, url};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -133,6 +134,38 @@ fn a_good_server_over_af_xdp_and_through_the_kernel_beside_it() {
         a_good_server_is_found_good(target, &format!("{flags} --tx-checksum software"));
         a_good_server_is_found_good(target, "");
     });
+}
+
+#[test]
+fn answers_are_acknowledged_with_the_next_request_or_at_once_as_asked() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(1).unwrap();
+    // An answer of more than a segment would be acknowledged at once in any case.
+    let folder = folder_of(12);
+    let flags =
+        format!("--interface s0 --transport xdp --http 8080 --root {}", folder.path().display());
+    let (_server, target) = network.server.run(|| serve(&flags));
+    // The next request is the other connection's, and comes long before 500 ms.
+    let segments_sent = |ack_delay: &str| {
+        let flags = format!(
+            "--requests 200 --connections 2 --in-flight 1 --ack-delay {ack_delay} {}",
+            over_xdp(&network)
+        );
+        let output = network.client.run(|| load(&format!("http://{target}/file"), &flags));
+        let report = json(&output);
+        assert_eq!(
+            (output.status.code(), &report["responses"]),
+            (Some(0), &200.into()),
+            "{}",
+            stderr(&output)
+        );
+        report["stack"]["segments_sent"].as_u64().unwrap()
+    };
+    let (with_requests, at_once) = (segments_sent("500ms"), segments_sent("0ms"));
+    assert!(with_requests < 250, "{with_requests} segments for 200 requests");
+    assert!(at_once >= 400, "{at_once} segments for 200 requests and 200 acknowledgements");
 }
 
 #[test]

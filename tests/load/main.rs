@@ -104,6 +104,16 @@ fn wrong_flags_are_named() {
             "error: --gateway 0.0.0.0: not the address of one host",
         ),
         ("load http://a/ --xdp-mode copy", "error: --xdp-mode: cannot be used without --interface"),
+        (
+            "load http://a/ --ack-delay 0ms",
+            "error: --ack-delay: cannot be used without --interface",
+        ),
+        ("load http://a/ --ack-delay 501ms", "error: --ack-delay 501ms: more than 500 ms"),
+        (
+            "load http://a/ --connections 2 --in-flight 2 --connection-per-request",
+            "error: --in-flight 2: cannot be used with --connection-per-request; --connections says \
+             how many are under way",
+        ),
         ("load http://a/ --interface c0", "error: --interface c0: --source is missing"),
         (
             "load http://224.0.0.1/ --interface c0 --source 198.18.0.9",

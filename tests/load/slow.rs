@@ -6,7 +6,7 @@ use crate::{faults, json, over_xdp};
 use std::net::SocketAddr;
 
 /// A directory with one file of `bytes` bytes.
-fn folder_of(bytes: usize) -> tempfile::TempDir {
+pub(crate) fn folder_of(bytes: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let content: Vec<u8> = (0..bytes).map(|at| (at ^ at >> 8) as u8).collect();
     std::fs::write(folder.path().join("file"), content).unwrap();

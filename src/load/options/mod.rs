@@ -6,7 +6,7 @@ use super::client::{Plan, ReadThrottle, SLOW_MAX};
 use super::pace::{Arrivals, Rate};
 use super::schedule::RunLimits;
 use super::sources::Source;
-use super::xdp::XdpOptions;
+use super::xdp::{ACK_DELAY_DEFAULT, XdpOptions};
 use crate::config::{LogOptions, TxChecksum, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
@@ -23,6 +23,8 @@ const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
 const PIPELINE_MAX: u16 = 256;
 /// Requests a second that may be asked for: more than any one core sends.
 const RATE_MAX: f64 = 1e8;
+/// RFC 9293 §3.8.6.3: an acknowledgement must not be delayed by more.
+const ACK_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// The flags of `load`.
 #[derive(Args, Clone, Debug)]
@@ -139,6 +141,14 @@ pub struct LoadOptions {
     #[arg(long, value_name = "WHO", value_enum, help_heading = "Interface")]
     pub tx_checksum: Option<TxChecksum>,
 
+    /// Longest wait of an acknowledgement for a request that carries it, at most 500ms [default:
+    /// 100ms]
+    ///
+    /// With 0ms, an answer is acknowledged at once, by a segment of its own if the connection's
+    /// next request is not due at that moment. So it is with users who pause.
+    #[arg(long, value_name = "TIME", value_parser = ack_delay, help_heading = "Interface")]
+    pub ack_delay: Option<Duration>,
+
     /// Core to run on [default: any]
     #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Interface")]
     pub core: Option<usize>,
@@ -218,6 +228,13 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn ack_delay(text: &str) -> Result<Duration, String> {
+    match values::duration(text)? {
+        time if time <= ACK_DELAY_MAX => Ok(time),
+        _ => Err(format!("more than {} ms", ACK_DELAY_MAX.as_millis())),
+    }
+}
+
 fn slow(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(bytes) if (1..=SLOW_MAX).contains(&bytes) => Ok(bytes),
@@ -229,14 +246,18 @@ impl LoadOptions {
     /// Where to send from over AF_XDP; `None` for kernel sockets.
     pub(crate) fn xdp_options(&self) -> Result<Option<XdpOptions<'_>>> {
         let Some(interface) = self.interface.as_deref() else {
-            let without =
-                |flag| Err(Error::usage(format!("{flag}: cannot be used without --interface")));
-            return match (self.source, self.gateway, self.xdp_mode, self.tx_checksum) {
-                (Some(_), ..) => without("--source"),
-                (_, Some(_), ..) => without("--gateway"),
-                (_, _, Some(_), _) => without("--xdp-mode"),
-                (.., Some(_)) => without("--tx-checksum"),
-                (None, None, None, None) => Ok(None),
+            let given = [
+                ("--source", self.source.is_some()),
+                ("--gateway", self.gateway.is_some()),
+                ("--xdp-mode", self.xdp_mode.is_some()),
+                ("--tx-checksum", self.tx_checksum.is_some()),
+                ("--ack-delay", self.ack_delay.is_some()),
+            ];
+            return match given.into_iter().find(|(_, is_given)| *is_given) {
+                Some((flag, _)) => {
+                    Err(Error::usage(format!("{flag}: cannot be used without --interface")))
+                }
+                None => Ok(None),
             };
         };
         let source = self.source.ok_or_else(|| {
@@ -250,6 +271,7 @@ impl LoadOptions {
             gateway: self.gateway,
             mode: self.xdp_mode.unwrap_or_default(),
             tx_checksum: self.tx_checksum.unwrap_or_default(),
+            ack_delay: self.ack_delay.unwrap_or(ACK_DELAY_DEFAULT),
         }))
     }
 
@@ -280,7 +302,7 @@ impl LoadOptions {
             if let Some(in_flight) = in_flight {
                 return Err(Error::usage(format!(
                     "--in-flight {in_flight}: cannot be used with --connection-per-request; --connections says how \
-                     many are under target_route"
+                     many are under way"
                 )));
             }
             if pipeline > 1 {

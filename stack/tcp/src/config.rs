@@ -76,6 +76,7 @@ pub struct Config {
     /// Shortest retransmission timeout. RFC 6298 says 1000; Linux and most others use 200.
     pub min_rto_ms: u32,
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
+    /// 0: until the flush.
     pub delayed_ack_ms: u32,
     /// Send timeout: a connection is reset if its peer acknowledges nothing for this time, with a
     /// zero window or not. It is also reset if the peer acknowledges less than [`READ_RATE_MIN`] on

@@ -513,6 +513,9 @@ fn acknowledge_if_due<C, B: Blob, T: Transmit>(
         return acknowledge(tcb, shared, tx);
     }
     if tcb.hot.flags.has(ConnFlags::ACK_OWED) && tcb.warm.ack_at == Tick::NEVER {
+        if shared.config.delayed_ack_ms == 0 {
+            return acknowledge(tcb, shared, tx);
+        }
         tcb.warm.ack_at = shared.tick.plus(shared.config.delayed_ack_ms);
     }
     true
