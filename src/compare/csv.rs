@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 /// The column names.
 const HEAD: &str = "plan,point,contender,repeat,responses,responses_per_second,content_bytes_per_second,p50_us,p90_us,\
-p99_us,p99_9_us,p99_99_us,max_us,server_core,client_core,server_cpu,process_bytes,kernel_bytes,error\n";
+p99_us,p99_9_us,p99_99_us,max_us,server_core,client_core,server_cpu,\
+server_stolen,client_stolen,process_bytes,kernel_bytes,error\n";
 
 /// The whole file.
 pub(super) fn text(results: &Results) -> String {
@@ -27,9 +28,10 @@ fn line(text: &mut String, case: &Case) {
     for key in ["p50", "p90", "p99", "p99_9", "p99_99", "max"] {
         let _ = write!(text, ",{}", number(&["latency_us", key]));
     }
-    let cpu = case
-        .cpu
-        .map(|cpu| [cpu.server_core, cpu.client_core, cpu.server].map(|part| format!("{part:.3}")));
+    let cpu = case.cpu.map(|cpu| {
+        [cpu.server_core, cpu.client_core, cpu.server, cpu.server_stolen, cpu.client_stolen]
+            .map(|part| format!("{part:.3}"))
+    });
     let memory = case
         .memory
         .map(|memory| [memory.process_bytes, memory.kernel_bytes].map(|bytes| bytes.to_string()));

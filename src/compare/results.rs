@@ -143,6 +143,13 @@ pub(super) struct Cpu {
     pub(super) client_core: f64,
     /// The threads of the server alone.
     pub(super) server: f64,
+    /// Steal time of the server's core: what the hypervisor gave to others while something had to
+    /// run here. Part of the busy time; 0 in records before it was measured.
+    #[serde(default)]
+    pub(super) server_stolen: f64,
+    /// Steal time of the load's core.
+    #[serde(default)]
+    pub(super) client_stolen: f64,
 }
 
 /// Memory of a server.

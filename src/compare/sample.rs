@@ -27,6 +27,9 @@ struct Reading {
     server_core: f64,
     client_core: f64,
     server: f64,
+    /// Steal time of the cores.
+    server_stolen: f64,
+    client_stolen: f64,
     memory: Memory,
 }
 
@@ -57,6 +60,8 @@ impl Samples {
             server_core: busy_seconds(&stat, self.cores.server),
             client_core: busy_seconds(&stat, self.cores.client),
             server,
+            server_stolen: stolen_seconds(&stat, self.cores.server),
+            client_stolen: stolen_seconds(&stat, self.cores.client),
             memory: Memory { process_bytes, kernel_bytes },
         });
     }
@@ -65,11 +70,14 @@ impl Samples {
     pub(super) fn cpu(&self, from_us: u64, until_us: u64) -> Option<Cpu> {
         let (from, until) = (self.at(from_us)?, self.at(until_us)?);
         let seconds = until.at_us.checked_sub(from.at_us).filter(|us| *us > 0)? as f64 / 1e6;
+        let share = |time: fn(&Reading) -> f64| (time(&until) - time(&from)) / seconds;
         Some(Cpu {
             seconds,
-            server_core: (until.server_core - from.server_core) / seconds,
-            client_core: (until.client_core - from.client_core) / seconds,
-            server: (until.server - from.server) / seconds,
+            server_core: share(|reading| reading.server_core),
+            client_core: share(|reading| reading.client_core),
+            server: share(|reading| reading.server),
+            server_stolen: share(|reading| reading.server_stolen),
+            client_stolen: share(|reading| reading.client_stolen),
         })
     }
 
@@ -92,12 +100,14 @@ impl Samples {
         } else {
             (at_us.max(a.at_us) - a.at_us) as f64 / (b.at_us - a.at_us) as f64
         };
-        let between = |a: f64, b: f64| a + (b - a) * part;
+        let between = |time: fn(&Reading) -> f64| time(&a) + (time(&b) - time(&a)) * part;
         Some(Reading {
             at_us: at_us.max(a.at_us),
-            server_core: between(a.server_core, b.server_core),
-            client_core: between(a.client_core, b.client_core),
-            server: between(a.server, b.server),
+            server_core: between(|reading| reading.server_core),
+            client_core: between(|reading| reading.client_core),
+            server: between(|reading| reading.server),
+            server_stolen: between(|reading| reading.server_stolen),
+            client_stolen: between(|reading| reading.client_stolen),
             memory: b.memory,
         })
     }
@@ -144,12 +154,23 @@ fn kilobytes(text: &str, key: &str) -> u64 {
 
 /// Busy time of a core in seconds: neither idle nor waiting for I/O.
 fn busy_seconds(stat: &str, core: usize) -> f64 {
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal] = ticks(stat, core);
+    (user + nice + system + irq + softirq + steal) as f64 / TICKS
+}
+
+/// Steal time of a core in seconds.
+fn stolen_seconds(stat: &str, core: usize) -> f64 {
+    let [.., steal] = ticks(stat, core);
+    steal as f64 / TICKS
+}
+
+/// The first columns of a core's line: user, nice, system, idle, iowait, irq, softirq, steal. The
+/// time of guests, which follows, is part of user.
+fn ticks(stat: &str, core: usize) -> [u64; 8] {
     let name = format!("cpu{core} ");
-    let Some(line) = stat.lines().find_map(|line| line.strip_prefix(&name)) else { return 0.0 };
-    let ticks: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    // user, nice, system, idle, iowait, irq, softirq, steal. The time of guests is part of user.
-    let busy = ticks.iter().take(8).enumerate().filter(|(column, _)| !matches!(column, 3 | 4));
-    busy.map(|(_, ticks)| *ticks).sum::<u64>() as f64 / TICKS
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_default();
+    let mut words = line.split_whitespace();
+    std::array::from_fn(|_| words.next().and_then(|word| word.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -163,6 +184,7 @@ mod tests {
             (busy_seconds(stat, 0), busy_seconds(stat, 1), busy_seconds(stat, 2)),
             (1.5, 0.07, 0.0)
         );
+        assert_eq!((stolen_seconds(stat, 0), stolen_seconds(stat, 1)), (0.13, 0.0));
     }
 
     #[test]
@@ -171,12 +193,14 @@ mod tests {
             at_us,
             server_core: busy,
             server: busy / 2.0,
+            client_stolen: busy / 4.0,
             ..Reading::default()
         };
         let mut samples = Samples::new(Cores { server: 0, client: 1 }, 1, 0);
         samples.readings = vec![reading(0, 5.0), reading(1_000_000, 6.0), reading(2_000_000, 6.5)];
         let cpu = samples.cpu(500_000, 1_500_000).unwrap();
         assert_eq!((cpu.seconds, cpu.server_core, cpu.server), (1.0, 0.75, 0.375));
+        assert_eq!((cpu.server_stolen, cpu.client_stolen), (0.0, 0.1875));
         assert!(samples.cpu(500_000, 3_000_000).is_none(), "nobody looked so late");
     }
 

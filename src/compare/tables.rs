@@ -29,6 +29,7 @@ pub(super) fn of_plan(results: &Results, plan: &PlanInfo) -> Table {
         "p99.9",
         "content/s",
         "cores",
+        "stolen",
         "CPU/request",
         "server CPU",
         "memory",
@@ -68,9 +69,15 @@ fn cells(results: &Results, key: (&str, &str, &str)) -> Vec<String> {
         && rate.is_none()
         && results.failed().any(|case| case.is_of(plan, point, target));
     let part = |part: fn(&Case) -> Option<f64>| median(part).map(percent);
-    let cores = [part(Case::server_core), part(|case| Some(case.cpu?.client_core))];
-    let cores =
-        cores.into_iter().flatten().collect::<Vec<_>>().join(" + ").replacen(" % + ", " + ", 1);
+    let of_cores = |server: Option<String>, client: Option<String>| {
+        let both: Vec<_> = [server, client].into_iter().flatten().collect();
+        both.join(" + ").replacen(" % + ", " + ", 1)
+    };
+    let cores = of_cores(part(Case::server_core), part(|case| Some(case.cpu?.client_core)));
+    let stolen = of_cores(
+        part(|case| Some(case.cpu?.server_stolen)),
+        part(|case| Some(case.cpu?.client_stolen)),
+    );
     vec![
         if is_failed {
             "failed".to_owned()
@@ -84,6 +91,7 @@ fn cells(results: &Results, key: (&str, &str, &str)) -> Vec<String> {
         latency("p99_9"),
         content.map(|content| format!("{}/s", Bytes(content as u64))).unwrap_or_default(),
         cores,
+        Some(stolen).filter(|stolen| stolen != "0 + 0 %").unwrap_or_default(),
         median(Case::cpu_us).map(|us| format!("{us:.2} µs")).unwrap_or_default(),
         // Under load, the server's own CPU time is the smaller part of the cores' time. Of an idle
         // server it is all.

@@ -129,7 +129,14 @@ fn case(plan: &str, point: &PointInfo, target: &str, repeat: u32, rate: f64) -> 
                 "p50": p50, "p90": p50 * 1.5, "p99": p50 * 2.0, "p99_9": p50 * 4.0, "p99_99": p50 * 8.0, "max": p50 * 20.0,
             },
         })),
-        cpu: Some(Cpu { seconds: 1.5, server_core: 0.95, client_core: 0.8, server: 0.7 }),
+        cpu: Some(Cpu {
+            seconds: 1.5,
+            server_core: 0.95,
+            client_core: 0.8,
+            server: 0.7,
+            server_stolen: 0.01,
+            client_stolen: 0.0,
+        }),
         memory: Some(Memory {
             process_bytes: 1_000_000 + 500 * u64::from(point.connections),
             kernel_bytes: 0,
