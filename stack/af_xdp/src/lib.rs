@@ -78,7 +78,7 @@
 //!
 //! [`FrameIo`] is what a packet loop needs of a queue, so that the loop also runs over memory or a
 //! TAP device. [`features`] and [`drivers`] report what the kernel and a NIC support. [`memory`]
-//! has the mappings.
+//! has the mappings, [`napi`] the interrupt settings of a NIC's queues.
 //!
 //! # Reading the code
 //!
@@ -95,7 +95,7 @@ mod frame_io;
 mod gso;
 pub mod memory;
 mod metadata;
-mod napi;
+pub mod napi;
 mod netdev;
 mod pool;
 mod program;

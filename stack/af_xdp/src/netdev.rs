@@ -140,14 +140,15 @@ pub(crate) fn command(command: u8, attributes: &[u8]) -> io::Result<()> {
     })
 }
 
+/// The attributes of the answer to a query of the `netdev` family with one answer.
+pub(crate) fn query(query: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
+    ask_generic(family()?, query, attributes)
+}
+
 /// Queries the `netdev` family about the interface.
 pub(crate) fn features(ifindex: u32) -> io::Result<XdpFeatures> {
-    let family = family()?;
-    let reply = ask_generic(
-        family,
-        NETDEV_CMD_DEV_GET,
-        &attribute(NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes()),
-    )?;
+    let request = attribute(NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes());
+    let reply = query(NETDEV_CMD_DEV_GET, &request)?;
     Ok(XdpFeatures {
         act: find(&reply, NETDEV_A_DEV_XDP_FEATURES).map_or(0, number),
         zero_copy_max_segments: find(&reply, NETDEV_A_DEV_XDP_ZC_MAX_SEGS).map_or(1, number) as u32,
