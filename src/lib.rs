@@ -99,6 +99,7 @@ mod setup;
 mod signals;
 pub mod steer;
 pub mod store;
+mod suspension;
 pub mod thread;
 mod work;
 pub mod worker;

@@ -320,12 +320,12 @@ fn what_does_not_go_together_is_refused() {
             "--on-interface-change end: cannot be used without --interface",
         ),
         (
-            "--interface s0 --transport epoll --busy-poll",
-            "--busy-poll: cannot be used with --transport epoll",
+            "--interface s0 --transport io-uring --busy-poll",
+            "--busy-poll: cannot be used with --transport io-uring, which cannot suspend interrupts",
         ),
         (
-            "--interface s0 --transport io-uring --busy-poll",
-            "--busy-poll: cannot be used with --transport io-uring",
+            "--transport io-uring --busy-poll",
+            "--busy-poll: cannot be used with --transport io-uring, which cannot suspend interrupts",
         ),
         (
             "--interface s0 --transport epoll --xdp-mode copy",
@@ -504,6 +504,8 @@ fn what_goes_together_is_taken() {
         "--xdp-mode auto --transport auto",
         "--busy-poll=false",
         "--interface s0 --busy-poll",
+        "--interface s0 --transport epoll --busy-poll",
+        "--transport epoll --busy-poll",
     ] {
         serve(flags).unwrap_or_else(|error| panic!("{flags}: {error}"));
     }

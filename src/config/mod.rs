@@ -168,7 +168,7 @@ pub struct Serve {
     pub memcached_congestion: Option<Congestion>,
     /// The reaction to a change of the interface.
     pub on_interface_change: InterfaceChange,
-    /// Whether workers spin when idle.
+    /// Whether workers poll the NIC.
     pub busy_poll: bool,
     /// Limit of the memory plan, in bytes.
     pub memory_limit_bytes: Option<u64>,

@@ -276,10 +276,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Resources")]
     pub memory_limit: Option<u64>,
 
-    /// Let workers spin instead of sleeping when idle
+    /// Let workers poll the NIC instead of its interrupts
     ///
-    /// Saves a few microseconds of wakeup and keeps each core fully busy. Only over AF_XDP. Changes
-    /// napi_defer_hard_irqs and gro_flush_timeout of the interface while it runs.
+    /// Over AF_XDP a worker then spins instead of sleeping when idle: it saves a few microseconds
+    /// of wakeup and keeps each core fully busy. With --transport epoll a worker polls while it has
+    /// work, and sleeps when idle (Linux 6.13). Changes the interrupt settings of the interface
+    /// while it runs.
     #[arg(
         long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true, help_heading = "Resources"

@@ -27,6 +27,8 @@ simoom_io::counters! {
         bytes_sent: bytes,
         /// Calls of epoll_wait(2) or io_uring_enter(2).
         wait_calls,
+        /// Whether epoll_wait(2) polls the NIC and suspends its interrupts (--busy-poll): 1 or 0.
+        busy_polling: gauge,
         /// Calls of recv(2), or buffers that io_uring filled.
         read_calls,
         /// Calls of send(2) and sendmsg(2), or sends submitted to io_uring.

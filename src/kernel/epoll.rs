@@ -1,13 +1,15 @@
 //! The epoll driver of a worker. Turns epoll events into readiness of sockets, ready listeners and
 //! pending commands. A connection is registered edge-triggered, once, and only when it has to wait:
 //! a connection whose request arrives with the handshake and that is closed with the answer is
-//! never registered.
+//! never registered. With --busy-poll waiting polls the NIC while [`Polling`] allows it.
 
 use super::Settings;
 use super::listener::Listener;
+use super::polling::Polling;
 use super::server::{Driver, Readiness, Server};
 use super::session::Session;
 use super::socket::{Part, Socket};
+use super::sys;
 use super::table::Key;
 use crate::clock::timespec;
 use crate::control::CommandReceiver;
@@ -17,7 +19,8 @@ use rustix::io::Errno;
 use simoom_io::Application;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// Events returned by one call of epoll_wait(2).
 const EVENTS: usize = 256;
@@ -29,8 +32,14 @@ const COMMANDS: u64 = u32::MAX as u64;
 const WATCHED: epoll::EventFlags =
     epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
 
+/// Shortest time to wait: with 0 the kernel would not poll the NIC.
+const POLL: Duration = Duration::from_nanos(1);
+
 pub(super) struct Epoll {
     epoll: OwnedFd,
+    polling: Polling,
+    /// Whether `epoll` is set to poll the NIC.
+    polls: bool,
     nothing: (),
 }
 
@@ -41,6 +50,8 @@ pub(super) struct Registered {
     watched: bool,
     /// Whether the socket is also registered for EPOLLOUT.
     polls_out: bool,
+    /// Whether the connection is of another NAPI instance than the polled one, or of none.
+    foreign: bool,
 }
 
 impl Part for Registered {
@@ -55,10 +66,15 @@ impl Driver for Epoll {
         0
     }
 
-    fn new(_: &Settings, commands: &CommandReceiver) -> io::Result<Epoll> {
+    fn new(settings: &Settings, commands: &CommandReceiver) -> io::Result<Epoll> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let polling = if settings.busy_poll {
+            Polling::new(sys::prefer_busy_poll(epoll.as_fd(), false))
+        } else {
+            Polling::off()
+        };
         epoll::add(&epoll, commands, epoll::EventData::new_u64(COMMANDS), epoll::EventFlags::IN)?;
-        Ok(Epoll { epoll, nothing: () })
+        Ok(Epoll { epoll, polling, polls: false, nothing: () })
     }
 
     fn shared(&mut self) -> &mut () {
@@ -66,8 +82,10 @@ impl Driver for Epoll {
     }
 
     fn wait<A: Handler>(server: &mut Server<A, Epoll>) -> io::Result<()> {
-        let timeout = timespec(server.sleep());
+        let polls = server.driver.polls;
+        let timeout = timespec(server.sleep().max(if polls { POLL } else { Duration::ZERO }));
         server.app_driver.counters.wait_calls += 1;
+        server.app_driver.counters.busy_polling = u64::from(polls);
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let events = match epoll::wait(&server.driver.epoll, &mut events, Some(&timeout)) {
             Ok((events, _)) => events,
@@ -90,6 +108,11 @@ impl Driver for Epoll {
         // The request may have arrived with the handshake. If it arrives after the first read, the
         // registration reports it as an edge.
         socket.readable = true;
+        if !self.polling.is_off() {
+            let napi = sys::incoming_napi(socket.fd.as_fd());
+            socket.part.foreign = self.polling.accepted(napi);
+            self.apply_polling();
+        }
     }
 
     fn arrange<A: Application>(
@@ -98,11 +121,12 @@ impl Driver for Epoll {
         session: &mut Session<A, Socket<Registered>>,
     ) -> bool {
         let socket = &mut session.io;
-        let (watched, polls_out) = (socket.part.watched, socket.part.polls_out);
+        let Registered { watched, polls_out, .. } = socket.part;
         if watched && (socket.writable || polls_out) {
             return true;
         }
-        socket.part = Registered { watched: true, polls_out: polls_out || !socket.writable };
+        socket.part.watched = true;
+        socket.part.polls_out |= !socket.writable;
         let flags = if socket.part.polls_out { WATCHED | epoll::EventFlags::OUT } else { WATCHED };
         let data = epoll::EventData::new_u64(key.to_bits());
         let registered = if watched {
@@ -114,6 +138,8 @@ impl Driver for Epoll {
     }
 
     fn close(&mut self, _: Key, socket: Socket<Registered>) {
+        self.polling.closed(socket.part.foreign);
+        self.apply_polling();
         drop(socket);
     }
 
@@ -141,6 +167,20 @@ impl Driver for Epoll {
 
     fn settle<A: Handler>(_: &mut Server<A, Epoll>) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Epoll {
+    /// Has epoll_wait(2) poll the NIC, or no longer, after a change of `polling`.
+    fn apply_polling(&mut self) {
+        let on = self.polling.is_on();
+        if on == self.polls {
+            return;
+        }
+        self.polls = on;
+        if let Err(error) = sys::prefer_busy_poll(self.epoll.as_fd(), on) {
+            tracing::warn!(%error, on, "cannot set busy polling of epoll");
+        }
     }
 }
 

@@ -65,6 +65,16 @@ impl Reserved {
         self.address
     }
 
+    /// Has the group accept a connection whose SYN came through receive queue n of a NIC with its
+    /// socket n modulo `workers`. Call it on the first socket, before any listens.
+    pub fn steer_by_queue(&self, workers: u32) -> Result<(), ListenError> {
+        let (address, socket) = (self.address, self.socket.as_fd());
+        sys::steer_by_queue(socket, workers).map_err(|error| {
+            let source = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            ListenError { address, source }
+        })
+    }
+
     /// Starts listening. Up to `backlog` connections (at most `net.core.somaxconn`) wait to be
     /// accepted.
     pub fn listen(self, backlog: u16) -> Result<Listener, ListenError> {
@@ -237,6 +247,19 @@ mod tests {
         let accepted = |listener: &Listener| std::iter::from_fn(|| listener.accept().ok()).count();
         assert_eq!(listeners.iter().map(accepted).sum::<usize>(), 12);
         assert_eq!(listeners[0].accept().unwrap_err(), Errno::AGAIN);
+    }
+
+    #[test]
+    fn connections_that_came_through_no_queue_are_spread_as_before() {
+        let reserved = Reserved::bind(address("127.0.0.1:0"), Presence::Now, 2).unwrap();
+        reserved[0].steer_by_queue(2).unwrap();
+        let listeners: Vec<Listener> =
+            reserved.into_iter().map(|reserved| reserved.listen(64).unwrap()).collect();
+        let at = listeners[0].address();
+        let accepted = |listener: &Listener| std::iter::from_fn(|| listener.accept().ok()).count();
+        let _clients: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(at).unwrap()).collect();
+        let counts: Vec<usize> = listeners.iter().map(accepted).collect();
+        assert!(counts[0] + counts[1] == 64 && !counts.contains(&0), "{counts:?}");
     }
 
     #[test]

@@ -15,6 +15,8 @@
 //! work wait in the `run_queue`; connections that wait for memory wait in a `wait_queue`. `accept`
 //! and `drain` are the other parts of the loop. `table`, `session`, the queues and [`listener`] are
 //! independent of the driver.
+//! With --busy-poll, `polling` decides when epoll polls the NIC, and
+//! [`Suspension`](crate::suspension::Suspension) holds the settings of its NAPI instance.
 //!
 //! What happens when a resource is exhausted:
 //!
@@ -53,6 +55,7 @@ mod counters;
 mod drain;
 mod epoll;
 pub mod listener;
+mod polling;
 mod run_queue;
 mod server;
 mod session;
@@ -162,6 +165,9 @@ pub struct Settings {
     pub drain_idle: Duration,
     /// Time that a peer has to close after the last answer and the FIN.
     pub linger_timeout: Duration,
+    /// Whether the worker polls the NIC itself and suspends its interrupts while there is work.
+    /// epoll alone, from Linux 6.13.
+    pub busy_poll: bool,
 }
 
 impl Settings {
@@ -185,6 +191,7 @@ impl Settings {
             timeouts_of_ports: Vec::new(),
             drain_idle: Duration::from_millis(500),
             linger_timeout: Duration::from_secs(5),
+            busy_poll: false,
         }
     }
 

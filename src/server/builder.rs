@@ -280,7 +280,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Whether AF_XDP workers never sleep.
+    /// Whether workers poll the NIC: over AF_XDP they never sleep, over epoll they do when idle and
+    /// suspend interrupts otherwise (Linux 6.13).
     pub fn busy_poll(mut self, spins: bool) -> Builder<L> {
         self.setup.busy_poll = spins;
         self

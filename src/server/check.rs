@@ -119,10 +119,23 @@ impl Setup {
         if self.on_interface_change == InterfaceChange::End {
             return refuse("--on-interface-change end");
         }
-        if self.busy_poll {
-            return refuse("--busy-poll");
+        self.check_busy_poll()
+    }
+
+    /// Checks that --busy-poll is not used with kernel sockets other than over epoll.
+    fn check_busy_poll(&self) -> Result<()> {
+        if !self.busy_poll || self.transport == Transport::Epoll {
+            return Ok(());
         }
-        Ok(())
+        let without = match self.transport {
+            Transport::IoUring => {
+                "with --transport io-uring, which cannot suspend interrupts; give --transport epoll"
+            }
+            _ => {
+                "without --interface; name the network interface for AF_XDP, or give --transport epoll"
+            }
+        };
+        Err(Error::usage(format!("--busy-poll: cannot be used {without}")))
     }
 
     /// Checks that ports are valid and not used twice.

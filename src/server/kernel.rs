@@ -33,13 +33,14 @@ impl Server {
         let setup = common.setup;
         common.endpoints.check_kernel_alone()?;
         let workers = setup.cores.len();
-        plan::check_kernel(common, workers)?;
+        let waiting = Waiting::alone(common);
+        plan::check_kernel(common, workers, waiting.poller)?;
         let cores: Vec<Option<usize>> = setup.cores.iter().copied().map(Some).collect();
         let bound = reserve(common, workers)?;
         self.addresses = bound.iter().map(|bound| bound.address).collect();
-        self.start_kernel_workers(common, bound, setup.connections, &cores)?;
+        self.start_kernel_workers(common, bound, setup.connections, &cores, waiting)?;
         self.transport =
-            format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
+            format!("kernel sockets over {}, {}", waiting.poller, count(workers, "worker"));
         Ok(())
     }
 
@@ -50,6 +51,7 @@ impl Server {
         bound: Vec<Bound>,
         connections: u32,
         cores: &[Option<usize>],
+        Waiting { poller, busy_poll }: Waiting,
     ) -> Result<()> {
         if bound.is_empty() {
             return Ok(());
@@ -60,8 +62,12 @@ impl Server {
         let ports = Ports(ports);
         self.tell_kernel_listeners(common, &bound)?;
         let sockets = bound.len() * cores.len();
+        if busy_poll {
+            steer_by_queue(&bound)?;
+        }
         let mut listeners = listen(bound)?;
         let mut settings = plan::kernel_settings(common.setup, connections, cores.len());
+        settings.busy_poll = busy_poll;
         settings.port_limits =
             plan::port_limits(common.setup, &ports, settings.connections, cores.len());
         allow_files(connections, sockets);
@@ -79,7 +85,7 @@ impl Server {
                 &command_sender,
             )?;
             self.registry.add(snapshot.clone());
-            let (poller, settings) = (common.poller, settings.clone());
+            let settings = settings.clone();
             let (ready, is_ready) = bounded(1);
             let ready = move || {
                 let _ = ready.send(());
@@ -107,6 +113,27 @@ impl Server {
             let (service, address) = (service.name, *address);
             self.listens(common, Listening { service, protocol: "tcp", address, via: Via::Kernel })
         })
+    }
+}
+
+/// How a kernel worker waits for packets.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting {
+    poller: Poller,
+    busy_poll: bool,
+}
+
+impl Waiting {
+    /// Without AF_XDP. Busy polling is over epoll alone: io_uring can poll a NIC, but not suspend
+    /// its interrupts.
+    fn alone<L>(common: &Common<'_, L>) -> Waiting {
+        let busy_poll = common.setup.busy_poll;
+        Waiting { poller: if busy_poll { Poller::Epoll } else { common.poller }, busy_poll }
+    }
+
+    /// Beside AF_XDP, whose workers alone poll.
+    pub(super) fn beside<L>(common: &Common<'_, L>) -> Waiting {
+        Waiting { poller: common.poller, busy_poll: false }
     }
 }
 
@@ -158,6 +185,18 @@ fn loopback_remedy(socket: &endpoints::Listening, error: &ListenError) -> String
         ),
         _ => String::new(),
     }
+}
+
+/// Gives each worker the connections of its own receive queues: it can poll one NAPI instance.
+fn steer_by_queue(bound: &[Bound]) -> Result<()> {
+    for Bound { service, address, sockets } in bound {
+        let workers = sockets.len() as u32;
+        let Some(first) = sockets.first().filter(|_| workers > 1) else { continue };
+        first
+            .steer_by_queue(workers)
+            .map_err(|error| Error::failed(format!("{} {address}: {error}", service.option)))?;
+    }
+    Ok(())
 }
 
 /// Starts listening on all sockets: one for each worker and address.

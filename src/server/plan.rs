@@ -76,8 +76,11 @@ pub(super) fn check_xdp<L: Factories>(
 }
 
 /// Checks the memory of `workers` kernel workers.
-pub(super) fn check_kernel<L: Factories>(common: &Common<'_, L>, workers: usize) -> Result<()> {
-    let poller: Poller = common.poller;
+pub(super) fn check_kernel<L: Factories>(
+    common: &Common<'_, L>,
+    workers: usize,
+    poller: Poller,
+) -> Result<()> {
     let plan = |connections| {
         let settings = kernel_settings(common.setup, connections, workers);
         let plan = add_handlers(common, connections, workers, begin(common));

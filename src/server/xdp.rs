@@ -140,7 +140,8 @@ impl Server {
         self.start_stack_workers(common, (queues, gso), workers, &stack, &ports)?;
         self.claim(common, device, bound_queues, stack)?;
         let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
-        self.start_kernel_workers(common, bound, beside, &[None])?;
+        let waiting = kernel::Waiting::beside(common);
+        self.start_kernel_workers(common, bound, beside, &[None], waiting)?;
         if let Some(claims) = &mut self.device {
             let mut beside = self.workers.iter().filter(|worker| worker.drained.is_none());
             claims.beside = beside.next().map(|worker| worker.command_sender.clone());

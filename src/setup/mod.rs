@@ -49,7 +49,7 @@ pub(crate) struct Setup {
     /// The congestion control of services without one of their own.
     pub(crate) congestion: Congestion,
     pub(crate) on_interface_change: InterfaceChange,
-    /// Whether workers never sleep.
+    /// Whether workers poll the NIC, over AF_XDP or epoll.
     pub(crate) busy_poll: bool,
     /// Upper limit of the memory plan.
     pub(crate) memory_limit_bytes: Option<u64>,

@@ -12,6 +12,7 @@ mod abuse;
 mod access_log;
 mod addresses;
 mod balancers;
+mod busy_poll;
 mod capture;
 mod client;
 mod clients;

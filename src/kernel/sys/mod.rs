@@ -22,18 +22,20 @@
 //!    means nothing else until the kernel has closed it.
 //!
 //! The operations are added by [`batch`], entered by [`ring`] and told of by [`completion`]; the
-//! receive buffers are [`buffers`]. Apart from the ring, [`filter`] and [`unsent`] make
-//! calls that rustix has not.
+//! receive buffers are [`buffers`]. Apart from the ring, [`filter`], [`napi`] and [`unsent`]
+//! make calls that rustix has not.
 
 mod batch;
 mod buffers;
 mod completion;
 mod filter;
+mod napi;
 mod ring;
 mod unsent;
 
 pub(super) use buffers::{BUFFERS_MAX, Buffer};
 pub(super) use completion::Completion;
-pub(super) use filter::drop_syns;
+pub(super) use filter::{drop_syns, steer_by_queue};
+pub(super) use napi::{incoming_napi, prefer_busy_poll};
 pub(super) use ring::Ring;
 pub(super) use unsent::has_unacknowledged_bytes;
