@@ -25,10 +25,17 @@ serves() { grep -q ' serving ' /tmp/log || is_dead; }
 start() {
     local requested=$1
     shift
+    start_over xdp --xdp-mode "$requested" "$@"
+}
+
+# The same over a transport: start_over TRANSPORT [FLAG]...
+start_over() {
+    local transport=$1
+    shift
     : >/tmp/log
     started=$(now)
     /bin/ip netns exec s simoom serve --interface s0 --http 80 --root /www --memcached 11211 \
-        --memory 16M --transport xdp --xdp-mode "$requested" --cores 0-1 --connections 2000 \
+        --memory 16M --transport "$transport" --cores "${cores:-0-1}" --connections 2000 \
         --drain-timeout 0s --admin 9090 "$@" 2>>/tmp/log &
     server=$!
     until_true 60 serves && ! is_dead
