@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, fs, io};
 
-/// Timer polls without a packet, after a poll by epoll_wait(2) has found none, until interrupts
-/// come again.
-const DEFER_HARD_IRQS: u32 = 10;
-/// Interval of these polls.
+/// Interrupts stay masked for one interval more than this without a packet, after epoll_wait(2) has
+/// found none. With many, an idle queue would be polled for each packet that comes alone.
+const DEFER_HARD_IRQS: u32 = 1;
+/// Interval of the kernel's polls, and longest delay of a packet by them.
 const GRO_FLUSH_TIMEOUT_NS: u64 = 50_000;
 /// Time for the events of one epoll_wait(2), up to 256. If a worker takes longer, or stands still,
 /// the kernel polls.

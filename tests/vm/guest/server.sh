@@ -49,9 +49,11 @@ stop() {
 
 chosen() { sed -n 's/.* serving transport=AF_XDP, \([^ ]*\) mode.*/\1/p' /tmp/log; }
 
+# The sum of a counter or gauge over all workers. A label may have a space: "kernel 0".
 metric() {
     ns s wget -q -O - http://127.0.0.1:9090/metrics |
-        awk -v name="simoom_$1" '{ sub(/\{.*\}/, "", $1) } $1 == name { sum += $2 } END { print sum + 0 }'
+        awk -v name="simoom_$1" '{ sub(/\{.*\}/, ""); sub(/_total$/, "", $1) }
+            $1 == name { sum += $2 } END { print sum + 0 }'
 }
 
 field() { sed -n "s/^ *\"$1\": *\"\{0,1\}\([^\",]*\).*/\1/p" /tmp/out | head -1; }
