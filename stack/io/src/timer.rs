@@ -121,11 +121,25 @@ impl Wheel {
     /// next tick: an owner that sets its timer for now whenever it fires does not keep
     /// [`Wheel::expire`] from an end.
     pub fn schedule(&mut self, timer: u32, at: Tick) {
-        self.cancel(timer);
-        let at = if self.now.until(at) > 0 { at } else { self.now.plus(1) };
-        self.nodes[timer as usize].at = at;
-        let head = self.head_for(at);
-        self.link(timer, head);
+        match self.scheduled(timer) {
+            Tick::NEVER => self.insert(timer, at),
+            _ => self.reschedule(timer, at),
+        }
+    }
+
+    /// As [`Wheel::schedule`], of a timer that is set.
+    #[inline(never)]
+    fn reschedule(&mut self, timer: u32, at: Tick) {
+        self.unlink(timer);
+        self.insert(timer, at);
+    }
+
+    /// As [`Wheel::schedule`], of a timer that is not set.
+    #[inline(always)]
+    fn insert(&mut self, timer: u32, at: Tick) {
+        let ahead = self.now.until(at).max(1) as u32;
+        self.nodes[timer as usize].at = self.now.plus(ahead);
+        self.link(timer, self.slot_for(ahead));
     }
 
     /// Makes the timer fire at `at` or sooner: sets it or moves it forward, if necessary.
@@ -137,7 +151,7 @@ impl Wheel {
 
     /// Cancels the timer. Does nothing if it is not set.
     pub fn cancel(&mut self, timer: u32) {
-        if self.nodes[timer as usize].at != Tick::NEVER {
+        if self.scheduled(timer) != Tick::NEVER {
             self.unlink(timer);
             self.nodes[timer as usize].at = Tick::NEVER;
         }
@@ -227,11 +241,16 @@ impl Wheel {
     }
 
     fn head_for(&self, at: Tick) -> u32 {
-        let ahead = self.now.until(at);
-        if ahead <= 0 {
-            return self.due_head();
+        match self.now.until(at) {
+            ahead @ 1.. => self.slot_for(ahead as u32),
+            _ => self.due_head(),
         }
-        let at = self.now.0.wrapping_add((ahead as u32).min(HORIZON - SLOTS.pow(3) as u32));
+    }
+
+    /// The head of the slot for a time that is `ahead` of the wheel's, at least 1.
+    #[inline(always)]
+    fn slot_for(&self, ahead: u32) -> u32 {
+        let at = self.now.0.wrapping_add(ahead.min(HORIZON - SLOTS.pow(3) as u32));
         // The highest bit in which the two times differ selects the level, within the wheel's
         // range.
         let differ = (at ^ self.now.0).max(1);
@@ -239,6 +258,7 @@ impl Wheel {
         self.head(level as usize, (at >> (SLOT_BITS * level)) as usize % SLOTS)
     }
 
+    #[inline(always)]
     fn link(&mut self, timer: u32, head: u32) {
         let last = self.nodes[head as usize].prev;
         let node = &mut self.nodes[timer as usize];
