@@ -16,6 +16,13 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub fn add_bytes(self, bytes: &[u8]) -> Sum {
+        let (sum, rest) = if bytes.len() < 128 { (self, bytes) } else { self.add_blocks(bytes) };
+        sum.add_rest(rest, bytes)
+    }
+
+    /// Adds the first bytes, as many as are whole blocks. Returns the bytes behind them.
+    #[inline(always)]
+    fn add_blocks(self, bytes: &[u8]) -> (Sum, &[u8]) {
         let (blocks, rest) = bytes.as_chunks::<128>();
         // Two sums, so that neither waits for the other's carries.
         let (mut sum, mut other) = (self, Sum::default());
@@ -23,7 +30,7 @@ impl Sum {
             let (words, _) = block.as_chunks::<8>();
             (sum, other) = (sum.add_words(&words[..8]), other.add_words(&words[8..]));
         }
-        sum.add_sum(other).add_rest(rest, bytes)
+        (sum.add_sum(other), rest)
     }
 
     /// Adds `rest`, up to 127 bytes at the end of `bytes`. A comparison for each power of two costs
