@@ -154,7 +154,7 @@ impl Demux {
     }
 
     /// The owner with this hash for which `is_it` holds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u32, is_it: impl Fn(Owner) -> bool) -> Option<Owner> {
         let mut at = hash & self.mask;
         loop {

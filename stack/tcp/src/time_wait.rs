@@ -15,6 +15,8 @@ use simoom_io::timer::Tick;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TimeWait {
     pub(crate) tuple: Tuple,
+    /// The hash of the four-tuple.
+    pub(crate) hash: u32,
     pub(crate) link: Link,
     pub(crate) snd_nxt: Seq,
     pub(crate) rcv_nxt: Seq,
@@ -70,11 +72,12 @@ impl TimeWaitTable {
     }
 
     /// Adds a connection at [`TimeWaitTable::slot`]. The caller sets the end of its wait.
-    pub(crate) fn insert(&mut self, hot: &Hot) {
+    pub(crate) fn insert(&mut self, hot: &Hot, hash: u32) {
         let timestamps =
             hot.flags.has(ConnFlags::TIMESTAMPS).then_some((hot.rcv.ts_recent, hot.ts_offset));
         self.entries[self.next as usize] = TimeWait {
             tuple: hot.tuple,
+            hash,
             link: hot.link,
             snd_nxt: hot.snd.nxt,
             rcv_nxt: hot.rcv.nxt,
@@ -82,7 +85,10 @@ impl TimeWaitTable {
             ends_at: Tick::NEVER,
             challenged: false,
         };
-        self.next = (self.next + 1) % self.entries.len() as u32;
+        self.next += 1;
+        if self.next == self.entries.len() as u32 {
+            self.next = 0;
+        }
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut TimeWait {

@@ -53,7 +53,7 @@ impl<A: Application> Stack<A> {
                         tcb,
                         &mut Context { id, shared: &mut self.shared, app, tx },
                     );
-                    self.apply(id, outcome, app, tx);
+                    self.apply((id, |stack: &Self| stack.hash_of(id)), outcome, app, tx);
                 }
             }
             Some(index) if index < half_open => self.expire_half_open(index, tx),

@@ -215,21 +215,30 @@ impl<A: Application> Stack<A> {
     #[inline]
     pub(super) fn apply<T: Transmit>(
         &mut self,
-        id: u32,
+        (id, hash): (u32, impl FnOnce(&Self) -> u32),
         outcome: Outcome,
         app: &mut A,
         tx: &mut T,
     ) {
         match outcome {
             Outcome::Continue => {}
-            Outcome::TimeWait => self.enter_time_wait(id, app, tx),
-            Outcome::Closed(how) => self.end(id, how, app),
+            Outcome::TimeWait => self.enter_time_wait(id, hash(self), app, tx),
+            Outcome::Closed(how) => self.end_hashed(id, hash(self), how, app),
         }
+    }
+
+    /// The hash of a connection's four-tuple.
+    pub(super) fn hash_of(&self, id: u32) -> u32 {
+        self.keyed.hash(&self.tcbs[id as usize].hot.tuple)
     }
 
     /// Closes the connection: tells the application, and frees the control block.
     pub(super) fn end(&mut self, id: u32, how: Closed, app: &mut A) {
-        let hash = self.keyed.hash(&self.tcbs[id as usize].hot.tuple);
+        self.end_hashed(id, self.hash_of(id), how, app);
+    }
+
+    /// As [`Stack::end`], with the hash of the four-tuple.
+    pub(super) fn end_hashed(&mut self, id: u32, hash: u32, how: Closed, app: &mut A) {
         self.demux.remove(hash, Owner::Connection(id));
         self.free_tcb(id, how, app);
     }

@@ -352,6 +352,6 @@ impl<A: Application> Stack<A> {
         }
         self.shared.counters.passive_opens += 1;
         handshake::open(tcb, &mut Context { id, shared: &mut self.shared, app, tx }, false);
-        self.for_connection(id, &arrival.segment, app, tx);
+        self.for_connection(id, arrival, app, tx);
     }
 }

@@ -197,9 +197,9 @@ impl<A: Application> Stack<A> {
     ) -> bool {
         let tuple = arrival.tuple();
         if self.tcbs.get(guess as usize).is_some_and(|tcb| tcb.hot.tuple == tuple) {
-            // A connection has passed `check_segment` with its first segment.
+            // Its first segment has passed `check_segment`.
             self.shared.counters.segments_received += 1;
-            self.for_connection(guess, &arrival.segment, app, tx);
+            self.for_connection(guess, arrival, app, tx);
             return true;
         }
         self.dispatch_by_hash(arrival, app, tx)
@@ -213,13 +213,17 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) -> bool {
-        if let Err(reason) = check_segment(&arrival.segment, &self.shared.config) {
+        let owner = self.owner_of(arrival.hash, &arrival.tuple());
+        // An owner's first segment has passed the checks.
+        if owner.is_none()
+            && let Err(reason) = check_segment(&arrival.segment, &self.shared.config)
+        {
             self.shared.drop(reason);
             return true;
         }
         self.shared.counters.segments_received += 1;
-        match self.owner_of(arrival.hash, &arrival.tuple()) {
-            Some(Owner::Connection(id)) => self.for_connection(id, &arrival.segment, app, tx),
+        match owner {
+            Some(Owner::Connection(id)) => self.for_connection(id, arrival, app, tx),
             Some(Owner::HalfOpen(index)) => return self.for_half_open(index, arrival, app, tx),
             Some(Owner::TimeWait(index)) => self.for_time_wait(index, arrival, tx),
             None => return self.for_listener(arrival, app, tx),
@@ -227,7 +231,7 @@ impl<A: Application> Stack<A> {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn owner_of(&self, hash: u32, tuple: &Tuple) -> Option<Owner> {
         self.demux.find(hash, |owner| match owner {
             Owner::Connection(id) => self.tcbs[id as usize].hot.tuple == *tuple,
@@ -240,13 +244,14 @@ impl<A: Application> Stack<A> {
     pub(super) fn for_connection<T: Transmit>(
         &mut self,
         id: u32,
-        segment: &Segment<'_>,
+        arrival: &Arrival<'_>,
         app: &mut A,
         tx: &mut T,
     ) {
+        let (tcb, segment) = (&mut self.tcbs[id as usize], &arrival.segment);
         let mut cx = Context { id, shared: &mut self.shared, app, tx };
-        let outcome = input::segment_arrives(&mut self.tcbs[id as usize], segment, &mut cx);
-        self.apply(id, outcome, app, tx);
+        let outcome = input::segment_arrives(tcb, segment, &mut cx);
+        self.apply((id, |_: &Self| arrival.hash), outcome, app, tx);
     }
 }
 

@@ -82,28 +82,32 @@ impl<A: Application> Stack<A> {
     }
 
     pub(super) fn forget_time_wait(&mut self, index: u32) {
-        let hash = self.keyed.hash(&self.time_wait.get(index).tuple);
+        let hash = self.time_wait.get(index).hash;
         self.demux.remove(hash, Owner::TimeWait(index));
         self.time_wait.remove(index);
     }
 
     /// Moves the connection to the TIME-WAIT table.
-    pub(super) fn enter_time_wait<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) {
+    pub(super) fn enter_time_wait<T: Transmit>(
+        &mut self,
+        id: u32,
+        hash: u32,
+        app: &mut A,
+        tx: &mut T,
+    ) {
         let tcb = &mut self.tcbs[id as usize];
         if tcb.hot.flags.has(ConnFlags::ACK_NOW) {
             // Acknowledge the peer's FIN. No further flush visits this connection.
             output::acknowledge(tcb, &mut self.shared, tx);
         }
         let Some((index, is_taken)) = self.time_wait.slot() else {
-            return self.end(id, Closed::Finished, app);
+            return self.end_hashed(id, hash, Closed::Finished, app);
         };
         if is_taken {
             self.shared.counters.time_wait_evicted += 1;
             self.forget_time_wait(index);
         }
-        let hot = &self.tcbs[id as usize].hot;
-        let hash = self.keyed.hash(&hot.tuple);
-        self.time_wait.insert(hot);
+        self.time_wait.insert(&self.tcbs[id as usize].hot, hash);
         self.demux.replace(hash, Owner::Connection(id), Owner::TimeWait(index));
         self.schedule_time_wait(index);
         self.free_tcb(id, Closed::Finished, app);
