@@ -328,7 +328,8 @@ impl Config {
     /// §2.3).
     pub(crate) fn window_shift(&self) -> u8 {
         let max = self.receive_window_bytes.max(self.max_receive_window_bytes);
-        (0..14).find(|shift| max >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+        let bits = u32::BITS - max.leading_zeros();
+        bits.saturating_sub(u16::BITS).min(14) as u8
     }
 
     /// Bytes by which all receive windows together may be wider than at first. A window takes
@@ -336,5 +337,25 @@ impl Config {
     /// times as many as the reassembly holds.
     pub(crate) fn window_budget_bytes(&self) -> u64 {
         4 * u64::from(self.limits.reassembly_blocks) * reassembly::BLOCK_BYTES as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_shift_is_the_smallest_that_fits_the_header() {
+        let limits = Limits::for_connections(1);
+        for max in [1, 0xffff, 0x1_0000, 0x1_ffff, 0x2_0000, 0xf_fff0, 0x3fff_c000, u32::MAX] {
+            let config = Config {
+                receive_window_bytes: 1,
+                max_receive_window_bytes: max,
+                ..Config::new([0; 6], Vec::new(), [0; 4], limits)
+            };
+            let shift = config.window_shift();
+            assert!(shift == 14 || max >> shift <= 0xffff, "{max:#x}: {shift}");
+            assert!(shift == 0 || max >> (shift - 1) > 0xffff, "{max:#x}: {shift}");
+        }
     }
 }

@@ -12,9 +12,7 @@ impl Address {
     /// The address of the four bytes of an IPv4 header field.
     #[inline]
     pub fn from_v4(bytes: [u8; 4]) -> Address {
-        let mut mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
-        mapped[12..].copy_from_slice(&bytes);
-        Address(mapped)
+        Address::from_halves(0, u64::from(u32::from_le_bytes(bytes)) << 32 | 0xffff_0000)
     }
 
     /// The address of the sixteen bytes of an IPv6 header field.
@@ -50,6 +48,7 @@ impl Address {
     }
 
     /// The address of what [`Address::halves`] gives.
+    #[inline]
     pub fn from_halves(low: u64, high: u64) -> Address {
         Address((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
     }
@@ -57,7 +56,7 @@ impl Address {
     /// [`Address::is_unicast`] of an address that is known to be IPv4.
     #[inline(always)]
     pub(super) fn is_unicast_v4(&self) -> bool {
-        let [first, ..] = self.v4();
+        let first = (self.halves().1 >> 32) as u8;
         first != 0 && first != 127 && first < 224
     }
 

@@ -81,6 +81,10 @@ fn read<'a, const ANY_OPTIONS: bool>(
     {
         return None;
     }
+    let options = match ANY_OPTIONS {
+        true => super::tcp::parse_options(frame.get(OPTIONS_AT..payload_at)?).ok()?,
+        false => Options { timestamps, ..Options::default() },
+    };
     Some(Segment {
         link: Link { mac: [head[6], head[7], head[8], head[9], head[10], head[11]], vlan: 0 },
         local: Address::from_v4(destination.to_ne_bytes()),
@@ -92,10 +96,7 @@ fn read<'a, const ANY_OPTIONS: bool>(
         flags: Flags(head[TCP_AT + 13] & Flags::KNOWN),
         ecn: Ecn::of(head[IP_AT + 1]),
         window: half(TCP_AT + 14),
-        options: match ANY_OPTIONS {
-            true => super::tcp::parse_options(frame.get(OPTIONS_AT..payload_at)?).ok()?,
-            false => Options { timestamps, ..Options::default() },
-        },
+        options,
         payload: Payload::new(payload, &[], 0),
     })
 }

@@ -288,20 +288,21 @@ pub(super) fn parse_options(bytes: &[u8]) -> Result<Options, DropReason> {
 /// [`Options::emit`].
 #[inline(always)]
 fn parse_syn_options(bytes: &[u8]) -> Option<Options> {
-    let (mss, shift, value, echo) = match *bytes {
-        #[rustfmt::skip]
-        [
-            MSS, 4, m, n, SACK_PERMITTED, 2, TIMESTAMPS, 10, a, b, c, d, e, f, g, h,
-            NOP, WINDOW_SCALE, 3, shift,
-        ]
-        | [
-            MSS, 4, m, n, NOP, WINDOW_SCALE, 3, shift, NOP, NOP, SACK_PERMITTED, 2,
-            NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h,
-        ] => ([m, n], shift, [a, b, c, d], [e, f, g, h]),
+    let (words, []) = bytes.as_chunks::<4>() else { return None };
+    let (mss, scale, value, echo) = match *words {
+        [mss, kinds, value, echo, scale] if kinds == [SACK_PERMITTED, 2, TIMESTAMPS, 10] => {
+            (mss, scale, value, echo)
+        }
+        [mss, scale, permitted, kind, value, echo]
+            if permitted == [NOP, NOP, SACK_PERMITTED, 2] && kind == [NOP, NOP, TIMESTAMPS, 10] =>
+        {
+            (mss, scale, value, echo)
+        }
         _ => return None,
     };
+    let ([MSS, 4, m, n], [NOP, WINDOW_SCALE, 3, shift]) = (mss, scale) else { return None };
     Some(Options {
-        mss: Some(u16::from_be_bytes(mss)),
+        mss: Some(u16::from_be_bytes([m, n])),
         window_scale: Some(shift.min(SHIFT_MAX)),
         sack_permitted: true,
         timestamps: Some((u32::from_be_bytes(value), u32::from_be_bytes(echo))),
@@ -484,10 +485,14 @@ pub(crate) fn emit_frame(
 ) -> usize {
     if !header.remote.is_v4() {
         let ends = (mac, link);
-        return emit_frame_over_ipv6(frame, ends, header, options, payload_len, checksum, fill);
+        return emit_other::<ip::V6>(frame, ends, header, options, payload_len, checksum, fill);
     }
-    let at = ethernet::emit(frame, mac, link, ip::V4::ETHERTYPE);
-    at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, checksum, fill)
+    if link.vlan != 0 {
+        let ends = (mac, link);
+        return emit_other::<ip::V4>(frame, ends, header, options, payload_len, checksum, fill);
+    }
+    let ends = (mac, &link.mac);
+    emit_untagged_v4(frame, ends, header, options, payload_len, checksum, fill)
 }
 
 /// Writes the same over IPv4, without a VLAN tag: all places are constants but for the payload's.
@@ -505,9 +510,9 @@ pub(crate) fn emit_untagged_v4(
     at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, checksum, fill)
 }
 
-/// Not inlined, so that the other version's code stays short.
+/// Not inlined, so that the code of the usual frames stays short.
 #[inline(never)]
-fn emit_frame_over_ipv6(
+fn emit_other<V: ip::Version>(
     frame: &mut [u8],
     (mac, link): (&Mac, &Link),
     header: &Header<'_>,
@@ -516,8 +521,8 @@ fn emit_frame_over_ipv6(
     checksum: TxChecksum,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
-    let at = ethernet::emit(frame, mac, link, ip::V6::ETHERTYPE);
-    at + emit_over::<ip::V6>(&mut frame[at..], header, options, payload_len, checksum, fill)
+    let at = ethernet::emit(frame, mac, link, V::ETHERTYPE);
+    at + emit_over::<V>(&mut frame[at..], header, options, payload_len, checksum, fill)
 }
 
 #[inline(always)]
