@@ -399,7 +399,20 @@ impl Queue {
 
     /// Frees the first `n` bytes (at most [`Queue::len`]): they have been acknowledged. A cursor
     /// among them moves past them.
+    #[inline(always)]
     pub fn acknowledge<B: Blob>(&mut self, pool: &mut Pool<B>, n: u64) {
+        if self.count == 1 && n == self.len() {
+            // A short answer.
+            pool.release(self.head);
+            self.begin_again();
+        } else {
+            self.acknowledge_entries(pool, n);
+        }
+    }
+
+    /// As [`Queue::acknowledge`], of any number of entries.
+    #[inline(never)]
+    fn acknowledge_entries<B: Blob>(&mut self, pool: &mut Pool<B>, n: u64) {
         assert!(n <= self.len(), "acknowledged {n} bytes of {}", self.len);
         if n == self.len() {
             return self.acknowledge_all(pool);
@@ -433,21 +446,18 @@ impl Queue {
 
     /// Frees all bytes, as [`Queue::acknowledge`] does.
     fn acknowledge_all<B: Blob>(&mut self, pool: &mut Pool<B>) {
-        if self.count == 1 {
-            // A short answer.
-            pool.release(self.head);
-        } else {
-            self.release_entries(pool);
-        }
-        *self = Queue { start: self.start.wrapping_add(self.len), ..Queue::default() };
-    }
-
-    fn release_entries<B: Blob>(&mut self, pool: &mut Pool<B>) {
         let mut next = self.head;
         while let Some(entry) = pool.entries.get(next as usize) {
             let freed = std::mem::replace(&mut next, entry.next);
             pool.release(freed);
         }
+        self.begin_again();
+    }
+
+    /// All entries were freed, and their bytes count as acknowledged.
+    #[inline(always)]
+    fn begin_again(&mut self) {
+        *self = Queue { start: self.start.wrapping_add(self.len), ..Queue::default() };
     }
 
     /// Frees all bytes.

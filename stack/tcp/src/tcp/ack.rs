@@ -17,7 +17,7 @@ use simoom_io::send::Blob;
 use simoom_io::timer::Tick;
 
 /// Fifth step: processes an acknowledgement with SEG.ACK at or after SND.UNA.
-#[inline]
+#[inline(always)]
 pub(super) fn process_ack<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
@@ -56,7 +56,7 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
 }
 
 /// The fast path: nothing is lost or out of order.
-#[inline]
+#[inline(always)]
 fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
     debug_assert_eq!(
         (tcb.recovery.lost, tcb.recovery.sacked),
@@ -163,11 +163,17 @@ pub(super) fn advance<C, B: Blob>(
     shared: &mut Shared<B>,
 ) {
     tcb.warm.flight.acknowledge(&mut shared.flight, tcb.hot.snd.una, ack, sample);
+    free_acknowledged_apart(tcb, ack, shared);
+}
+
+/// As [`free_acknowledged`], off the path of most acknowledgements.
+#[inline(never)]
+fn free_acknowledged_apart<C, B: Blob>(tcb: &mut Tcb<C>, ack: Seq, shared: &mut Shared<B>) {
     free_acknowledged(tcb, ack, shared);
 }
 
 /// Advances SND.UNA and frees the send queue up to it. The flight was acknowledged.
-#[inline]
+#[inline(always)]
 fn free_acknowledged<C, B: Blob>(tcb: &mut Tcb<C>, ack: Seq, shared: &mut Shared<B>) {
     let fin = tcb.hot.flags.has(ConnFlags::FIN_SENT) && ack == tcb.hot.snd.nxt;
     let acked = ack.since(tcb.hot.snd.una);

@@ -126,7 +126,7 @@ fn take_what_fits<A: Application, T: Transmit>(
     }
     note_received_before(tcb, segment.seq, text, cx.shared);
     for part in text.skip(old).parts() {
-        if take(tcb, part, cx) < part.len() {
+        if take_apart(tcb, part, cx) < part.len() {
             break;
         }
     }
@@ -182,14 +182,25 @@ fn take_from_reassembly<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
     while let Some(bytes) = held.front(&mut cx.shared.inputs.reassembly, tcb.hot.rcv.nxt) {
         let len = bytes.len();
         block[..len].copy_from_slice(bytes);
-        if take(tcb, &block[..len], cx) < len {
+        if take_apart(tcb, &block[..len], cx) < len {
             break;
         }
     }
     tcb.cold.reassembly = held;
 }
 
+/// As [`take`], where it is no part of the path of every segment.
+#[inline(never)]
+fn take_apart<A: Application, T>(
+    tcb: &mut Tcb<A::Conn>,
+    bytes: &[u8],
+    cx: &mut Context<'_, A, T>,
+) -> usize {
+    take(tcb, bytes, cx)
+}
+
 /// Takes the next bytes of the stream; returns how many. RCV.NXT moves past them.
+#[inline(always)]
 fn take<A: Application, T>(
     tcb: &mut Tcb<A::Conn>,
     bytes: &[u8],
