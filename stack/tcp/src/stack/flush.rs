@@ -96,9 +96,9 @@ impl<A: Application> Stack<A> {
         let mut blocked = false;
         for place in 0..self.flushing.len() {
             let id = self.flushing[place];
-            self.tcbs[id as usize].hot.flags.clear(ConnFlags::READY);
             if blocked {
-                self.shared.make_ready(&mut self.tcbs[id as usize].hot, id);
+                // Its flag stays set.
+                self.shared.ready.push(id);
             } else {
                 blocked = !self.flush_one(id, app, tx);
             }
@@ -129,8 +129,21 @@ impl<A: Application> Stack<A> {
         }
     }
 
+    /// Flushes a connection from the list. Returns `false` if the transmitter ran out of frames.
     #[inline]
     pub(super) fn flush_one<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) -> bool {
+        let tcb = &mut self.tcbs[id as usize];
+        tcb.hot.flags.clear(ConnFlags::READY);
+        if output::is_short(tcb) && output::send_short(tcb, &mut self.shared, tx) {
+            tcb.arm(id, &mut self.shared);
+            return true;
+        }
+        self.flush_other(id, app, tx)
+    }
+
+    /// As [`Stack::flush_one`], whatever there is to send.
+    #[inline(never)]
+    fn flush_other<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) -> bool {
         let tcb = &mut self.tcbs[id as usize];
         if tcb.hot.state == State::Closed {
             return true;

@@ -87,7 +87,7 @@ fn windows() -> impl Strategy<Value = Windows> {
 }
 
 /// A connection with a queued answer that was not flushed.
-fn answering(mut app: Answer, windows: Windows) -> Stack<Answer> {
+fn answering(mut app: Answer, windows: Windows) -> (Stack<Answer>, Peer) {
     let (now, mut tx) = (Instant::from_millis(5), Frames::default());
     let mut stack = Stack::new(pair::config(1, Limits::for_connections(4)), now);
     stack.listen(80);
@@ -114,7 +114,7 @@ fn answering(mut app: Answer, windows: Windows) -> Stack<Answer> {
     if owes_ack {
         tcb.hot.flags.set(ConnFlags::ACK_NOW);
     }
-    stack
+    (stack, peer)
 }
 
 proptest! {
@@ -124,12 +124,13 @@ proptest! {
         closes: bool,
         windows in windows(),
     ) {
-        let answering = || answering(Answer { bytes, closes }, windows);
+        let mut app = Answer { bytes, closes };
+        let answering = || answering(Answer { bytes, closes }, windows).0;
         let (mut one, mut other) = (answering(), answering());
         let (mut frames, mut by_all_rules) = (Frames::default(), Frames::default());
-        let sent = output::flush::<Answer, _>(&mut one.tcbs[0], &mut one.shared, &mut frames);
-        let (tcb, shared) = (&mut other.tcbs[0], &mut other.shared);
-        prop_assert_eq!(output::flush_by_all_rules(tcb, shared, &mut by_all_rules), sent);
+        let sent = one.flush_one(0, &mut app, &mut frames);
+        other.tcbs[0].hot.flags.clear(ConnFlags::READY);
+        prop_assert_eq!(other.flush_other(0, &mut app, &mut by_all_rules), sent);
         prop_assert_eq!(frames.0, by_all_rules.0);
         prop_assert_eq!(format!("{:?}", one.tcbs[0]), format!("{:?}", other.tcbs[0]));
         prop_assert_eq!(format!("{:?}", one.counters()), format!("{:?}", other.counters()));

@@ -32,12 +32,6 @@ pub(crate) fn flush<A: Application, T: Transmit>(
     tx: &mut T,
 ) -> bool {
     let sent_all = match tcb.hot.state {
-        State::Established if is_short(tcb) => {
-            let (len, fin) = (tcb.hot.queue.unread() as u32, tcb.warm.flow.is_closing());
-            let sent = send_one(tcb, len, fin, shared, tx);
-            debug_assert!(!sent || !owes_acknowledgement(tcb, shared), "the segment carries it");
-            sent
-        }
         State::SynSent | State::Closed => return true,
         // Only acknowledgements of unacceptable segments (RFC 9293 §3.10.7.4).
         State::SynReceived => acknowledge_if_due(tcb, shared, tx),
@@ -51,7 +45,7 @@ pub(crate) fn flush<A: Application, T: Transmit>(
 
 /// Sends everything that may be sent in a synchronized state. Returns as [`flush`].
 #[inline]
-pub(crate) fn flush_by_all_rules<C, B: Blob, T: Transmit>(
+fn flush_by_all_rules<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     shared: &mut Shared<B>,
     tx: &mut T,
@@ -64,23 +58,53 @@ pub(crate) fn flush_by_all_rules<C, B: Blob, T: Transmit>(
 /// Whether one short segment is all that there is to send, with the FIN if this side closes, and it
 /// may be sent now: the fast path of a short answer. Every other rule of [`send_new`] then has no
 /// effect. The segment acknowledges all that was received, and advertises the window, so
-/// [`acknowledge_if_due`] has nothing to do.
+/// [`acknowledge_if_due`] has nothing to do. Otherwise see [`flush`].
 #[inline(always)]
-fn is_short<C>(tcb: &Tcb<C>) -> bool {
+pub(crate) fn is_short<C>(tcb: &Tcb<C>) -> bool {
     const RARE: ConnFlags = ConnFlags::RATE_BASED
         .with(ConnFlags::CWND_LIMITED)
         .with(ConnFlags::REPORT_OWED)
-        .with(ConnFlags::FIN_SENT);
-    let Hot { snd, phase, flags, mss, queue, .. } = &tcb.hot;
+        .with(ConnFlags::FIN_SENT)
+        .with(ConnFlags::ECN);
+    let Hot { state, snd, phase, flags, mss, queue, .. } = &tcb.hot;
     let (unread, mss) = (queue.unread() as u32, u32::from(*mss));
-    let is_plain = *phase == Phase::Open && !flags.has(RARE);
-    is_plain
+    *state == State::Established
+        && *phase == Phase::Open
+        && !flags.has(RARE)
+        && !tcb.warm.flow.is_aborted()
         && snd.nxt == snd.una
         && unread > 0
         && unread <= mss.min(snd.wnd)
         // No restart after an idle time, and the window is not fully used.
         && snd.cwnd <= initial_window(mss, 0)
         && unread + mss < snd.cwnd
+}
+
+/// Sends the segment of [`is_short`]. Returns `false` without a free frame.
+#[inline(always)]
+pub(crate) fn send_short<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let (len, fin) = (tcb.hot.queue.unread() as u32, tcb.warm.flow.is_closing());
+    let fin_flag = if fin { Flags::FIN } else { Flags::default() };
+    let flags = Flags::ACK.with(Flags::PSH).with(fin_flag);
+    let window = window_field(tcb, shared);
+    let numbers = Numbers::plain(tcb.hot.snd.nxt, tcb.hot.rcv.nxt, flags, window);
+    if !emit_new_text(tcb, len, numbers, shared, tx) {
+        return false;
+    }
+    count_sent(len, 1, shared);
+    forget_persist_timer(tcb);
+    advance(tcb, len, fin);
+    // Nothing is in flight that it could extend.
+    let (end, now_us, blur_us) = (tcb.hot.snd.nxt, shared.now_us(), 0);
+    tcb.warm.flight.sent(&mut shared.flight, end, now_us, blur_us);
+    timeout::start(tcb, shared);
+    data_waits(tcb, shared);
+    debug_assert!(!owes_acknowledgement(tcb, shared), "the segment carries it");
+    true
 }
 
 /// Sends queued bytes for the first time, and the FIN with the last segment.
@@ -312,9 +336,7 @@ fn arm_persist_timer<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
         let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts);
         tcb.hot.retransmit_at = shared.tick.plus(rto_ms);
     }
-    if tcb.cold.stalled_since == Tick::NEVER {
-        tcb.cold.stalled_since = shared.tick;
-    }
+    data_waits(tcb, shared);
 }
 
 /// The numbers of a segment with the next `len` new bytes, and with FIN if `fin` is set.
@@ -337,9 +359,7 @@ fn numbers_of_new_text<C, B>(
     Numbers { seq: tcb.hot.snd.nxt, ack: tcb.hot.rcv.nxt, flags, ecn, window }
 }
 
-/// Sends the next `len` new bytes, and the FIN if `fin` is set. Not inlined: with a second copy of
-/// it the compiler would not inline the transmitter.
-#[inline(never)]
+/// Sends the next `len` new bytes, and the FIN if `fin` is set.
 fn send_one<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     len: u32,
@@ -348,36 +368,47 @@ fn send_one<C, B: Blob, T: Transmit>(
     tx: &mut T,
 ) -> bool {
     let numbers = numbers_of_new_text(tcb, len, fin, shared);
+    let is_sent = emit_new_text(tcb, len, numbers, shared, tx);
+    if is_sent {
+        sent(tcb, len, fin, 1, shared);
+    }
+    is_sent
+}
+
+/// Writes a segment with the next `len` new bytes. Not inlined: with a second copy of it the
+/// compiler would not inline the transmitter.
+#[inline(never)]
+fn emit_new_text<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    len: u32,
+    numbers: Numbers,
+    shared: &Shared<B>,
+    tx: &mut T,
+) -> bool {
     let timestamps = timestamps(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let path = Path { tuple: &hot.tuple, link: &hot.link };
     let (queue, pool) = (&mut hot.queue, &shared.send);
-    if !emit_text(&path, numbers, timestamps, len as usize, &shared.config, tx, |buf| {
+    emit_text(&path, numbers, timestamps, len as usize, &shared.config, tx, |buf| {
         queue.read_next(pool, buf)
-    }) {
-        return false;
-    }
-    sent(tcb, len, fin, 1, shared);
-    true
+    })
+}
+
+/// Counts `segments` sent with `len` new bytes in all.
+#[inline(always)]
+fn count_sent<B>(len: u32, segments: u32, shared: &mut Shared<B>) {
+    shared.counters.segments_sent += u64::from(segments);
+    shared.counters.bytes_sent += u64::from(len);
 }
 
 /// `len` new bytes were sent, in so many segments, and the FIN if `fin` is set.
 #[inline(always)]
 fn sent<C, B>(tcb: &mut Tcb<C>, len: u32, fin: bool, segments: u32, shared: &mut Shared<B>) {
-    shared.counters.segments_sent += u64::from(segments);
-    shared.counters.bytes_sent += u64::from(len);
-    let hot = &mut tcb.hot;
-    if fin {
-        hot.flags.set(ConnFlags::FIN_SENT);
-        hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
-    }
-    if hot.snd.nxt == hot.snd.una {
+    count_sent(len, segments, shared);
+    if tcb.in_flight() == 0 {
         forget_persist_timer(tcb);
     }
-    let hot = &mut tcb.hot;
-    hot.snd.nxt += len + u32::from(fin);
-    acknowledged(hot);
-    tcb.warm.ack_at = Tick::NEVER;
+    advance(tcb, len, fin);
     if len > 0 {
         ecn::sent_new_text(tcb);
     }
@@ -392,6 +423,20 @@ fn sent<C, B>(tcb: &mut Tcb<C>, len: u32, fin: bool, segments: u32, shared: &mut
         _ => len + u32::from(fin) - u32::from(tcb.hot.mss),
     };
     arm_retransmission(tcb, tcb.in_flight() - behind_first, shared);
+}
+
+/// Moves SND.NXT past `len` bytes, and the FIN if `fin` is set, with which everything received was
+/// acknowledged.
+#[inline(always)]
+fn advance<C>(tcb: &mut Tcb<C>, len: u32, fin: bool) {
+    let hot = &mut tcb.hot;
+    if fin {
+        hot.flags.set(ConnFlags::FIN_SENT);
+        hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
+    }
+    hot.snd.nxt += len + u32::from(fin);
+    acknowledged(hot);
+    tcb.warm.ack_at = Tick::NEVER;
 }
 
 /// New text is sent while nothing is in flight. The persist timer may be running: its deadline and
@@ -425,6 +470,12 @@ pub(super) fn arm_retransmission<C, B>(tcb: &mut Tcb<C>, in_flight: u32, shared:
     if tcb.hot.retransmit_at == Tick::NEVER || is_second() {
         timeout::rearm(tcb, shared);
     }
+    data_waits(tcb, shared);
+}
+
+/// Data waits for the peer's window or acknowledgement, from now on if none did.
+#[inline(always)]
+fn data_waits<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     if tcb.cold.stalled_since == Tick::NEVER {
         tcb.cold.stalled_since = shared.tick;
     }

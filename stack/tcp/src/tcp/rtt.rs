@@ -32,7 +32,7 @@ impl RttEstimator {
     }
 
     /// Adds one measurement, of a segment that was sent only once (Karn's algorithm, §3).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn measured(&mut self, rtt_us: u32) {
         // 2^28 µs are four minutes: more than any RTO, and far from overflowing below.
         let rtt_us = rtt_us.clamp(1, 1 << 28);
@@ -67,16 +67,17 @@ impl RttEstimator {
     }
 
     /// The timeout after `timeouts` consecutive timeouts (§5.5), in milliseconds.
+    #[inline]
     pub(crate) fn rto_ms(&self, min_rto_ms: u32, timeouts: u8) -> u32 {
         let base = match self.srtt_us {
-            0 => INITIAL_RTO_MS.max(self.rttvar_us / 1000),
+            0 => INITIAL_RTO_MS.max(self.rttvar_us / 1000).max(min_rto_ms),
             srtt => match srtt + (4 * self.rttvar_us).max(1000) {
                 // Most paths are so short. Saves a division.
                 us if u64::from(us) <= 1000 * u64::from(min_rto_ms) => min_rto_ms,
                 us => us.div_ceil(1000),
             },
         };
-        let base = base.max(min_rto_ms).min(MAX_RTO_MS);
+        let base = base.min(MAX_RTO_MS);
         if timeouts == 0 {
             return base;
         }

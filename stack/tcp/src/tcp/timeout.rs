@@ -111,14 +111,18 @@ fn before_send_timeout<C, B>(tcb: &Tcb<C>, at: Tick, shared: &Shared<B>) -> Tick
     }
 }
 
-/// Restarts the retransmission timer (RFC 6298 §5.1 to §5.3), or arms the loss probe that comes
-/// before it (RFC 8985 §7.2).
-#[inline]
+/// As [`start`], or stops the timer if nothing is in flight.
 pub(super) fn rearm<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    if tcb.in_flight() == 0 {
-        tcb.hot.retransmit_at = Tick::NEVER;
-        return;
+    match tcb.in_flight() {
+        0 => tcb.hot.retransmit_at = Tick::NEVER,
+        _ => start(tcb, shared),
     }
+}
+
+/// Starts the retransmission timer anew (RFC 6298 §5.1 to §5.3), or the timer of the loss probe
+/// that comes before it (RFC 8985 §7.2).
+#[inline(always)]
+pub(super) fn start<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts);
     let (event, after_ms) = match probe::timeout_ms(tcb, rto_ms) {
         Some(probe_ms) => (TimerEvent::LossProbe, probe_ms),

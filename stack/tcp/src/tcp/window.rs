@@ -43,7 +43,7 @@ pub(crate) fn begin<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
 }
 
 /// RCV.NXT has advanced.
-#[inline]
+#[inline(always)]
 pub(super) fn received<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let half = window_bytes(tcb.hot.window_doublings, &shared.config) / 2;
     if tcb.hot.rcv.nxt.since(tcb.warm.rate_from) >= half {
@@ -112,14 +112,22 @@ pub(super) fn reassembly_blocks(doublings: u8, config: &Config) -> u16 {
 /// The scaled value is rounded down: rounded up, the peer could send beyond the edge, where its
 /// bytes are dropped. So the edge that the peer sees may move left by less than a unit, which RFC
 /// 7323 §2.4 requires senders to accept. Bytes up to the edge advertised before are still accepted.
-#[inline]
+#[inline(always)]
 pub(super) fn window_field<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> u16 {
     let step = u32::from(tcb.hot.mss).min(shared.config.receive_window_bytes / 2);
-    if can_grow(tcb, step, shared) {
-        tcb.hot.rcv.edge = tcb.hot.rcv.nxt + advertisable(tcb, shared);
+    if may_grow(tcb, step, shared) {
+        move_edge(tcb, step, shared);
     }
     let window = tcb.hot.rcv.edge.since(tcb.hot.rcv.nxt) >> tcb.hot.scales.rcv();
     window.min(u32::from(u16::MAX)) as u16
+}
+
+/// Moves the right edge if it moves by `step` bytes.
+#[inline(never)]
+fn move_edge<C, B>(tcb: &mut Tcb<C>, step: u32, shared: &Shared<B>) {
+    if can_grow(tcb, step, shared) {
+        tcb.hot.rcv.edge = tcb.hot.rcv.nxt + advertisable(tcb, shared);
+    }
 }
 
 /// Bytes that can be accepted, bounded by the header's field.
@@ -128,15 +136,19 @@ fn advertisable<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
     receive_space(tcb, shared).min(u32::from(u16::MAX) << tcb.hot.scales.rcv())
 }
 
-/// Whether the right edge of the receive window could move by `step` bytes.
-///
-/// What is held can only make the window smaller. It is asked for only if the edge could move that
-/// far without it: mostly the window is wide open, and the edge moves once in many segments.
+/// Whether the right edge of the receive window can move by `step` bytes.
 #[inline]
 fn can_grow<C, B>(tcb: &Tcb<C>, step: u32, shared: &Shared<B>) -> bool {
-    let grows_by = |bytes: u32| (tcb.hot.rcv.nxt + bytes).since(tcb.hot.rcv.edge);
-    grows_by(window_bytes(tcb.hot.window_doublings, &shared.config)) >= step
-        && grows_by(advertisable(tcb, shared)) >= step
+    may_grow(tcb, step, shared)
+        && (tcb.hot.rcv.nxt + advertisable(tcb, shared)).since(tcb.hot.rcv.edge) >= step
+}
+
+/// Whether the right edge can move by `step` bytes if no input is held. What is held can only make
+/// the window smaller. Mostly the window is wide open, and the edge moves once in many segments.
+#[inline(always)]
+fn may_grow<C, B>(tcb: &Tcb<C>, step: u32, shared: &Shared<B>) -> bool {
+    let window = window_bytes(tcb.hot.window_doublings, &shared.config);
+    tcb.hot.rcv.edge.since(tcb.hot.rcv.nxt) + step <= window
 }
 
 /// Whether to send a window update: the window has opened by two segments or half its size.
