@@ -136,3 +136,29 @@ proptest! {
         prop_assert_eq!(format!("{:?}", one.counters()), format!("{:?}", other.counters()));
     }
 }
+
+#[test]
+fn the_acknowledgement_of_everything_leaves_nothing_to_flush() {
+    for closes in [false, true] {
+        let (mut app, bytes) = (Answer { bytes: 100, closes }, 100);
+        let windows = Windows {
+            mss: 1448,
+            wnd: 65_535,
+            cwnd: 14_480,
+            spare: None,
+            is_limited: false,
+            persists: false,
+            owes_ack: false,
+        };
+        let (mut stack, mut peer) = answering(Answer { bytes, closes }, windows);
+        let (mut tx, now) = (Frames::default(), Instant::from_millis(6));
+        stack.flush(now, &mut app, &mut tx);
+        assert_eq!(tx.0.len(), 1);
+        peer.expect(bytes as u32 + u32::from(closes));
+        stack.receive(now, &[Packet(&[&peer.ack()])], &mut app, &mut tx);
+        assert!(stack.shared.ready.is_empty(), "the connection waits for a flush");
+        let before = format!("{:?}", stack.tcbs[0]);
+        assert!(stack.flush_other(0, &mut app, &mut tx));
+        assert_eq!((format!("{:?}", stack.tcbs[0]), tx.0.len()), (before, 1));
+    }
+}

@@ -361,7 +361,7 @@ impl<C> Tcb<C> {
 
     /// As [`Tcb::arm`], whatever the deadlines are.
     #[inline(never)]
-    fn arm_any<B>(&mut self, id: u32, shared: &mut Shared<B>) {
+    pub(super) fn arm_any<B>(&mut self, id: u32, shared: &mut Shared<B>) {
         let near = self.near_deadline();
         if near == Tick::NEVER {
             // Everything was acknowledged just now. The neighbours in the wheel's list are still in

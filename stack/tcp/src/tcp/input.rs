@@ -30,11 +30,12 @@ pub(crate) fn segment_arrives<A: Application, T: Transmit>(
     } else {
         synchronized(tcb, segment, cx)
     };
-    cx.shared.make_ready(&mut tcb.hot, cx.id);
     match steps {
-        Ok(()) => Outcome::Continue,
-        Err(stop) => stopped(stop, cx.shared),
+        Ok(()) if output::has_nothing_to_send(tcb) => tcb.arm_any(cx.id, cx.shared),
+        Ok(()) => cx.shared.make_ready(&mut tcb.hot, cx.id),
+        Err(stop) => return stopped(stop, tcb, cx),
     }
+    Outcome::Continue
 }
 
 #[inline]
@@ -46,11 +47,16 @@ fn stop_unless_continued(outcome: Outcome) -> Result<(), Stop> {
 }
 
 #[cold]
-fn stopped<B: Blob>(stop: Stop, shared: &mut Shared<B>) -> Outcome {
+fn stopped<A: Application, T>(
+    stop: Stop,
+    tcb: &mut Tcb<A::Conn>,
+    cx: &mut Context<'_, A, T>,
+) -> Outcome {
     match stop {
         Stop::Over(outcome) => outcome,
         Stop::Dropped(reason) => {
-            shared.drop(reason);
+            cx.shared.drop(reason);
+            cx.shared.make_ready(&mut tcb.hot, cx.id);
             Outcome::Continue
         }
     }

@@ -55,6 +55,25 @@ fn flush_by_all_rules<C, B: Blob, T: Transmit>(
         && acknowledge_if_due(tcb, shared, tx)
 }
 
+/// Whether a flush would send nothing and change nothing: everything queued was acknowledged, and
+/// nothing received waits for an acknowledgement. This is so after most acknowledgements without
+/// text.
+#[inline(always)]
+pub(super) fn has_nothing_to_send<C>(tcb: &Tcb<C>) -> bool {
+    const TO_DO: ConnFlags = ConnFlags::READY
+        .with(ConnFlags::ACK_OWED)
+        .with(ConnFlags::ACK_NOW)
+        .with(ConnFlags::REPORT_OWED)
+        .with(ConnFlags::RATE_BASED)
+        .with(ConnFlags::CWND_LIMITED);
+    let Hot { snd, phase, flags, queue, .. } = &tcb.hot;
+    !flags.has(TO_DO)
+        && queue.is_empty()
+        && snd.nxt == snd.una
+        && *phase == Phase::Open
+        && !is_fin_due(tcb)
+}
+
 /// Whether one short segment is all that there is to send, with the FIN if this side closes, and it
 /// may be sent now: the fast path of a short answer. Every other rule of [`send_new`] then has no
 /// effect. The segment acknowledges all that was received, and advertises the window, so

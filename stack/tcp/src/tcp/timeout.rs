@@ -54,7 +54,11 @@ pub(crate) fn expire<A: Application, T: Transmit>(
     if let outcome @ Outcome::Closed(_) = keep_alive(tcb, cx) {
         return outcome;
     }
-    cx.shared.make_ready(&mut tcb.hot, cx.id);
+    // The timer of a busy connection that has become idle fires for nothing.
+    match output::has_nothing_to_send(tcb) {
+        true => tcb.arm_any(cx.id, cx.shared),
+        false => cx.shared.make_ready(&mut tcb.hot, cx.id),
+    }
     Outcome::Continue
 }
 
