@@ -71,7 +71,12 @@ fn synchronized<A: Application, T: Transmit>(
     if tcb.hot.state == State::SynReceived {
         return opening(tcb, segment, cx).and_then(stop_unless_continued);
     }
-    check(tcb, segment, cx)?;
+    if is_expected(&tcb.hot, segment) {
+        debug_assert!(check_each(tcb, segment, cx).is_ok(), "an expected segment is acceptable");
+    } else {
+        check_each(tcb, segment, cx)?;
+    }
+    arrived(tcb, segment, cx.shared.tick);
     ecn::arrived(tcb, segment, cx.shared);
     if segment.ack.at_or_after(tcb.hot.snd.una) {
         process_ack(tcb, segment, cx)?;
@@ -92,14 +97,31 @@ fn opening<A: Application, T: Transmit>(
     cx: &mut Context<'_, A, T>,
 ) -> Result<Outcome, Stop> {
     let bare = without_retransmitted_syn(&tcb.hot, segment);
-    check(tcb, &bare, cx)?;
+    check_each(tcb, &bare, cx)?;
+    arrived(tcb, &bare, cx.shared.tick);
     Ok(established(tcb, &bare, bare.seq != segment.seq, cx))
 }
 
-/// First to fifth step: whether the segment is acceptable, is no reset or SYN, and acknowledges
-/// what it may. Records that it arrived.
+/// Header prediction: whether the segment is what the peer sends next, within the window, with no
+/// control bits but ACK, PSH and FIN, and acknowledges a part of what is in flight or nothing new.
+/// Such a segment passes [`check_each`].
 #[inline(always)]
-fn check<A: Application, T: Transmit>(
+fn is_expected(hot: &Hot, segment: &Segment<'_>) -> bool {
+    const USUAL: u8 = Flags::PSH.with(Flags::FIN).0;
+    let Hot { snd, rcv, .. } = hot;
+    let is_older = |(value, _)| Seq(value).before(Seq(rcv.ts_recent));
+    Flags(segment.flags.0 & !USUAL) == Flags::ACK
+        && segment.seq == rcv.nxt
+        && (segment.seq + segment.len()).at_or_before(rcv.edge)
+        && segment.ack.at_or_after(snd.una)
+        && segment.ack.at_or_before(snd.nxt)
+        && !segment.options.timestamps.is_some_and(is_older)
+}
+
+/// First to fifth step: whether the segment is acceptable, is no reset or SYN, and acknowledges
+/// what it may.
+#[inline(never)]
+fn check_each<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
@@ -109,14 +131,18 @@ fn check<A: Application, T: Transmit>(
     if !segment.flags.has(Flags::ACK) {
         return Err(Stop::Dropped(DropReason::NoAck));
     }
-    check_ack(tcb, segment, cx)?;
+    check_ack(tcb, segment, cx)
+}
+
+/// An acceptable segment has arrived.
+#[inline(always)]
+fn arrived<C>(tcb: &mut Tcb<C>, segment: &Segment<'_>, now: Tick) {
     tcb.cold.probes = 0;
-    tcb.warm.last_received_at = cx.shared.tick;
+    tcb.warm.last_received_at = now;
     // Reply along the path of the last segment, so that a new router is used from its first segment
     // on.
     tcb.hot.link = segment.link;
     update_ts_recent(&mut tcb.hot, segment);
-    Ok(())
 }
 
 /// In a simultaneous open the peer's SYN-ACK retransmits the SYN that was already processed. Only
@@ -133,7 +159,6 @@ fn without_retransmitted_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a
 }
 
 /// First step: the sequence number, and PAWS before it (RFC 7323 §5.3).
-#[inline(always)]
 fn check_sequence<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
@@ -201,7 +226,6 @@ fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
 /// The four cases of §3.10.7.4's table. A segment without text may also stand at the right edge of
 /// an open window: that is SND.NXT of a peer that has filled the window, and its acknowledgements
 /// count while a part of the window's bytes is lost.
-#[inline(always)]
 fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
     let (nxt, edge) = (hot.rcv.nxt, hot.rcv.edge);
     let (start, len) = (segment.seq, segment.len());
@@ -214,7 +238,6 @@ fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
 
 /// Second and fourth step: RST and SYN. Each gets a challenge ACK unless its sequence number proves
 /// it (RFC 5961 §3.2 and §4.2).
-#[inline(always)]
 fn check_reset_and_syn<B: Blob>(
     hot: &mut Hot,
     segment: &Segment<'_>,
@@ -246,7 +269,6 @@ fn challenge<B: Blob>(hot: &mut Hot, shared: &mut Shared<B>) {
 }
 
 /// Fifth step, its checks: SND.UNA - MAX.SND.WND ≤ SEG.ACK ≤ SND.NXT (RFC 5961 §5.2).
-#[inline(always)]
 fn check_ack<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
