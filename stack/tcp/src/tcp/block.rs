@@ -107,7 +107,13 @@ pub(crate) struct Warm {
     pub(crate) rate_from: Seq,
     /// What the application has requested.
     pub(crate) flow: Flow,
+    /// The last text arrived soon after the segment before it ([`BUSY_MS`]).
+    pub(crate) is_busy: bool,
 }
+
+/// A peer that sends text within this time after its last segment probably sends more before a
+/// near timer of this connection fires.
+pub(crate) const BUSY_MS: i32 = 50;
 
 /// The timer event that `retransmit_at` is the deadline of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -365,8 +371,9 @@ impl<C> Tcb<C> {
         let near = self.near_deadline();
         if near == Tick::NEVER {
             // Everything was acknowledged just now. The neighbours in the wheel's list are still in
-            // the cache, and they will not be when the timer fires.
-            if self.warm.near_at != Tick::NEVER {
+            // the cache, and they will not be when the timer fires. A busy connection needs the
+            // timer again before that.
+            if self.warm.near_at != Tick::NEVER && !self.warm.is_busy {
                 self.warm.near_at = Tick::NEVER;
                 shared.wheel.cancel(near_timer(id));
             }

@@ -6,6 +6,7 @@
 //! once: duplicate acknowledgements, retransmissions and resets.
 
 use super::ack::process_ack;
+use super::block::BUSY_MS;
 use super::handshake::{established, syn_sent};
 use super::{
     ConnFlags, Context, Hot, Outcome, Shared, State, Stop, Tcb, Transmit, deliver, ecn, output,
@@ -138,6 +139,9 @@ fn check_each<A: Application, T: Transmit>(
 #[inline(always)]
 fn arrived<C>(tcb: &mut Tcb<C>, segment: &Segment<'_>, now: Tick) {
     tcb.cold.probes = 0;
+    if !segment.payload.is_empty() {
+        tcb.warm.is_busy = tcb.warm.last_received_at.until(now) < BUSY_MS;
+    }
     tcb.warm.last_received_at = now;
     // Reply along the path of the last segment, so that a new router is used from its first segment
     // on.
