@@ -12,8 +12,7 @@ use crate::rate_limit::Response;
 use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Path, stateless};
 use crate::tcp::{
-    ConnFlags, Context, Hot, Shared, State, Transmit, congestion, ecn, handshake, path_search,
-    window,
+    ConnFlags, Context, Shared, State, Transmit, congestion, ecn, handshake, path_search, window,
 };
 use crate::wire::{Address, Flags, Options, Segment};
 use simoom_io::application::Application;
@@ -253,7 +252,7 @@ impl<A: Application> Stack<A> {
             return false;
         }
         match entry.action(&arrival.segment, &self.shared.config) {
-            listen::Action::Complete => self.complete(index, entry, arrival, app, tx),
+            listen::Action::Complete => self.complete(index, &entry, arrival, app, tx),
             listen::Action::Retransmit => {
                 let asks = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
                 self.half_open.get_mut(index).syn_again(&arrival.segment, asks);
@@ -294,7 +293,7 @@ impl<A: Application> Stack<A> {
     pub(super) fn complete<T: Transmit>(
         &mut self,
         index: u32,
-        entry: HalfOpen,
+        entry: &HalfOpen,
         arrival: &Arrival<'_>,
         app: &mut A,
         tx: &mut T,
@@ -307,7 +306,7 @@ impl<A: Application> Stack<A> {
         let id = self.free.pop().expect("a block is reserved for each half-open connection");
         self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
         self.half_open.remove(index);
-        self.establish(id, &entry, arrival, app, tx);
+        self.establish(id, entry, arrival, app, tx);
     }
 
     /// Sets up the control block of a connection whose handshake `arrival` has completed.
@@ -321,8 +320,8 @@ impl<A: Application> Stack<A> {
     ) {
         self.count_in(&entry.tuple);
         let tcb = &mut self.tcbs[id as usize];
-        tcb.hot =
-            Hot { flags: tcb.hot.flags, tuple: entry.tuple, link: entry.link, ..Hot::default() };
+        debug_assert!(tcb.hot.state == State::Closed, "a free block is reset");
+        (tcb.hot.tuple, tcb.hot.link) = (entry.tuple, entry.link);
         if let Some(max) = tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared) {
             path_search::begin(tcb, max, &self.shared);
         }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::drop::DropReason;
 use crate::seq::Seq;
-use crate::wire::TxChecksum;
 use crate::wire::tcp::{Flags, Options, Template};
+use crate::wire::{Ecn, TxChecksum};
 use simoom_io::application::Application;
 use simoom_io::send::{Blob, Reader};
 use simoom_io::timer::Tick;
@@ -110,8 +110,7 @@ pub(crate) fn send_short<C, B: Blob, T: Transmit>(
     let fin_flag = if fin { Flags::FIN } else { Flags::default() };
     let flags = Flags::ACK.with(Flags::PSH).with(fin_flag);
     let window = window_field(tcb, shared);
-    let numbers = Numbers::plain(tcb.hot.snd.nxt, tcb.hot.rcv.nxt, flags, window);
-    if !emit_new_text(tcb, len, numbers, shared, tx) {
+    if !emit_new_text(tcb, len, (flags, Ecn::NOT_CAPABLE), window, shared, tx) {
         return false;
     }
     count_sent(len, 1, shared);
@@ -386,8 +385,8 @@ fn send_one<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let numbers = numbers_of_new_text(tcb, len, fin, shared);
-    let is_sent = emit_new_text(tcb, len, numbers, shared, tx);
+    let Numbers { flags, ecn, window, .. } = numbers_of_new_text(tcb, len, fin, shared);
+    let is_sent = emit_new_text(tcb, len, (flags, ecn), window, shared, tx);
     if is_sent {
         sent(tcb, len, fin, 1, shared);
     }
@@ -400,12 +399,14 @@ fn send_one<C, B: Blob, T: Transmit>(
 fn emit_new_text<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     len: u32,
-    numbers: Numbers,
+    (flags, ecn): (Flags, Ecn),
+    window: u16,
     shared: &Shared<B>,
     tx: &mut T,
 ) -> bool {
     let timestamps = timestamps(&tcb.hot, shared);
     let hot = &mut tcb.hot;
+    let numbers = Numbers { seq: hot.snd.nxt, ack: hot.rcv.nxt, flags, ecn, window };
     let path = Path { tuple: &hot.tuple, link: &hot.link };
     let (queue, pool) = (&mut hot.queue, &shared.send);
     emit_text(&path, numbers, timestamps, len as usize, &shared.config, tx, |buf| {

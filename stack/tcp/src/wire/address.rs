@@ -37,7 +37,7 @@ impl Address {
     /// The last four bytes: the IPv4 address, where this is one.
     #[inline]
     pub fn v4(&self) -> [u8; 4] {
-        [self.0[12], self.0[13], self.0[14], self.0[15]]
+        *self.0.last_chunk().expect("an address has sixteen bytes")
     }
 
     /// Both halves as integers, for hashing.
