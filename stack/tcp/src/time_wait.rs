@@ -1,8 +1,8 @@
 //! TIME-WAIT (RFC 9293 §3.6.1): the entries of connections that this side closed first.
 //!
-//! An entry has a tenth of the size of a control block. The table is a ring: when it is full, a new
-//! entry evicts the oldest, which is counted. A new SYN may end an entry (RFC 6191). A reset does
-//! not (RFC 1337), except the reset by which a peer answers the challenge to its SYN.
+//! An entry has a seventh of the size of a control block. The table is a ring: when it is full, a
+//! new entry evicts the oldest, which is counted. A new SYN may end an entry (RFC 6191). A reset
+//! does not (RFC 1337), except the reset by which a peer answers the challenge to its SYN.
 
 use crate::demux::Tuple;
 use crate::seq::Seq;

@@ -1,6 +1,7 @@
 //! The fast path of short answers, against the rules for all answers.
 
 use super::*;
+use crate::tcp::BUSY_MS;
 use crate::testing::pair;
 use crate::testing::wire::Peer;
 use crate::wire::{Address, Packet};
@@ -137,20 +138,22 @@ proptest! {
     }
 }
 
+/// Windows that a short answer is far from filling.
+const WIDE: Windows = Windows {
+    mss: 1448,
+    wnd: 65_535,
+    cwnd: 14_480,
+    spare: None,
+    is_limited: false,
+    persists: false,
+    owes_ack: false,
+};
+
 #[test]
 fn the_acknowledgement_of_everything_leaves_nothing_to_flush() {
     for closes in [false, true] {
         let (mut app, bytes) = (Answer { bytes: 100, closes }, 100);
-        let windows = Windows {
-            mss: 1448,
-            wnd: 65_535,
-            cwnd: 14_480,
-            spare: None,
-            is_limited: false,
-            persists: false,
-            owes_ack: false,
-        };
-        let (mut stack, mut peer) = answering(Answer { bytes, closes }, windows);
+        let (mut stack, mut peer) = answering(app, WIDE);
         let (mut tx, now) = (Frames::default(), Instant::from_millis(6));
         stack.flush(now, &mut app, &mut tx);
         assert_eq!(tx.0.len(), 1);
@@ -160,5 +163,30 @@ fn the_acknowledgement_of_everything_leaves_nothing_to_flush() {
         let before = format!("{:?}", stack.tcbs[0]);
         assert!(stack.flush_other(0, &mut app, &mut tx));
         assert_eq!((format!("{:?}", stack.tcbs[0]), tx.0.len()), (before, 1));
+    }
+}
+
+#[test]
+fn the_near_timer_of_a_busy_connection_stays_in_the_wheel() {
+    for (idle_ms, stays) in [(0, true), (BUSY_MS - 1, true), (BUSY_MS, false)] {
+        let mut app = Answer { bytes: 100, closes: false };
+        let (mut stack, mut peer) = answering(app, WIDE);
+        let (mut tx, mut request) = (Frames::default(), Vec::new());
+        let at = |ms: i32| Instant::from_millis(6 + i64::from(ms));
+        stack.flush(at(0), &mut app, &mut tx);
+        peer.expect(100);
+        stack.receive(at(0), &[Packet(&[&peer.ack()])], &mut app, &mut tx);
+        peer.data_into(b"a", &mut request);
+        stack.receive(at(idle_ms), &[Packet(&[&request])], &mut app, &mut tx);
+        stack.flush(at(idle_ms), &mut app, &mut tx);
+        let near_at = |stack: &Stack<Answer>| stack.tcbs[0].warm.near_at;
+        assert_ne!(near_at(&stack), Tick::NEVER, "the answer has a timer");
+        peer.expect(100);
+        stack.receive(at(idle_ms), &[Packet(&[&peer.ack()])], &mut app, &mut tx);
+        assert_eq!(near_at(&stack) != Tick::NEVER, stays, "idle for {idle_ms} ms");
+        // It fires for nothing at most once.
+        stack.expire(at(1000), &mut app, &mut tx);
+        stack.flush(at(1000), &mut app, &mut tx);
+        assert_eq!((near_at(&stack), tx.0.len()), (Tick::NEVER, 2));
     }
 }

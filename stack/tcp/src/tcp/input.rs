@@ -6,11 +6,10 @@
 //! once: duplicate acknowledgements, retransmissions and resets.
 
 use super::ack::process_ack;
-use super::block::BUSY_MS;
 use super::handshake::{established, syn_sent};
 use super::{
-    ConnFlags, Context, Hot, Outcome, Shared, State, Stop, Tcb, Transmit, deliver, ecn, output,
-    sack,
+    BUSY_MS, ConnFlags, Context, Hot, Outcome, Shared, State, Stop, Tcb, Transmit, deliver, ecn,
+    output, sack,
 };
 use crate::drop::DropReason;
 use crate::rate_limit::Response;

@@ -34,7 +34,7 @@ use crate::drop::DropReason;
 use crate::wire::tcp::complete_checksum;
 use simoom_io::application::{Application, Closed};
 
-pub(crate) use block::{Hot, Scales, Tcb, TimerEvent, near_timer};
+pub(crate) use block::{BUSY_MS, Hot, Scales, Tcb, TimerEvent, near_timer};
 pub(crate) use shared::{Inputs, Shared};
 pub(crate) use state::{ConnFlags, Phase, State};
 
