@@ -5,7 +5,7 @@ use super::connection_table::TableSlot;
 use super::dump::Dump;
 use super::peers::Peer;
 use super::stats::Topic;
-use super::watch::Watch;
+use super::watch::{Waits, Watch};
 use crate::work::Share;
 
 /// The state of one connection.
@@ -197,6 +197,16 @@ impl Connection {
             Phase::Closing => State::Closing,
         };
         Activity { at: now, state }
+    }
+
+    /// Whether the connection is between requests of the text protocol, waits for nothing else, and
+    /// was active in the second `now`.
+    #[inline(always)]
+    pub(super) fn is_at_rest(&self, now: u32) -> bool {
+        self.phase == Phase::Command
+            && self.protocol == Protocol::Text
+            && self.watch.waits == Waits::Nothing
+            && self.activity == Activity { at: now, state: State::Read }
     }
 
     /// Whether no request is in progress.

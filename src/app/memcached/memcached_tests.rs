@@ -11,6 +11,8 @@ mod model;
 mod shares;
 #[path = "text_tests.rs"]
 mod text;
+#[path = "usual_tests.rs"]
+mod usual;
 
 use super::*;
 use crate::app::testing::{Line, NOW, fuzz_memcached, memcached, memcached_answers};

@@ -224,7 +224,7 @@ impl Memcached {
     /// As [`Application::prefetch`], for the first request of each input. The caller selects the
     /// connections of this handler.
     pub fn prefetch<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
-        self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
+        self.store.prefetch(inputs.filter_map(prefetch::first_key));
     }
 
     /// Prefetches the items of the requests in `behind`, which follow the current one. Does nothing
@@ -240,6 +240,63 @@ impl Memcached {
     #[inline(never)]
     fn prefetch_behind(&mut self, behind: &[u8]) {
         self.prefetched = self.store.prefetch(prefetch::Keys::of(behind));
+    }
+
+    /// Handles any input. Not inlined, so that the code for the usual input is short.
+    #[inline(never)]
+    fn received_any(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
+        let queued = reply.queued();
+        self.prefetched = 0;
+        self.gets.clear();
+        (self.holds_back, self.for_senders, self.shares_items) = (false, false, false);
+        self.must_queue = !self.waiters.may_pass(conn.slot.as_ref());
+        if conn.protocol == Protocol::Unknown {
+            conn.protocol = Protocol::of(bytes);
+        }
+        let (mut at, mut is_partial) = (0, false);
+        if matches!(conn.phase, Phase::LongLine(_)) {
+            (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
+        }
+        while at < bytes.len() && !conn.share.is_used_up() && reply.has_capacity() {
+            let step = match (conn.phase, conn.protocol) {
+                (Phase::Command, Protocol::Text) => self.line(conn, &bytes[at..], reply),
+                _ => self.step(conn, &bytes[at..], reply),
+            };
+            match step {
+                Step::Took(n) => at += n,
+                Step::Wait => {
+                    is_partial = true;
+                    break;
+                }
+            }
+            conn.share.count();
+            if self.draining && conn.is_between_requests() {
+                close(conn, reply);
+            }
+        }
+        if at < bytes.len()
+            && let Phase::Keys(keys) = conn.phase
+            && !reply.has_capacity()
+        {
+            at += self.hold_keys(conn, keys, &bytes[at..], reply);
+        }
+        let added = reply.queued() - queued;
+        self.add(Count::BytesRead, at as u64);
+        self.add(Count::BytesWritten, added);
+        // A line can be without an end after all its keys were answered.
+        is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
+        self.watch(conn, at, added, is_partial, reply);
+        conn.share.settle(reply);
+        let read = Activity { at: self.now, state: State::Read };
+        if conn.phase != Phase::Command || conn.activity != read {
+            self.update_activity(conn);
+        }
+        at
     }
 
     /// A step that is no command line of the text protocol.
@@ -365,53 +422,10 @@ impl Application for Memcached {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
-        let queued = reply.queued();
-        self.prefetched = 0;
-        self.gets.clear();
-        (self.holds_back, self.for_senders, self.shares_items) = (false, false, false);
-        self.must_queue = !self.waiters.may_pass(conn.slot.as_ref());
-        if conn.protocol == Protocol::Unknown {
-            conn.protocol = Protocol::of(bytes);
+        match self.received_get(conn, bytes, reply) {
+            Some(taken) => taken,
+            None => self.received_any(conn, bytes, reply),
         }
-        let (mut at, mut is_partial) = (0, false);
-        if matches!(conn.phase, Phase::LongLine(_)) {
-            (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
-        }
-        while at < bytes.len() && !conn.share.is_used_up() && reply.has_capacity() {
-            let step = match (conn.phase, conn.protocol) {
-                (Phase::Command, Protocol::Text) => self.line(conn, &bytes[at..], reply),
-                _ => self.step(conn, &bytes[at..], reply),
-            };
-            match step {
-                Step::Took(n) => at += n,
-                Step::Wait => {
-                    is_partial = true;
-                    break;
-                }
-            }
-            conn.share.count();
-            if self.draining && conn.is_between_requests() {
-                close(conn, reply);
-            }
-        }
-        if at < bytes.len()
-            && let Phase::Keys(keys) = conn.phase
-            && !reply.has_capacity()
-        {
-            at += self.hold_keys(conn, keys, &bytes[at..], reply);
-        }
-        let added = reply.queued() - queued;
-        self.add(Count::BytesRead, at as u64);
-        self.add(Count::BytesWritten, added);
-        // A line can be without an end after all its keys were answered.
-        is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
-        self.watch(conn, at, added, is_partial, reply);
-        conn.share.settle(reply);
-        let read = Activity { at: self.now, state: State::Read };
-        if conn.phase != Phase::Command || conn.activity != read {
-            self.update_activity(conn);
-        }
-        at
     }
 
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
@@ -428,7 +442,7 @@ impl Application for Memcached {
     /// capacity or for the next iteration.
     fn resumed(&mut self, conn: &mut Connection, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::LongLine(_)) {
-            self.received(conn, &[], reply);
+            self.received_any(conn, &[], reply);
         }
     }
 

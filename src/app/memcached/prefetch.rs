@@ -79,6 +79,21 @@ impl<'a> Iterator for Keys<'a> {
     }
 }
 
+/// The first key of input that starts with a request.
+#[inline(always)]
+pub(super) fn first_key(input: &[u8]) -> Option<&[u8]> {
+    match single_get(input) {
+        Some((key, _)) => Some(key),
+        None => first_key_of_other(input),
+    }
+}
+
+/// As [`first_key`], for any other request than a plain get of one key.
+#[inline(never)]
+fn first_key_of_other(input: &[u8]) -> Option<&[u8]> {
+    Keys::of(input).next()
+}
+
 /// A key in unread input.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Key {

@@ -50,10 +50,16 @@ impl Waiters {
         connections * size_of::<Waiter>()
     }
 
+    /// Whether no request waits.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Whether the connection at `slot` may pin items although others wait.
     #[inline]
     pub(super) fn may_pass(&self, slot: Option<&TableSlot>) -> bool {
-        self.queue.is_empty() || self.is_among_first(slot)
+        self.is_empty() || self.is_among_first(slot)
     }
 
     #[cold]

@@ -127,6 +127,12 @@ impl Watch {
         self.restart(now);
     }
 
+    /// Records that `bytes` were queued.
+    #[inline]
+    pub(super) fn queued(&mut self, bytes: u64) {
+        self.unsent = self.unsent.saturating_add(bytes as u32);
+    }
+
     /// Seconds, begun ones included, that a value has waited until those of others are complete.
     pub(super) fn waited_for_senders(&self, now: u32) -> u16 {
         if self.waits == Waits::Senders { (now as u16).wrapping_sub(self.since) } else { 0 }
@@ -183,7 +189,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) {
         let watch = &mut conn.watch;
-        watch.unsent = watch.unsent.saturating_add(added as u32);
+        watch.queued(added);
         let is_quiet = conn.phase == Phase::Command && watch.waits == Waits::Nothing;
         if is_quiet && !(is_partial | self.holds_back | self.shares_items) {
             return;

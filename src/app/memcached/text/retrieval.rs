@@ -6,7 +6,7 @@ use super::super::counters::Count;
 use super::super::prefetch::{Key, key_of_line};
 use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
-use super::request::{BAD_FORMAT, GET, Get, KEY_MAX_BYTES, ProtocolError};
+use super::request::{BAD_FORMAT, GET, Get, KEY_MAX_BYTES, ProtocolError, single_get};
 use crate::app::Blob;
 use crate::store::{Hash, Item, ItemGuard, Store};
 use simoom_io::Reply;
@@ -19,6 +19,42 @@ const END: &[u8] = b"END\r\n";
 const COPIED_MAX_BYTES: u64 = (CAPACITY_COPY_BYTES - COPY_MAX_BYTES - END.len()) as u64;
 
 impl Memcached {
+    /// Answers the usual input: one plain `get` of one key, whole, on a connection at rest, while
+    /// nobody waits for readers. Returns how many bytes are consumed; `None` for any other input,
+    /// and if the answer must wait.
+    #[inline(always)]
+    pub(in crate::app::memcached) fn received_get(
+        &mut self,
+        conn: &mut Connection,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Option<usize> {
+        let (key, wire_len) = single_get(bytes)?;
+        let is_usual = wire_len == bytes.len()
+            && conn.is_at_rest(self.now)
+            && !self.draining
+            && self.waiters.is_empty();
+        if !is_usual || !reply.has_capacity() {
+            return None;
+        }
+        let (queued, mut shares) = (reply.queued(), false);
+        let guard = self.store.guard(key, self.now);
+        let hit = send_found(&self.store, guard, (false, self.now), true, &mut shares, reply)?;
+        let added = reply.queued() - queued;
+        self.count_fetch(false, hit);
+        self.add(Count::BytesRead, wire_len as u64);
+        self.add(Count::BytesWritten, added);
+        if shares {
+            (self.holds_back, self.for_senders, self.shares_items) = (false, false, true);
+            self.watch(conn, wire_len, added, false, reply);
+        } else {
+            conn.watch.queued(added);
+        }
+        conn.share.count();
+        conn.share.settle(reply);
+        Some(wire_len)
+    }
+
     /// Handles a line without an end. Only a retrieval may have so many keys.
     #[cold]
     pub(super) fn long_line(
@@ -303,23 +339,39 @@ fn send_found(
         return Some(false);
     };
     let line = guard.line();
-    let len = line.len();
-    let is_small = len <= COPY_MAX_BYTES;
-    if !is_small && !must_queue && !store.is_at_pin_limit(reply.queued() > 0) {
+    if line.len() > COPY_MAX_BYTES {
+        return send_long(store, guard, (must_queue, now), is_last, shares_items, reply);
+    }
+    if is_last {
+        reply.copy_all([line, END]);
+    } else {
+        reply.copy_all([line]);
+    }
+    Some(true)
+}
+
+/// As [`send_found`], for an item that is shared if readers leave memory for that.
+#[inline(never)]
+fn send_long(
+    store: &Store,
+    guard: ItemGuard<'_>,
+    (must_queue, now): (bool, u32),
+    is_last: bool,
+    shares_items: &mut bool,
+    reply: &mut Reply<'_, Blob>,
+) -> Option<bool> {
+    let len = guard.line().len();
+    if !must_queue && !store.is_at_pin_limit(reply.queued() > 0) {
         let item = store.pin(guard, now);
         *shares_items = true;
         reply.share(Blob::Item(item), 0..len);
-        if is_last {
-            reply.copy(END);
-        }
-    } else if is_small || len <= reply.copyable() {
-        if is_last {
-            reply.copy_all([line, END]);
-        } else {
-            reply.copy_all([line]);
-        }
+    } else if len <= reply.copyable() {
+        reply.copy(guard.line());
     } else {
         return None;
+    }
+    if is_last {
+        reply.copy(END);
     }
     Some(true)
 }
