@@ -7,8 +7,9 @@
 use super::Worker;
 use super::handover::Passed;
 use crate::handler::Handler;
-use af_xdp::{BURST, Frame, FrameIo};
+use af_xdp::{BURST, Frame, FrameIo, Umem};
 use simoom_tcp::Packet;
+use std::sync::Arc;
 
 /// Maximum of buffers in one burst. The longest packet, 64 KiB, has at most 35. A packet of more
 /// buffers is truncated, and the stack drops it.
@@ -59,53 +60,76 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if frames.is_empty() {
             return;
         }
+        // The packets refer to it while the rest of the worker changes.
+        let umem = Arc::clone(&self.umem);
         while !frames.is_empty() {
-            // A short burst does not clear long lists.
-            let (taken, strays) = if frames.len() <= FEW {
-                self.burst::<FEW, FEW>(frames, passed)
+            let (taken, strays) = if frames.iter().any(Frame::more) {
+                self.chains(&umem, frames, passed)
+            } else if frames.len() <= FEW {
+                // A short burst does not fill long lists.
+                self.singles::<FEW>(&umem, frames, passed)
             } else if frames.len() <= SOME {
-                self.burst::<SOME, SOME>(frames, passed)
+                self.singles::<SOME>(&umem, frames, passed)
             } else {
-                self.burst::<PARTS, BURST>(frames, passed)
+                self.singles::<BURST>(&umem, frames, passed)
             };
             self.put_away(frames.drain(..taken), strays, passed);
         }
     }
 
-    /// Passes the first packets to the stack: at most `N` packets in at most `P` frames. Returns
-    /// their number of frames, and a bit mask of the packets for another worker.
-    fn burst<const P: usize, const N: usize>(
+    /// Passes the first packets to the stack, at most `N`, each in one frame. Returns their number,
+    /// and a bit mask of the packets for another worker.
+    fn singles<const N: usize>(
         &mut self,
+        umem: &Umem,
         frames: &[Frame],
         passed: Passed,
     ) -> (usize, u64) {
-        let mut parts: [&[u8]; P] = [&[]; P];
+        let bytes = |frame| umem.bytes(frame);
+        let parts: [&[u8]; N] =
+            std::array::from_fn(|index| frames.get(index).map_or(&[][..], bytes));
+        let packets: [Packet<'_>; N] =
+            std::array::from_fn(|index| Packet(std::slice::from_ref(&parts[index])));
+        let count = frames.len().min(N);
+        (count, self.give_packets(&packets[..count], passed))
+    }
+
+    /// Passes the first packets to the stack, at most [`BURST`] in at most [`PARTS`] frames.
+    /// Returns their number of frames, and a bit mask of the packets for another worker.
+    #[inline(never)]
+    fn chains(&mut self, umem: &Umem, frames: &[Frame], passed: Passed) -> (usize, u64) {
+        let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
         for (part, frame) in parts.iter_mut().zip(frames) {
-            *part = self.umem.bytes(frame);
+            *part = umem.bytes(frame);
         }
-        let last = frames.len().min(P) - 1;
-        let mut packets = [Packet(&[]); N];
+        let last = frames.len().min(PARTS) - 1;
+        let mut packets = [Packet(&[]); BURST];
         let (mut count, mut start) = (0, 0);
         for (index, frame) in frames[..=last].iter().enumerate() {
             if !frame.more() || index == last {
                 packets[count] = Packet(&parts[start..=index]);
                 (count, start) = (count + 1, index + 1);
-                if count == N {
+                if count == BURST {
                     break;
                 }
             }
         }
+        (start, self.give_packets(&packets[..count], passed))
+    }
+
+    /// Passes packets to the stack. Returns a bit mask of the packets for another worker.
+    fn give_packets(&mut self, packets: &[Packet<'_>], passed: Passed) -> u64 {
         let now = self.now();
-        let strays = self.stack.receive(now, &packets[..count], &mut self.app, &mut self.outbound);
+        let strays = self.stack.receive(now, packets, &mut self.app, &mut self.outbound);
         if strays == 0 || !self.handover.is_last(passed) {
-            return (start, strays);
+            return strays;
         }
-        for (index, packet) in packets[..count].iter().enumerate() {
+        for (index, packet) in packets.iter().enumerate() {
             if strays >> index & 1 == 1 {
                 self.stack.refuse(now, *packet, &mut self.outbound);
             }
         }
-        (start, 0)
+        0
     }
 
     /// Passes stray packets on, and returns all other frames to their pool.

@@ -4,6 +4,7 @@
 //! created here.
 
 use super::Frame;
+use super::umem::NO_ADDR;
 
 /// Free frames of one device, owned by one thread.
 #[derive(Debug)]
@@ -57,6 +58,12 @@ impl FramePool {
     pub(crate) fn give_empty(&mut self, frames: impl Iterator<Item = Frame>) {
         let umem = self.umem;
         self.free.extend(frames.map(|frame| frame.into_addr(umem)));
+    }
+
+    /// Removes what stands for no frame ([`Frame::none`]).
+    #[cold]
+    pub(crate) fn forget_none(&mut self) {
+        self.free.retain(|addr| *addr != NO_ADDR);
     }
 
     /// Returns a frame to the pool. Panics if it is another device's.

@@ -125,6 +125,11 @@ impl Queue {
         self.capabilities.multi_buffer
     }
 
+    /// Whether the NIC reads and writes the frames itself (zero-copy mode).
+    pub fn zero_copy(&self) -> bool {
+        self.capabilities.zero_copy
+    }
+
     /// Whether checksums are completed on request ([`Umem::request_checksum`]). Without it a
     /// request leaves the packet with a wrong checksum.
     #[inline]
@@ -146,7 +151,6 @@ impl Queue {
         let accepted = out.len() - before;
         self.frames.receive -= accepted;
         self.counters.rx_frames += accepted as u64;
-        self.counters.rx_bad_descriptors += u64::from(taken) - accepted as u64;
         if taken > 0 {
             self.rings.rx.release(taken);
             self.depth.received(taken);
@@ -194,15 +198,21 @@ impl Queue {
     #[inline]
     fn accept(&mut self, count: u32, out: &mut Vec<Frame>) {
         let taker = self.umem.taker(Holder::receive(self.id));
-        let (mut bytes, mut continued) = (0, 0);
-        out.extend(self.rings.rx.values(count).filter_map(|desc| {
-            let frame = taker.take_back(desc)?;
+        let (mut bytes, mut continued, mut invalid) = (0, 0, 0);
+        // An iterator of known length: `out` looks for space once.
+        out.extend(self.rings.rx.values(count).map(|desc| {
+            let frame = taker.take_back(desc).unwrap_or(taker.none());
             bytes += frame.len() as u64;
             continued += u64::from(frame.more());
-            Some(frame)
+            invalid += u64::from(frame.is_none());
+            frame
         }));
         self.counters.rx_bytes += bytes;
         self.counters.rx_continued += continued;
+        if invalid > 0 {
+            self.counters.rx_bad_descriptors += invalid;
+            out.retain(|frame| !frame.is_none());
+        }
     }
 
     /// Fills the fill ring, for a burst of any length. Call it before waiting for frames.
@@ -408,17 +418,25 @@ impl Queue {
     #[inline]
     pub fn complete(&mut self, pool: &mut FramePool) -> usize {
         let done = self.rings.completion.available(1);
-        let before = pool.len();
-        let taker = self.umem.taker(Holder::transmit(self.id));
-        let addrs = self.rings.completion.values(done);
-        pool.give_empty(addrs.filter_map(|addr| taker.take_sent(addr)));
-        if done > 0 {
-            self.rings.completion.release(done);
+        if done == 0 {
+            return 0;
         }
-        let completed = pool.len() - before;
-        self.frames.transmit -= completed;
-        self.counters.tx_completed += completed as u64;
-        self.counters.tx_bad_completions += u64::from(done) - completed as u64;
+        let taker = self.umem.taker(Holder::transmit(self.id));
+        let mut invalid = 0;
+        // An iterator of known length: the pool looks for space once.
+        pool.give_empty(self.rings.completion.values(done).map(|addr| {
+            let frame = taker.take_sent(addr).unwrap_or(taker.none());
+            invalid += u32::from(frame.is_none());
+            frame
+        }));
+        if invalid > 0 {
+            pool.forget_none();
+        }
+        self.rings.completion.release(done);
+        let completed = done - invalid;
+        self.frames.transmit -= completed as usize;
+        self.counters.tx_completed += u64::from(completed);
+        self.counters.tx_bad_completions += u64::from(invalid);
         done as usize
     }
 

@@ -78,6 +78,18 @@ impl Frame {
         Frame { addr, len: 0, umem, more: false, has_metadata: false }
     }
 
+    /// Stands for no frame in a list of frames.
+    #[inline]
+    pub(crate) fn none(umem: u16) -> Frame {
+        Frame::empty(NO_ADDR, umem)
+    }
+
+    /// Whether it is [`Frame::none`].
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.addr == NO_ADDR
+    }
+
     /// Where its bytes in use begin, instead of the frame. Panics if it is not one of the UMEM
     /// `umem`.
     #[inline]
@@ -86,6 +98,9 @@ impl Frame {
         self.addr
     }
 }
+
+/// No frame begins here.
+pub(crate) const NO_ADDR: u64 = u64::MAX;
 
 /// The holder of a chunk that this process holds; any other number is a [`Holder`].
 const USER: u16 = 0;
@@ -448,6 +463,12 @@ pub(crate) struct Taker<'a> {
 }
 
 impl Taker<'_> {
+    /// Stands for a chunk that was not taken back.
+    #[inline(always)]
+    pub(crate) fn none(self) -> Frame {
+        Frame::none(self.umem)
+    }
+
     /// Takes the chunk of a sent frame back. Returns a frame without bytes, or nothing if the
     /// holder does not have the chunk.
     #[inline(always)]
