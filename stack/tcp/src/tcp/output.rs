@@ -287,37 +287,20 @@ fn send_segments<C, B: Blob, T: Transmit>(
     let mut template = template(ends, numbers, timestamps, mss as usize, checksum);
     let partial_from = partial_from(&path, &shared.config);
     let mut reader = Reader::new(&mut hot.queue, &shared.send, template.needs_sum());
-    let mut seq = numbers.seq;
-    let full = count - u32::from(is_whole);
-    let mut segments = tx.transmit_run(partial_from, full, |frame| {
+    let (mut seq, mut full_left) = (numbers.seq, count - u32::from(is_whole));
+    let segments = tx.transmit_run(partial_from, count, |frame| {
+        if full_left == 0 {
+            let flags = if fin { Flags::PSH.with(Flags::FIN) } else { Flags::PSH };
+            template.make_last((len - (count - 1) * mss) as usize, flags);
+        }
         let bytes = template.emit_frame(frame, seq, |buf| reader.read(buf));
-        seq += mss;
+        (seq, full_left) = (seq + mss, full_left.wrapping_sub(1));
         bytes
     });
-    if is_whole && segments == full {
-        let flags = if fin { Flags::PSH.with(Flags::FIN) } else { Flags::PSH };
-        template.make_last((len - full * mss) as usize, flags);
-        segments += u32::from(send_last(&template, seq, &mut reader, partial_from, tx));
-    }
     if segments > 0 {
         sent(tcb, len.min(segments * mss), fin && segments == count, segments, shared);
     }
     segments == count
-}
-
-/// Sends the last segment of the queue. Not inlined: with a second copy of the transmitter the code
-/// for the segments before would be longer.
-#[inline(never)]
-fn send_last<B: Blob, T: Transmit>(
-    template: &Template,
-    seq: Seq,
-    reader: &mut Reader<'_, B>,
-    partial_from: Option<usize>,
-    tx: &mut T,
-) -> bool {
-    tx.transmit_segment(partial_from, |frame| {
-        template.emit_frame(frame, seq, |buf| reader.read(buf))
-    })
 }
 
 /// Whether the FIN follows the last byte of the queue.
