@@ -386,10 +386,11 @@ impl Umem {
         XdpDesc { addr: addr as u64, len: len as u32, options }
     }
 
-    /// Takes back one chunk: [`Taker::take_back`].
+    /// Takes back one chunk: [`Taker::takes`].
     #[cfg(test)]
     pub(crate) fn take_back(&self, desc: XdpDesc, from: Holder) -> Option<Frame> {
-        self.taker(from).take_back(desc)
+        let frame = self.taker(from).unchecked(desc);
+        self.taker(from).takes(&frame).then_some(frame)
     }
 
     /// Takes chunks back that `from` holds.
@@ -482,22 +483,28 @@ impl Taker<'_> {
         Some(Frame::empty((chunk << self.chunk_shift) + self.headroom, self.umem))
     }
 
-    /// Takes a chunk back. Returns nothing if the descriptor crosses the end of its chunk, or the
-    /// holder does not have that chunk. One thread alone takes back a holder's chunks, so a load
-    /// followed by a store is safe.
+    /// The frame of a descriptor, of which nothing is known yet: see [`Taker::takes`].
     #[inline(always)]
-    pub(crate) fn take_back(self, desc: XdpDesc) -> Option<Frame> {
-        let chunk = usize::try_from(desc.addr >> self.chunk_shift).ok()?;
-        let offset = desc.addr & (self.chunk_bytes - 1);
-        let holder = self.holders.get(chunk)?;
-        if offset + u64::from(desc.len) > self.chunk_bytes
-            || holder.load(Ordering::Relaxed) != self.from.0
-        {
-            return None;
-        }
-        holder.store(USER, Ordering::Relaxed);
+    pub(crate) fn unchecked(self, desc: XdpDesc) -> Frame {
         let more = desc.options.contains(XdpDescOptions::XDP_PKT_CONTD);
-        Some(Frame { addr: desc.addr, len: desc.len, umem: self.umem, more, has_metadata: false })
+        Frame { addr: desc.addr, len: desc.len, umem: self.umem, more, has_metadata: false }
+    }
+
+    /// Takes the chunk of a frame back, whose descriptor the kernel has returned. Returns false if
+    /// the descriptor crosses the end of its chunk, or the holder does not have that chunk: the
+    /// frame is none, then. One thread alone takes back a holder's chunks, so a load followed by a
+    /// store is safe.
+    #[inline(always)]
+    pub(crate) fn takes(self, frame: &Frame) -> bool {
+        let Ok(chunk) = usize::try_from(frame.addr >> self.chunk_shift) else { return false };
+        let Some(holder) = self.holders.get(chunk) else { return false };
+        let offset = frame.addr & (self.chunk_bytes - 1);
+        let is_held = offset + u64::from(frame.len) <= self.chunk_bytes
+            && holder.load(Ordering::Relaxed) == self.from.0;
+        if is_held {
+            holder.store(USER, Ordering::Relaxed);
+        }
+        is_held
     }
 }
 
