@@ -4,7 +4,7 @@
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
 use super::shard::{add, chance};
-use super::table::{Bucket, Chain, ChainGuard, Chains, Entry, SLOTS, Slot};
+use super::table::{Chain, ChainGuard, Chains, Entry, SLOTS, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -256,40 +256,32 @@ impl Store {
     ///
     /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
     /// its removal, and the thread that reuses the frame sees the pin.
-    ///
-    /// Mostly the item is the first candidate of the first bucket, and only that is looked at here.
     #[inline(always)]
     fn find(&self, key: &[u8], hash: Hash) -> Option<ItemGuard<'_>> {
         let (shard, memory) = (self.shard(), &*self.memory);
         let first = self.table.first_of(hash.chain);
         // The entry that a prefetch found, if it is still there.
-        let candidate = match usize::from(hash.slot) {
-            SLOTS => first.candidate(0, hash.hash),
-            slot => first.candidate_at(slot, hash.hash),
-        };
-        let from = match candidate {
-            Some((at, entry)) => match ItemGuard::of(shard, memory, &first.slots()[at], entry) {
-                Some(guard) if guard.is_key(key) => return Some(guard),
-                _ => 0,
-            },
-            None if usize::from(hash.slot) == SLOTS => SLOTS,
-            None => 0,
-        };
-        self.find_behind(key, hash.hash, (first, from))
+        if let Some((slot, entry)) = first.candidate_at(hash.slot.into(), hash.hash)
+            && let Some(guard) = ItemGuard::of(shard, memory, slot, entry)
+            && guard.is_key(key)
+        {
+            return Some(guard);
+        }
+        self.find_in_chain(shard, key, hash)
     }
 
-    /// As [`Store::find`], from a slot of the first bucket of the chain on.
-    #[inline(never)]
-    fn find_behind(
-        &self,
+    #[inline(always)]
+    fn find_in_chain<'a>(
+        &'a self,
+        shard: &'a Arc<Shard>,
         key: &[u8],
-        hash: u64,
-        (mut first, mut from): (&Bucket, usize),
-    ) -> Option<ItemGuard<'_>> {
-        let (shard, memory) = (self.shard(), &*self.memory);
+        Hash { hash, chain, .. }: Hash,
+    ) -> Option<ItemGuard<'a>> {
+        let memory = &*self.memory;
+        let mut first = self.table.first_of(chain);
         let mut bucket = first;
         'buckets: loop {
-            let mut candidate = bucket.candidate(std::mem::take(&mut from), hash);
+            let mut candidate = bucket.candidate(0, hash);
             while let Some((at, entry)) = candidate {
                 memory.arena.prefetch(entry.offset());
                 let slot = &bucket.slots()[at];

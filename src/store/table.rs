@@ -148,11 +148,12 @@ impl Bucket {
         (from..SLOTS).map(|at| (at, self.slots[at].load())).find(|(_, entry)| entry.may_be(hash))
     }
 
-    /// As [`Bucket::candidate`], of the slot `at` alone.
+    /// The slot `at`, if its entry may be that of a hash, and the entry.
     #[inline(always)]
-    pub(super) fn candidate_at(&self, at: usize, hash: u64) -> Option<(usize, Entry)> {
-        let entry = self.slots.get(at)?.load();
-        entry.may_be(hash).then_some((at, entry))
+    pub(super) fn candidate_at(&self, at: usize, hash: u64) -> Option<(&Slot, Entry)> {
+        let slot = self.slots.get(at)?;
+        let entry = slot.load();
+        entry.may_be(hash).then_some((slot, entry))
     }
 
     #[inline]
