@@ -7,9 +7,8 @@
 use super::Worker;
 use super::handover::Passed;
 use crate::handler::Handler;
-use af_xdp::{BURST, Frame, FrameIo, Umem};
+use af_xdp::{BURST, Frame, FrameIo};
 use simoom_tcp::Packet;
-use std::sync::Arc;
 
 /// Maximum of buffers in one burst. The longest packet, 64 KiB, has at most 35. A packet of more
 /// buffers is truncated, and the stack drops it.
@@ -60,76 +59,53 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if frames.is_empty() {
             return;
         }
-        // The packets refer to it while the rest of the worker changes.
-        let umem = Arc::clone(&self.umem);
         while !frames.is_empty() {
-            let (taken, strays) = if frames.iter().any(Frame::more) {
-                self.chains(&umem, frames, passed)
-            } else if frames.len() <= FEW {
-                // A short burst does not fill long lists.
-                self.singles::<FEW>(&umem, frames, passed)
+            // A short burst does not clear long lists.
+            let (taken, strays) = if frames.len() <= FEW {
+                self.burst::<FEW, FEW>(frames, passed)
             } else if frames.len() <= SOME {
-                self.singles::<SOME>(&umem, frames, passed)
+                self.burst::<SOME, SOME>(frames, passed)
             } else {
-                self.singles::<BURST>(&umem, frames, passed)
+                self.burst::<PARTS, BURST>(frames, passed)
             };
             self.put_away(frames.drain(..taken), strays, passed);
         }
     }
 
-    /// Passes the first packets to the stack, at most `N`, each in one frame. Returns their number,
-    /// and a bit mask of the packets for another worker.
-    fn singles<const N: usize>(
+    /// Passes the first packets to the stack: at most `N` packets in at most `P` frames. Returns
+    /// their number of frames, and a bit mask of the packets for another worker.
+    fn burst<const P: usize, const N: usize>(
         &mut self,
-        umem: &Umem,
         frames: &[Frame],
         passed: Passed,
     ) -> (usize, u64) {
-        let bytes = |frame| umem.bytes(frame);
-        let parts: [&[u8]; N] =
-            std::array::from_fn(|index| frames.get(index).map_or(&[][..], bytes));
-        let packets: [Packet<'_>; N] =
-            std::array::from_fn(|index| Packet(std::slice::from_ref(&parts[index])));
-        let count = frames.len().min(N);
-        (count, self.give_packets(&packets[..count], passed))
-    }
-
-    /// Passes the first packets to the stack, at most [`BURST`] in at most [`PARTS`] frames.
-    /// Returns their number of frames, and a bit mask of the packets for another worker.
-    #[inline(never)]
-    fn chains(&mut self, umem: &Umem, frames: &[Frame], passed: Passed) -> (usize, u64) {
-        let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
+        let mut parts: [&[u8]; P] = [&[]; P];
         for (part, frame) in parts.iter_mut().zip(frames) {
-            *part = umem.bytes(frame);
+            *part = self.umem.bytes(frame);
         }
-        let last = frames.len().min(PARTS) - 1;
-        let mut packets = [Packet(&[]); BURST];
+        let last = frames.len().min(P) - 1;
+        let mut packets = [Packet(&[]); N];
         let (mut count, mut start) = (0, 0);
         for (index, frame) in frames[..=last].iter().enumerate() {
             if !frame.more() || index == last {
                 packets[count] = Packet(&parts[start..=index]);
                 (count, start) = (count + 1, index + 1);
-                if count == BURST {
+                if count == N {
                     break;
                 }
             }
         }
-        (start, self.give_packets(&packets[..count], passed))
-    }
-
-    /// Passes packets to the stack. Returns a bit mask of the packets for another worker.
-    fn give_packets(&mut self, packets: &[Packet<'_>], passed: Passed) -> u64 {
         let now = self.now();
-        let strays = self.stack.receive(now, packets, &mut self.app, &mut self.outbound);
+        let strays = self.stack.receive(now, &packets[..count], &mut self.app, &mut self.outbound);
         if strays == 0 || !self.handover.is_last(passed) {
-            return strays;
+            return (start, strays);
         }
-        for (index, packet) in packets.iter().enumerate() {
+        for (index, packet) in packets[..count].iter().enumerate() {
             if strays >> index & 1 == 1 {
                 self.stack.refuse(now, *packet, &mut self.outbound);
             }
         }
-        0
+        (start, 0)
     }
 
     /// Passes stray packets on, and returns all other frames to their pool.
