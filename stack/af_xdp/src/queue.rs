@@ -125,11 +125,6 @@ impl Queue {
         self.capabilities.multi_buffer
     }
 
-    /// Whether the NIC reads and writes the frames itself (zero-copy mode).
-    pub fn zero_copy(&self) -> bool {
-        self.capabilities.zero_copy
-    }
-
     /// Whether checksums are completed on request ([`Umem::request_checksum`]). Without it a
     /// request leaves the packet with a wrong checksum.
     #[inline]
