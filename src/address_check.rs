@@ -68,11 +68,16 @@ pub(crate) fn check(
                      that host"
                 ))
             })?,
-            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
+            Err(error) if is_nothing(error.kind()) => {}
             Err(error) => return Err(cannot(error)),
         }
     }
     Ok(())
+}
+
+/// Whether an error says only that no frame came, or that a signal did: the loop goes on.
+fn is_nothing(error: ErrorKind) -> bool {
+    matches!(error, ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// The sending side of the packet socket.
@@ -88,7 +93,7 @@ impl Transmit for Out {
         match self.sender.send_to(&frame[..len], None) {
             Some(Ok(())) => return true,
             // The queue is full: the probe is repeated.
-            Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => self.failed = Some(error),
+            Some(Err(error)) if !is_nothing(error.kind()) => self.failed = Some(error),
             _ => {}
         }
         false

@@ -4,6 +4,7 @@
 use crate::common::{Process, need_program, need_root, run, simoom, wait_until};
 use crate::site::{ADMIN, PORT, Plan, Site, Transport, ask_admin, at};
 use crate::wire::Wire;
+use rustix::process::Signal;
 use simoom::netns::{self, Namespace};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -226,6 +227,36 @@ fn rfc_4861_section_7_2_1_the_groups_of_an_own_address_are_joined_while_it_is_se
     assert!(left.contains("3333ff000001"), "the kernel's own are left alone: {left}");
 }
 
+/// A signal interrupts the wait for other hosts' answers, and not the start.
+#[test]
+fn signals_during_the_address_check_do_not_end_the_start() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let plan = plan.with(&format!("--address {} --address-probe 400ms", network.address(7)));
+    let root = crate::site::files();
+    let mut command = plan.command(root.path());
+    command.stderr(Stdio::piped());
+    let mut process = network.server.run(|| Process::start(&mut command));
+    let stderr = process.child().stderr.take().expect("standard error is piped");
+    let mut log = BufReader::new(stderr).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("checking whether another host has")));
+    for (signal, name) in
+        [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")]
+    {
+        process.signal(signal);
+        let mut seen = log.by_ref().take_while(|line| !line.contains("\"listening\""));
+        assert!(seen.any(|line| line.contains(name)), "{name} came before the end of the check");
+    }
+    assert!(log.any(|line| line.contains("\"listening\"")), "the server starts");
+    wait_until("SIGHUP has reloaded the files", crate::TEST_TIMEOUT, || {
+        let metrics = ask_admin(&network, "/metrics").unwrap_or_default();
+        metrics.contains("simoom_content_reloads_total{worker=\"content\"} 1\n")
+    });
+    process.signal(Signal::TERM);
+    drop(log);
+    assert!(process.wait(crate::TEST_TIMEOUT).success());
+}
+
 /// Asking for an address takes minutes here; who asks for an end does not wait for that.
 #[test]
 fn sigterm_ends_a_server_that_is_still_asking() {
@@ -250,9 +281,9 @@ fn sigterm_ends_a_server_that_is_still_asking() {
         ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("not ready: starting\n"),
         "{ready}"
     );
-    process.signal(rustix::process::Signal::HUP);
+    process.signal(Signal::HUP);
     assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("SIGHUP")));
-    process.signal(rustix::process::Signal::TERM);
+    process.signal(Signal::TERM);
     assert!(process.wait(crate::TEST_TIMEOUT).success());
     let rest: Vec<String> = said.map_while(Result::ok).collect();
     assert!(

@@ -9,7 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Changes of names, of finished files and of permissions.
 const CHANGES: WatchFlags = WatchFlags::CREATE
@@ -67,10 +67,17 @@ pub(crate) fn wait(other: BorrowedFd<'_>, timeout: Duration) -> Change {
     }
 }
 
-/// Whether any of the descriptors became readable within `timeout`.
+/// Whether any of the descriptors became readable within `timeout`, however many signals come.
 fn poll_for(fds: &mut [PollFd<'_>], timeout: Duration) -> bool {
-    let (tv_sec, tv_nsec) = (timeout.as_secs() as i64, timeout.subsec_nanos().into());
-    poll(fds, Some(&Timespec { tv_sec, tv_nsec })).is_ok_and(|readable| readable > 0)
+    let end = Instant::now() + timeout;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let (tv_sec, tv_nsec) = (left.as_secs() as i64, left.subsec_nanos().into());
+        match poll(fds, Some(&Timespec { tv_sec, tv_nsec })) {
+            Err(Errno::INTR) => {}
+            readable => return readable.is_ok_and(|readable| readable > 0),
+        }
+    }
 }
 
 impl Watch {
