@@ -92,6 +92,11 @@ impl Addresses {
         self.first.contains(address)
     }
 
+    /// The served addresses that the kernel has lost.
+    pub(super) fn lost(&self) -> impl Iterator<Item = IpAddr> {
+        self.lost.iter().map(|(lost, _)| *lost)
+    }
+
     /// Serves the addresses no longer that were lost first, if more than `most` of those that `may`
     /// be forgotten are lost, and only those that were lost [`LOST_GRACE`] ago. Returns them.
     pub(super) fn forget(

@@ -123,6 +123,13 @@ impl Claims {
         (earlier, changes)
     }
 
+    /// Gives up as many lost addresses for others that wait, the first ones first.
+    fn forget_for(&mut self, others: usize) {
+        let late = &self.late_addresses;
+        let lost = self.addresses.lost().filter(|lost| late.include(*lost)).count();
+        self.forget_lost(lost.saturating_sub(others));
+    }
+
     /// Gives up all lost addresses but `most`, the first ones first.
     fn forget_lost(&mut self, most: usize) {
         let late = &self.late_addresses;
@@ -133,17 +140,20 @@ impl Claims {
         }
     }
 
-    /// Those waiting addresses that the interface still has and that there is room for now, be it
-    /// that of lost ones, and file descriptors. Those that were served at the start come first.
+    /// Those waiting addresses that the interface still has and that there is room for now, and
+    /// file descriptors, be they those of lost ones. Those that were served at the start come
+    /// first. The descriptors of lost ones are free once the worker has closed them, at a later
+    /// call.
     pub(super) fn take_waiting(&mut self) -> Vec<IpAddr> {
         self.waiting.retain(|address| self.addresses.has(address));
-        if self.waiting.len() > self.device.room() {
-            self.forget_lost(0);
-        }
-        let room = self.waiting.len().min(self.device.room());
+        let wanted = self.waiting.len();
+        self.forget_for(wanted.saturating_sub(self.device.room()));
+        let room = wanted.min(self.device.room());
+        let affordable = self.late_addresses.affordable(room);
+        self.forget_for(room.saturating_sub(affordable));
         let mut taken: Vec<IpAddr> = self.waiting.iter().copied().collect();
         taken.sort_by_key(|address| !self.addresses.is_first(address));
-        taken.truncate(self.late_addresses.affordable(room));
+        taken.truncate(affordable);
         self.waiting.retain(|address| !taken.contains(address));
         taken
     }
@@ -160,7 +170,7 @@ impl Claims {
             return Err(Error::failed(format!("an MTU of {mtu}; IPv6 needs at least {least}")));
         }
         if self.device.room() == 0 {
-            self.forget_lost(0);
+            self.forget_for(1);
         }
         if self.device.room() == 0 {
             self.waiting.insert(address);

@@ -91,6 +91,35 @@ fn addresses_beyond_the_file_descriptors_are_told_and_served_when_there_are_more
     }
 }
 
+/// As the places in the steering program, the descriptors of lost addresses go to others.
+#[test]
+fn addresses_that_are_gone_leave_their_file_descriptors_to_others() {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    let content = site.content("/12");
+    wait_for_readyz(&site, "\r\n\r\nready\n");
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", site.process.id())).unwrap().count();
+    limit_files(&site, files() as u64 + 32 + 10);
+    let first: Vec<IpAddr> = (10..20).map(|n| site.network.address(n)).collect();
+    let others: Vec<IpAddr> = (30..40).map(|n| site.network.address(n)).collect();
+    let mut changes = 0;
+    change_addresses(&mut site, "add", &first, &mut changes);
+    local(&site, first[7]).expect("/12", &content);
+    change_addresses(&mut site, "add", &others, &mut changes);
+    site.wait_for("addresses_unserved", 8);
+    change_addresses(&mut site, "del", &first, &mut changes);
+    // Lost addresses keep their claims for 10 s, as they may come back.
+    for address in &others {
+        site.wait_for_log(&format!("\"{}\"", at(*address)));
+    }
+    for address in others {
+        site.connect_to(at(address)).expect("/12", &content);
+        local(&site, address).expect("/12", &content);
+    }
+}
+
 /// A client on the server's host.
 fn local(site: &Site, address: IpAddr) -> Client {
     Client::new(site.network.server.run(|| TcpStream::connect(at(address))).unwrap())
