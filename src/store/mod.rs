@@ -43,7 +43,7 @@ mod item;
 mod layout;
 mod maintenance;
 mod memory;
-mod number;
+pub(crate) mod number;
 mod request;
 mod run;
 mod settings;

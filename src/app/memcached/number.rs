@@ -5,6 +5,9 @@
 //! stored values of `incr`, follow C's strtoul ([`strtoul`], [`strtol`]): skip white space, accept
 //! a sign, and wrap.
 
+pub(super) use crate::store::number::parse as strtoul;
+use crate::store::number::sign_and_magnitude;
+
 /// The maximum number of digits in a 64-bit token, with leading zeros.
 const DIGITS64_MAX: usize = 22;
 /// The maximum length of a 32-bit token, with a minus sign.
@@ -50,38 +53,10 @@ fn digits(token: &[u8]) -> Option<u64> {
     Some(sum)
 }
 
-/// Parses as strtoul does. White space or the end must follow the digits. A negative number is
-/// valid only if it wraps to less than 2⁶³.
-pub(super) fn strtoul(bytes: &[u8]) -> Option<u64> {
-    let (negative, magnitude) = sign_and_magnitude(bytes)?;
-    let value = if negative { magnitude.wrapping_neg() } else { magnitude };
-    (!negative || value < 1 << 63).then_some(value)
-}
-
 /// Parses as strtol does. White space or the end must follow the digits.
 pub(super) fn strtol(bytes: &[u8]) -> Option<i64> {
     let (negative, magnitude) = sign_and_magnitude(bytes)?;
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
-}
-
-fn sign_and_magnitude(bytes: &[u8]) -> Option<(bool, u64)> {
-    let start = bytes.iter().position(|byte| !is_space(*byte))?;
-    let (negative, unsigned) = match &bytes[start..] {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
-    };
-    let len = unsigned.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let ends = unsigned.get(len).is_none_or(|byte| is_space(*byte) || *byte == 0);
-    if len == 0 || !ends {
-        return None;
-    }
-    Some((negative, digits(&unsigned[..len])?))
-}
-
-/// C's isspace.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 #[cfg(test)]
