@@ -185,7 +185,7 @@ struct ProbeOptions {
 
 /// Parses `arguments`, the program's name first, and runs the command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = argument_error::join_negative(arguments);
     let name = arguments.get(1).and_then(|name| name.to_str()).map(str::to_owned);
     let matches = match command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,

@@ -71,6 +71,16 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
         ),
         ("serve --memcached x", "error: --memcached x: neither a port nor ADDR:PORT"),
         ("serve --memory-limit 5X", "error: --memory-limit 5X: not a size; write 512M or 2G"),
+        ("serve --memory -1", "error: --memory -1: not a size; write 512M or 2G"),
+        (
+            "serve --idle-timeout -5s",
+            "error: --idle-timeout -5s: not a time; write 30s, 500ms or 5m",
+        ),
+        ("serve --http -80", "error: --http -80: "),
+        ("serve --connections -1", "error: --connections -1: "),
+        ("serve --watch -1", "error: --watch -1: expected one of true, false"),
+        ("load --connections -.5 http://198.18.0.1/", "error: --connections -.5: "),
+        ("load --rate -1 http://198.18.0.1/", "error: --rate -1: "),
         ("serve --idle-timeout 2d", "error: --idle-timeout 2d: not a time; write 30s, 500ms or 5m"),
         ("serve --root /does/not/exist", "error: --root /does/not/exist: no such directory"),
         (

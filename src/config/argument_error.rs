@@ -83,6 +83,25 @@ pub(crate) fn detached(error: &clap::Error, arguments: &[OsString]) -> Option<St
     takes_one.then(|| format!("{flag} {value}: write {flag}={value}"))
 }
 
+/// Joins a negative number to the flag before it, as `--memory=-1`: alone, clap takes it for a flag
+/// of its own. So the error names the flag and the range of its value.
+pub(crate) fn join_negative(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for argument in arguments {
+        let is_flag =
+            |flag: &[u8]| flag.len() > 2 && flag.starts_with(b"--") && !flag.contains(&b'=');
+        let is_negative = matches!(argument.as_encoded_bytes(), [b'-', b'0'..=b'9' | b'.', ..]);
+        match joined.last_mut() {
+            Some(flag) if is_negative && is_flag(flag.as_encoded_bytes()) => {
+                flag.push("=");
+                flag.push(argument);
+            }
+            _ => joined.push(argument),
+        }
+    }
+    joined
+}
+
 /// `argument` is the flag with its value: `--memcached <[ADDR:]PORT>`.
 fn missing_value(error: &clap::Error, argument: &str) -> String {
     match possible_values(error) {
