@@ -295,6 +295,9 @@ impl Builder {
             let page = self.page(Status::Unauthorized, rendered);
             rules.auth.push((rule.path.clone(), rule.users.clone(), page));
         }
+        for path in site.fallbacks().filter(|path| table.get(path.as_bytes()).is_none()) {
+            tracing::warn!(path, "the file of a fallback is missing: requests for it get 404");
+        }
         for code in ERROR_PAGE_STATUSES {
             let Some(status) = Status::of_code(code) else { continue };
             let own = site.error_pages.iter().find(|(of, _)| *of == code);

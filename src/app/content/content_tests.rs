@@ -240,3 +240,35 @@ fn the_name_selects_the_type_of_one_content() {
     let content = load(root.path(), LIMIT).unwrap();
     assert_eq!((content.files(), content.known.iter().count()), (2, 1));
 }
+
+#[test]
+fn a_fallback_without_a_file_is_told_when_it_is_loaded() {
+    let root = tree(&[("index.html", "x"), ("page", "y")]);
+    let written = Written::default();
+    let writer = written.clone();
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let warnings = || {
+        let text = String::from_utf8(std::mem::take(&mut *written.0.lock().unwrap())).unwrap();
+        text.matches("the file of a fallback is missing").count()
+    };
+    let settings = |fallbacks: &[&str]| {
+        let try_files = fallbacks.iter().map(|path| Template::path(path, 0).unwrap()).collect();
+        let site = Site { root: Some(root.path().into()), try_files, ..Site::default() };
+        Settings { limit_bytes: LIMIT, site, ..Settings::default() }
+    };
+    tracing::subscriber::with_default(log, || {
+        Content::load(&settings(&["$0.html", "/index.html", "/"])).unwrap();
+        assert_eq!(warnings(), 0);
+        Content::load(&settings(&["/nofile", "/index.html"])).unwrap();
+        assert_eq!(warnings(), 1);
+        let settings = settings(&["/page"]);
+        let content = Content::load(&settings).unwrap();
+        assert_eq!(warnings(), 0);
+        fs::remove_file(root.path().join("page")).unwrap();
+        let directory = root.path().canonicalize().unwrap();
+        let gone = [Changed { directory, name: b"page".to_vec() }];
+        assert!(matches!(content.update(&settings, &gone), Update::Unknown));
+        content.reload(&settings).unwrap();
+        assert_eq!(warnings(), 1);
+    });
+}

@@ -136,6 +136,11 @@ impl Template {
         Ok(Template { text: text.into() })
     }
 
+    /// The text, if it is the same for all paths.
+    pub(super) fn constant(&self) -> Option<&str> {
+        Some(&*self.text).filter(|text| !text.contains('$'))
+    }
+
     /// Writes the text to `out`. Returns its length; `None` if it is longer than `out`.
     pub(super) fn fill(
         &self,

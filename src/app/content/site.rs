@@ -35,6 +35,13 @@ pub struct Site {
     pub error_pages: Vec<(u16, String)>,
 }
 
+impl Site {
+    /// The paths of [`Site::try_files`] that do not depend on the request.
+    pub(super) fn fallbacks(&self) -> impl Iterator<Item = &str> {
+        self.try_files.iter().filter_map(Template::constant)
+    }
+}
+
 /// A field of the responses whose path matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderRule {

@@ -144,11 +144,12 @@ impl Updater<'_> {
         let path = [directory_path, name].concat();
         let is_index = name == b"index.html";
         let Some(loaded) = self.file(root, directory, name)? else {
-            // The directory loses its page, too.
-            if is_index {
+            // The directory loses its page, too. A load tells that a fallback is missing.
+            let is_fallback = |fallback: &str| fallback.as_bytes() == path;
+            if is_index || site.fallbacks().any(is_fallback) {
                 return Err(Unknown);
             }
-            self.builder.table(site_index).remove(&path);
+            self.builder.set(site_index, &path, None);
             return Ok(());
         };
         let mut forms = Vec::new();
