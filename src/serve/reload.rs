@@ -5,6 +5,7 @@
 //! the old content when no worker uses it any more.
 
 use super::changing::Changing;
+use crate::app::Checksummed;
 use crate::app::content::{
     self, Change, Content, ContentCounters, Current, Update, Watch, directory_of,
 };
@@ -149,6 +150,8 @@ pub(super) struct Reloader {
     counters: ContentCounters,
     /// Former content that workers may still use.
     retired: Vec<Arc<Content>>,
+    /// The bytes of replaced files.
+    superseded: Vec<Weak<Checksummed>>,
     /// The last failure, so that it is logged once.
     failure: Option<String>,
     /// How long the last load of all files took, and the last load of those that changed.
@@ -181,6 +184,7 @@ impl Reloader {
             threads,
             counters: ContentCounters::default(),
             retired: Vec::new(),
+            superseded: Vec::new(),
             failure: None,
             load_took: Duration::ZERO,
             update_took: Duration::ZERO,
@@ -299,12 +303,17 @@ impl Reloader {
         if content.files_on_disk() > 0 {
             self.start_file_threads()?;
         }
+        self.superseded.extend_from_slice(content.released());
+        self.counters.content_reloads += 1;
+        self.replace(content);
+        Ok(())
+    }
+
+    fn replace(&mut self, content: Content) {
         self.changing = Changing::new(&content);
         self.retired.push(self.current.replace(Arc::new(content)));
-        self.counters.content_reloads += 1;
         self.wake_workers();
         self.publish();
-        Ok(())
     }
 
     /// Loads the content again and serves it if it changed.
@@ -315,6 +324,10 @@ impl Reloader {
             watch.take_changes();
         }
         let roots = roots(&self.settings);
+        // Superseded files are not in the way of new ones.
+        if self.content().has_superseded() {
+            self.replace(self.content().compacted());
+        }
         let before = self.content();
         let watch = self.watching.as_mut().and_then(|watching| watching.watch.as_mut());
         let loaded = before.reload_watched(&self.settings, is_forced, watch);
@@ -358,6 +371,9 @@ impl Reloader {
         if !self.retired.is_empty() {
             self.wake_workers();
         }
+        if !self.superseded.is_empty() {
+            self.publish();
+        }
     }
 
     fn wake_workers(&self) {
@@ -368,9 +384,13 @@ impl Reloader {
 
     fn publish(&mut self) {
         let (content, _) = self.current.get();
+        self.superseded.retain(|bytes| bytes.strong_count() > 0);
+        let superseded = self.superseded.iter().filter_map(Weak::upgrade);
+        let superseded_bytes: usize = superseded.map(|bytes| bytes.memory_bytes()).sum();
+        self.counters.content_superseded = superseded_bytes as u64;
         self.counters.content_files = content.files() as u64;
         self.counters.content_files_on_disk = content.files_on_disk() as u64;
-        self.counters.content_memory = content.memory_bytes() as u64;
+        self.counters.content_memory = content.served_memory_bytes() as u64;
         if let Some(reloads) = self.reloads.upgrade() {
             // A reader that holds the lock lets it go at once.
             while !reloads.snapshot.publish(self.counters.iter()) {

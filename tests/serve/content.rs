@@ -112,6 +112,29 @@ fn switch_under_load(transport: Transport, switches: usize) {
     assert!(memory < 110_000, "{memory}: one tree at a time");
 }
 
+/// Without a memory limit, replaced files are freed all the same.
+#[test]
+fn a_file_that_is_replaced_again_and_again_takes_no_more_memory() {
+    const BYTES: usize = 2 << 20;
+    let Some(site) = Site::start(Transport::Epoll) else { return };
+    let path = site.root().join("again");
+    replace(&path, &vec![b'0'; BYTES]);
+    let mut client = site.connect();
+    wait_for(&mut client, "/again", &vec![b'0'; BYTES]);
+    let gauges = || ["content_files", "content_memory"].map(|name| site.counter(name));
+    let before = gauges();
+    for version in b"1234567890abcdef" {
+        let content = vec![*version; BYTES];
+        replace(&path, &content);
+        wait_for(&mut client, "/again", &content);
+    }
+    assert_eq!(gauges(), before, "what is served");
+    // Less than 4 MiB wait to be freed, and those of the last change until the workers know it.
+    wait_until("replaced files are freed", TEST_TIMEOUT, || {
+        site.counter("content_superseded") < 5 << 20
+    });
+}
+
 /// Files that change again and again in a tree of many files, each replaced by a rename. Each
 /// change is served, and no answer is anything but one of the versions.
 fn files_of_a_large_tree_change(transport: Transport) {

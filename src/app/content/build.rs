@@ -25,8 +25,8 @@ use std::sync::Arc;
 pub(super) struct Builder {
     content: Content,
     files: HashMap<FileKey, u32>,
-    /// Answers to OPTIONS, by their fields.
-    options: HashMap<String, u32>,
+    /// Whether the content is a version of another, whose uses go on.
+    is_update: bool,
     /// The data that is counted, by its address, which stays taken meanwhile.
     counted: HashMap<usize, Arc<Data>>,
     /// The time of day, in unix seconds.
@@ -81,7 +81,7 @@ impl Builder {
 
     /// The builder of a version that replaces some files of `content`.
     pub(super) fn of(content: Content, now: u64) -> Builder {
-        Builder { content, now, ..Builder::default() }
+        Builder { content, now, is_update: true, ..Builder::default() }
     }
 
     /// Sets the file for a path, which is among `files` with its compressed forms.
@@ -94,8 +94,25 @@ impl Builder {
     ) -> Entry {
         let entry = Entry::File(self.file_at(site, path, loaded, files));
         self.content.known.insert(loaded.identity, loaded.data.clone());
-        self.table(index).replace(path, entry);
+        self.set(index, path, Some(entry));
         entry
+    }
+
+    /// Sets or removes the entry for a path. What it serves no more is superseded.
+    pub(super) fn set(&mut self, site: u32, path: &[u8], entry: Option<Entry>) {
+        let Content { sites, files, uses, .. } = &mut self.content;
+        let table = &mut sites[site as usize];
+        let before = table.file(path);
+        match entry {
+            Some(entry) => table.replace(path, entry),
+            None => table.remove(path),
+        }
+        if let Some(Entry::File(index)) = entry {
+            uses.serve(files, index);
+        }
+        if let Some(index) = before {
+            uses.release(files, index);
+        }
     }
 
     /// The bytes of a version of a file.
@@ -104,8 +121,8 @@ impl Builder {
     }
 
     /// The paths of a site.
-    pub(super) fn table(&mut self, site: u32) -> &mut Table {
-        &mut self.content.sites[site as usize]
+    pub(super) fn table(&self, site: u32) -> &Table {
+        &self.content.sites[site as usize]
     }
 
     /// Bytes of memory so far.
@@ -216,13 +233,20 @@ impl Builder {
     }
 
     fn push(&mut self, file: File) -> u32 {
+        let index = index(self.content.files.len());
         self.content.memory_bytes += file.memory_bytes() + size_of::<File>();
+        if self.is_update && self.content.uses.push(&file, index) {
+            self.content.memory_bytes += Data::memory_bytes_of(file.bytes());
+        }
         self.content.files.push(file);
-        index(self.content.files.len() - 1)
+        index
     }
 
+    /// Counts the bytes of a load. Those of an update are counted with their file.
     fn count(&mut self, data: &Arc<Data>) {
-        if self.counted.insert(Arc::as_ptr(data) as usize, data.clone()).is_none() {
+        if !self.is_update
+            && self.counted.insert(Arc::as_ptr(data) as usize, data.clone()).is_none()
+        {
             self.content.memory_bytes += data.memory_bytes();
         }
     }
@@ -269,13 +293,13 @@ impl Builder {
 
     /// The answer to OPTIONS with these fields.
     fn options(&mut self, fields: &str) -> u32 {
-        if let Some(page) = self.options.get(fields) {
+        if let Some(page) = self.content.options.get(fields) {
             return *page;
         }
         // RFC 9110 §8.6: no Content-Length.
         let rendered = Rendered::new(&format!("{ALLOW}{fields}"), b"");
         let page = self.page(Status::NoContent, rendered);
-        self.options.insert(fields.to_owned(), page);
+        Arc::make_mut(&mut self.content.options).insert(fields.to_owned(), page);
         page
     }
 

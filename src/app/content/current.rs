@@ -17,6 +17,8 @@ simoom_io::counters! {
         content_files_on_disk: gauge,
         /// Memory of the content that is served.
         content_memory: gauge bytes,
+        /// Memory of replaced files that is not free yet, such as of those that answers send.
+        content_superseded: gauge bytes,
         /// Times that changed content was loaded and served.
         content_reloads,
         /// Times that changed content could not be loaded; the log says why.

@@ -126,9 +126,14 @@ impl Data {
 
     /// Bytes of memory, without compressed forms.
     pub(super) fn memory_bytes(&self) -> usize {
+        Data::memory_bytes_of(&self.bytes)
+    }
+
+    /// Bytes of memory of data with these bytes.
+    pub(super) fn memory_bytes_of(bytes: &Checksummed) -> usize {
         // Each of the two is counted by an `Arc`.
         let structs = size_of::<Data>() + size_of::<Checksummed>() + 4 * size_of::<usize>();
-        self.bytes.memory_bytes() + structs
+        bytes.memory_bytes() + structs
     }
 
     pub(super) fn hash(&self) -> u64 {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 const NONE: u32 = u32::MAX;
 
 /// A file, ready to send. Its content lies in memory or on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct File {
     ok: Rendered,
     not_modified: Rendered,
@@ -131,6 +131,22 @@ impl File {
     /// The index of the file with this content in the coding.
     pub(crate) fn coded(&self, coding: Coding) -> Option<u32> {
         Some(self.coded[coding as usize]).filter(|index| *index != NONE)
+    }
+
+    /// The indexes of the files with this content in a coding.
+    pub(super) fn forms(&self) -> impl Iterator<Item = u32> {
+        self.coded.into_iter().filter(|index| *index != NONE)
+    }
+
+    /// The same file, with the indexes of its forms changed.
+    pub(super) fn with_forms(mut self, mut change: impl FnMut(u32) -> u32) -> File {
+        self.coded = self.coded.map(|index| if index == NONE { NONE } else { change(index) });
+        self
+    }
+
+    /// The bytes in memory, which files may share. None for a file that is read from disk.
+    pub(super) fn bytes(&self) -> &Arc<Checksummed> {
+        &self.content
     }
 
     /// Whether there is a form in any coding.

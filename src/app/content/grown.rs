@@ -38,6 +38,11 @@ impl<T> List<T> {
         self.base.len() + self.more.len()
     }
 
+    /// The number of entries beside those that all versions share.
+    pub(super) fn added(&self) -> usize {
+        self.more.len()
+    }
+
     pub(super) fn push(&mut self, entry: T) {
         match Arc::get_mut(&mut self.base) {
             Some(base) if self.more.is_empty() => base.push(entry),

@@ -141,6 +141,7 @@ pub(super) fn load(
     let is_certain = !content.known.iter().any(|(identity, _)| identity.is_of_no_version());
     content.fingerprint = is_certain.then_some(fingerprint);
     content.not_served = Arc::new(not_served);
+    content.count_uses(previous);
     match content.memory_bytes() as u64 {
         needed_bytes if needed_bytes > limit_bytes => Err(too_large(needed_bytes)),
         _ => Ok(Some(content)),

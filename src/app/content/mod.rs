@@ -34,6 +34,7 @@ mod site;
 mod skipped;
 mod table;
 mod update;
+mod uses;
 mod walk;
 mod watch;
 
@@ -63,10 +64,12 @@ use build::Builder;
 use grown::List;
 use hosts::Hosts;
 use read::Known;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use table::Table;
 use update::Origin;
+use uses::Uses;
 
 /// The page at `/` if no root is configured.
 pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
@@ -132,6 +135,10 @@ pub struct Content {
     files: List<File>,
     redirects: List<Redirect>,
     pages: List<Page>,
+    /// Answers to OPTIONS, by their fields.
+    options: Arc<HashMap<String, u32>>,
+    /// What of the files is served.
+    uses: Uses,
     /// The bytes of files by their version, for the next load.
     known: Known,
     /// What an update needs; `None` if each change needs a load of all files.
@@ -205,25 +212,30 @@ impl Content {
         builder.finish()
     }
 
-    /// Bytes of memory in use: contents, heads, paths and tables.
+    /// Bytes of memory in use: contents, heads, paths and tables. Superseded files count.
     pub fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
 
-    /// The number of files that are read from disk, each form counted.
+    /// As [`Content::memory_bytes`], without superseded files.
+    pub fn served_memory_bytes(&self) -> usize {
+        self.memory_bytes - self.uses.superseded().memory_bytes
+    }
+
+    /// The number of served files that are read from disk, each form counted.
     pub fn files_on_disk(&self) -> usize {
-        self.files.iter().filter(|file| file.on_disk().is_some()).count()
+        self.uses.served().on_disk
     }
 
-    /// The files on disk that stay open: all if they are few.
+    /// The served files on disk that stay open: all if they are few.
     pub(crate) fn open_files(&self) -> Vec<Arc<OnDisk>> {
-        let on_disk = self.files.iter().filter_map(File::on_disk);
-        on_disk.filter(|file| file.is_kept()).cloned().collect()
+        let served = self.files.iter().filter(|file| self.uses.is_served(file.bytes()));
+        served.filter_map(File::on_disk).filter(|file| file.is_kept()).cloned().collect()
     }
 
-    /// The number of files, each form of a file counted.
+    /// The number of served files, each form of a file counted.
     pub fn files(&self) -> usize {
-        self.files.len()
+        self.files.len() - self.uses.superseded().files
     }
 
     /// The site that serves `host`, the value of Host.

@@ -24,6 +24,40 @@ impl Table {
         self.entries.get(path).copied()
     }
 
+    /// The file that is served for `path`, whether a rule applies or not.
+    pub(super) fn file(&self, path: &[u8]) -> Option<u32> {
+        self.file_of(self.get(path)?)
+    }
+
+    /// The files that are served, one for each path.
+    pub(super) fn files(&self) -> impl Iterator<Item = u32> {
+        self.entries.iter().filter_map(|(_, entry)| self.file_of(*entry))
+    }
+
+    fn file_of(&self, entry: Entry) -> Option<u32> {
+        match entry {
+            Entry::Ruled(index) => self.file_of(self.ruled(index)),
+            Entry::File(index) => Some(index),
+            Entry::Redirect(_) => None,
+        }
+    }
+
+    /// A table of its own with the same paths and rules, and with entries that `change` gives.
+    pub(super) fn mapped(&self, mut change: impl FnMut(Entry) -> Entry) -> Table {
+        let mut table = Table { rules: self.rules.clone(), ..Table::default() };
+        for (path, entry) in self.entries.iter() {
+            let entry = match *entry {
+                Entry::Ruled(index) => {
+                    table.ruled.push(change(self.ruled(index)));
+                    Entry::Ruled(table.ruled.len() as u32 - 1)
+                }
+                entry => change(entry),
+            };
+            table.insert(path, entry);
+        }
+        table
+    }
+
     /// The entry under a rule, for [`Entry::Ruled`].
     pub(super) fn ruled(&self, index: u32) -> Entry {
         self.ruled[index as usize]

@@ -2,8 +2,7 @@
 //! change does not depend on the number of files.
 //!
 //! An update knows less than a load: it handles files that appear, change and vanish in directories
-//! that were known before, without links. In any other case all files are loaded again, which also
-//! gives the memory of replaced files back.
+//! that were known before, without links. In any other case all files are loaded again.
 
 use super::build::{Builder, ByPath};
 use super::coding::Coding;
@@ -91,10 +90,15 @@ impl Content {
             return Update::Unknown;
         }
         let now = unix_time().as_secs();
-        let content = Content { fingerprint: None, ..self.clone() };
+        let content = self.clone();
+        let content = Content { fingerprint: None, uses: content.uses.next(), ..content };
         let mut updater = Updater { origin, settings, builder: Builder::of(content, now) };
         match names.iter().try_for_each(|(directory, name)| updater.update(directory, name)) {
-            Ok(()) => Update::Changed(Box::new(updater.builder.finish())),
+            Ok(()) => {
+                let content = updater.builder.finish();
+                let is_sparse = content.is_to_be_compacted(changes_max);
+                Update::Changed(Box::new(if is_sparse { content.compacted() } else { content }))
+            }
             Err(Unknown) => Update::Unknown,
         }
     }
@@ -164,9 +168,8 @@ impl Updater<'_> {
         files.insert(&path, &loaded);
         let entry = self.builder.replace((site_index, site), &path, &loaded, &files);
         if is_index {
-            let table = self.builder.table(site_index);
-            table.get(directory_path).ok_or(Unknown)?;
-            table.replace(directory_path, entry);
+            self.builder.table(site_index).get(directory_path).ok_or(Unknown)?;
+            self.builder.set(site_index, directory_path, Some(entry));
         }
         Ok(())
     }
