@@ -11,7 +11,7 @@ use super::read::Known;
 use super::table::Table;
 use super::{Content, Entry};
 use crate::app::Checksummed;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
 use std::sync::{Arc, Weak};
 
@@ -183,9 +183,11 @@ impl Content {
     pub(super) fn count_uses(&mut self, previous: Option<&Content>) {
         self.uses = Uses::of(&self.sites, &self.files);
         let Some(previous) = previous else { return };
-        let served = |bytes: &&Arc<Checksummed>| previous.uses.is_served(bytes);
-        for bytes in previous.files.iter().map(File::bytes).filter(served) {
-            if !self.uses.is_served(bytes) {
+        // Several files may share the bytes.
+        let mut told = HashSet::new();
+        for bytes in previous.files.iter().map(File::bytes) {
+            let is_released = previous.uses.is_served(bytes) && !self.uses.is_served(bytes);
+            if is_released && told.insert(address(bytes)) {
                 self.uses.released.push(Arc::downgrade(bytes));
             }
         }

@@ -96,6 +96,20 @@ fn a_version_is_freed_after_its_last_answer() {
     assert!(content.files() == 2);
 }
 
+#[test]
+fn bytes_that_files_share_are_released_once_and_by_the_last() {
+    let root = tree();
+    fs::copy(root.path().join("a.bin"), root.path().join("b.txt")).unwrap();
+    let settings = settings(root.path(), u64::MAX);
+    let both = Content::load(&settings).unwrap();
+    write(root.path(), 1);
+    let one = both.reload(&settings).unwrap();
+    assert_eq!(one.released().len(), 0, "b.txt has them");
+    fs::write(root.path().join("b.txt"), "b").unwrap();
+    let none = one.reload(&settings).unwrap();
+    assert_eq!((none.released().len(), both.reload(&settings).unwrap().released().len()), (1, 1));
+}
+
 /// The kernel keeps the bytes of a deleted file on disk while it is open.
 #[test]
 fn replaced_files_on_disk_are_closed() {
