@@ -7,7 +7,7 @@ use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
 use crate::metrics::Snapshot;
 use crate::netns::{self, Named};
-use crate::steer::{Claim, Device, Tunnel, is_host_address};
+use crate::steer::{Claim, Device, GuardCheck, Tunnel, is_host_address};
 use crate::worker::stack_config::stack_mtu;
 use af_xdp::{Link, Mode, rx_queues};
 use simoom_tcp::Config;
@@ -72,6 +72,11 @@ impl Claims {
 
     pub(super) fn attach_again(&mut self) -> Result<()> {
         self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// Looks after the guard. See [`Device::check_guard`].
+    pub(super) fn check_guard(&mut self) -> GuardCheck {
+        self.device.check_guard(&self.name)
     }
 
     /// What becomes of claimed segments that the XDP program does not see.

@@ -14,6 +14,7 @@ use crate::log;
 use crate::metrics::{Registry, Snapshot};
 use crate::readiness::{Readiness, Reason};
 use crate::setup::Service;
+use crate::steer::GuardCheck;
 use af_xdp::{Link, Mode};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,6 +34,10 @@ simoom_io::counters! {
         xdp_reattachments,
         /// Times the driver received packets without showing them to the XDP program.
         xdp_blindnesses,
+        /// Times the guard at tc ingress was found detached.
+        guard_detachments,
+        /// Times the guard was attached again.
+        guard_reattachments,
         /// Times receive queues were found without a socket.
         queue_additions,
         /// Times the MTU of the interface has changed.
@@ -107,6 +112,9 @@ impl Watch {
             self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_mtu(claims, link.mtu_bytes);
             self.note_addresses(claims);
+            // Before the program: while that is detached, the guard is all there is.
+            let check = claims.check_guard();
+            self.note_guard(claims.interface(), check);
             self.note_program(claims, link.has_program)?;
             self.note_frames(claims, &link)?;
         }
@@ -183,6 +191,30 @@ impl Watch {
                 suppressed,
                 "more addresses of the interface cannot be served"
             );
+        }
+    }
+
+    /// A detached guard is attached again, whatever the policy: the interface itself has not
+    /// changed.
+    fn note_guard(&mut self, interface: &str, check: GuardCheck) {
+        let GuardCheck::Detached { is_new, again } = check else { return };
+        if is_new {
+            self.events.guard_detachments += 1;
+            tracing::error!(
+                interface,
+                "the guard at tc ingress was detached from outside: the kernel resets connections \
+                 whose segments the XDP program does not see"
+            );
+        }
+        match again {
+            Ok(()) => {
+                self.events.guard_reattachments += 1;
+                tracing::warn!(interface, "the guard is attached again");
+            }
+            Err(error) if is_new => {
+                tracing::error!(interface, "cannot attach the guard again yet: {error}");
+            }
+            Err(error) => tracing::debug!(interface, "cannot attach the guard again yet: {error}"),
         }
     }
 

@@ -13,8 +13,32 @@ use std::sync::Arc;
 pub struct Device {
     device: af_xdp::Device,
     steering: Steering,
-    is_guarded: bool,
+    guard: Guard,
     groups: Groups,
+}
+
+/// The state of the guard at tc ingress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    /// The kernel does not take it.
+    None,
+    Attached,
+    /// Another process has detached it.
+    Detached,
+}
+
+/// What a check of the guard has found and done.
+#[derive(Debug)]
+pub enum GuardCheck {
+    /// It is attached, or never was.
+    Unchanged,
+    /// Another process has detached it.
+    Detached {
+        /// Whether the check before did not find this.
+        is_new: bool,
+        /// Whether it is attached again.
+        again: Result<(), Error>,
+    },
 }
 
 impl Device {
@@ -30,7 +54,7 @@ impl Device {
         let ifindex = features::interface_index(&options.interface)?;
         let groups = Groups::new(ifindex).map_err(af_xdp::Error::Socket)?;
         let guarded = program.attach_guard(&options.interface, GUARD);
-        let is_guarded = guarded.is_ok();
+        let guard = if guarded.is_ok() { Guard::Attached } else { Guard::None };
         if let Err(error) = guarded {
             tracing::warn!(
                 interface = options.interface,
@@ -43,10 +67,10 @@ impl Device {
         let by = if offload.is_ok() { "offload" } else { "software" };
         let reason = offload.err();
         tracing::info!(interface, by, reason, "checksums of transmitted segments");
-        if is_guarded {
+        if guard == Guard::Attached {
             steering.learn_sources();
         }
-        Ok((Device { device, steering, is_guarded, groups }, queues))
+        Ok((Device { device, steering, guard, groups }, queues))
     }
 
     /// The interface's name.
@@ -144,7 +168,24 @@ impl Device {
 
     /// Whether claimed segments that the steering program does not see are kept from the kernel.
     pub fn is_guarded(&self) -> bool {
-        self.is_guarded
+        self.guard == Guard::Attached
+    }
+
+    /// Looks whether another process has detached the guard, and attaches it again, to the
+    /// interface of this name. Call it as [`Device::link`].
+    pub fn check_guard(&mut self, interface: &str) -> GuardCheck {
+        let is_attached = match self.guard {
+            Guard::None => return GuardCheck::Unchanged,
+            Guard::Attached => self.device.has_guard(GUARD).unwrap_or(true),
+            Guard::Detached => false,
+        };
+        if is_attached {
+            return GuardCheck::Unchanged;
+        }
+        let is_new = self.guard == Guard::Attached;
+        let attached = self.device.attach_guard(interface, GUARD);
+        self.guard = if attached.is_ok() { Guard::Attached } else { Guard::Detached };
+        GuardCheck::Detached { is_new, again: attached.map_err(Error::from) }
     }
 
     /// Has the steering program no longer ask for connections that the kernel had before the

@@ -19,7 +19,7 @@ mod sys;
 mod tunnels;
 
 pub use claims::{CLAIM_ADDRESSES, CLAIM_PORTS, Claim, is_host_address};
-pub use device::Device;
+pub use device::{Device, GuardCheck};
 pub use error::Error;
 pub(crate) use groups::Groups;
 pub use steering::{SteerCounters, Steering, can_load};

@@ -11,7 +11,7 @@ use std::process::Command;
 
 const MEMCACHED: u16 = 11211;
 
-/// Detaches the XDP program with the identifier that it is given, as `bpftool link detach` does:
+/// Detaches the program with the identifier that it is given, as `bpftool link detach` does:
 /// among all links the one whose file says that it is of this program (bpf(2):
 /// BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID, BPF_LINK_DETACH).
 const DETACH: &str = r#"
@@ -45,8 +45,12 @@ pub fn is_attached(site: &Site) -> bool {
 }
 
 pub fn detach(site: &Site) {
-    let id = program(site).expect("a program is attached");
-    let output = Command::new("python3").args(["-c", DETACH, &id]).output().unwrap();
+    detach_program(&program(site).expect("a program is attached"));
+}
+
+/// Detaches the program with this identifier.
+pub fn detach_program(id: &str) {
+    let output = Command::new("python3").args(["-c", DETACH, id]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -350,6 +350,17 @@ impl Device {
         self.program.attach_again(self.ifindex)
     }
 
+    /// Attaches the guard `name` again, to the interface of this name: see
+    /// [`Program::attach_guard`].
+    pub fn attach_guard(&mut self, interface: &str, name: &str) -> Result<(), Error> {
+        self.program.attach_guard(interface, name)
+    }
+
+    /// Whether the guard `name` is attached: see [`Program::has_guard`].
+    pub fn has_guard(&mut self, name: &str) -> Result<bool, Error> {
+        self.program.has_guard(self.ifindex, name)
+    }
+
     /// The chunks of the packet memory by holder.
     pub fn ownership(&self) -> Ownership {
         self.umem.ownership()

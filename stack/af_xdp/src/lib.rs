@@ -93,6 +93,7 @@ mod error;
 pub mod features;
 mod frame_io;
 mod gso;
+mod guard;
 pub mod memory;
 mod metadata;
 pub mod napi;

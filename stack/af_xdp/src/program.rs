@@ -7,10 +7,7 @@
 use super::Error;
 use aya::maps::{Map, MapData, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::{
-    LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp, XdpMode,
-};
+use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -48,7 +45,7 @@ impl From<u32> for Verdict {
 
 /// A loaded XDP program with its maps.
 pub struct Program {
-    ebpf: Ebpf,
+    pub(crate) ebpf: Ebpf,
     /// The program's name in the object.
     name: String,
     /// The name of its form for packets in one buffer, if there is one.
@@ -61,7 +58,7 @@ pub struct Program {
     place: Place,
     sockets: XskMap<MapData>,
     /// Declared behind `link`: detached after it.
-    guard: Option<FdLink>,
+    pub(crate) guard: Option<FdLink>,
 }
 
 /// Where a program is attached, and in which form.
@@ -104,29 +101,6 @@ impl Program {
             sockets,
             guard: None,
         })
-    }
-
-    /// Loads a third program of the object, in a section `classifier`, and attaches it at tc
-    /// ingress of the interface, in front of other programs there. It runs on the frames that go to
-    /// the kernel. Like the XDP program it is detached when this value is dropped, or when the
-    /// process ends. Needs Linux 6.6.
-    pub fn attach_guard(&mut self, interface: &str, name: &str) -> Result<(), Error> {
-        let failed =
-            |error| Error::program("attaching at tc ingress (tcx: Linux 6.6 or later)", error);
-        let missing =
-            || Error::Program { step: "its object", reason: format!("it has no program {name:?}") };
-        let program = self.ebpf.program_mut(name).ok_or_else(missing)?;
-        let program: &mut SchedClassifier =
-            program.try_into().map_err(|error| Error::program("its object", error))?;
-        program.load().map_err(|error| Error::program("loading the guard", error))?;
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id =
-            program.attach_with_options(interface, TcAttachType::Ingress, order).map_err(failed)?;
-        let link = program.take_link(id).map_err(failed)?;
-        let link = FdLink::try_from(link)
-            .map_err(|error| Error::program("the link of the guard", error))?;
-        self.guard = Some(link);
-        Ok(())
     }
 
     /// Names a second program of the object, in a section `xdp`. [`super::Device::open`] attaches
