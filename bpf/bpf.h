@@ -90,6 +90,8 @@ static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *ctx, struct bpf_sock_tuple *
 					      __u64 flags) = (void *)99;
 static long (*bpf_tcp_check_syncookie)(void *sock, void *ip, __u32 ip_len, void *tcp, __u32 tcp_len) = (void *)100;
 
+static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
+
 /* How a map's properties are written down in BTF. */
 #define __uint(name, value) int(*name)[value]
 #define __type(name, value) typeof(value) *name

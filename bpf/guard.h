@@ -5,7 +5,9 @@
  * it, in generic mode the kernel does not show it such frames, and a receive queue may have no
  * socket. The kernel does not know their connection, and would reset it. The guard drops such
  * segments. It passes segments of the kernel's own connections at a claimed port, and SYNs of
- * clients that the XDP program does not see. No frame is changed. */
+ * clients that the XDP program does not see (syn.h). It understands more than the XDP program,
+ * whose answer to what it does not parse is to pass it: what may be a claimed segment and cannot
+ * be read to its end is dropped. No frame is changed. */
 #ifndef SIMOOM_GUARD_H
 #define SIMOOM_GUARD_H
 
@@ -18,15 +20,28 @@ struct {
 	__uint(max_entries, CLAIM_ADDRESSES);
 } guarded SEC(".maps");
 
-/* Reads a part of an IP packet. The packet may begin at the start of what the program is shown, not
- * behind an Ethernet header: the kernel rebuilds frames that an XDP program for fragments passes in
- * generic mode, and forgets the length of that header (Linux 6.18). */
+/* VLAN tags that are skipped. The kernel removes any number of tags with VLAN 0, and those of its
+ * VLAN interfaces. */
+#define GUARD_TAGS 8
+/* IPv6 extension headers that are skipped. The kernel has no limit. */
+#define GUARD_EXTENSIONS 32
+#define ETHERTYPE_SERVICE_VLAN be16(0x88a8)
+
+/* Reads a part of a packet, behind its Ethernet header and the tag that the kernel has removed. The
+ * packet may begin at the start of what the program is shown, not behind an Ethernet header: the
+ * kernel rebuilds frames that an XDP program for fragments passes in generic mode, and forgets the
+ * length of that header (Linux 6.18). */
 static __always_inline int load(struct __sk_buff *skb, __u32 at, void *to, __u32 len)
 {
 	/* Only of the first buffer. A frame whose headers are elsewhere is not a rebuilt one. */
 	if (!bpf_skb_load_bytes_relative(skb, at, to, len, BPF_HDR_START_NET))
 		return 0;
 	return bpf_skb_load_bytes(skb, sizeof(struct ethernet) + at, to, len);
+}
+
+static __always_inline int is_tag(__be16 ethertype)
+{
+	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_SERVICE_VLAN;
 }
 
 static __always_inline int guard_drop(void)
@@ -52,28 +67,30 @@ static __always_inline int kernel_knows(struct __sk_buff *skb, struct bpf_sock_t
 	return knows;
 }
 
-/* A new SYN. The kernel serves clients all of whose segments pass the XDP program by. If it also
- * answered the duplicate of a SYN that was steered, the client would take one of two connections
- * and lose it. The first SYN of an unknown source may be such a duplicate, and come first: it is
- * dropped, and the client retransmits it. */
-static __always_inline int guard_syn(const struct claim *claim, const struct address *source,
-				     const struct tcp_ports *ports)
+static __always_inline int guard_syn(const struct claim *claim, const struct address *from, const struct tcp *tcp)
 {
-	struct origin origin = { *source, *ports };
-	__u32 past = WAY_PAST, *way;
+	struct origin origin = { *from, tcp->ports };
+	struct syn_source *source;
+	__be32 *seq;
+	__u64 now_ns;
 
 	if (!(claim->flags & CLAIM_LEARNS))
 		return TCX_NEXT;
-	if (bpf_map_lookup_elem(&passed, &origin))
+	seq = bpf_map_lookup_elem(&passed, &origin);
+	if (seq && *seq == tcp->seq)
 		return TCX_NEXT;
-	way = bpf_map_lookup_elem(&sources, source);
-	if (way)
-		return *way == WAY_PAST ? TCX_NEXT : guard_drop();
-	bpf_map_update_elem(&sources, source, &past, BPF_NOEXIST);
-	return guard_drop();
+	source = source_of(from);
+	if (!source)
+		return guard_drop();
+	source->is_sighted = 1;
+	now_ns = bpf_ktime_get_coarse_ns();
+	if (may_be_duplicate(source, &origin, tcp->seq, now_ns))
+		return guard_drop();
+	source->passed_ns = now_ns;
+	return TCX_NEXT;
 }
 
-static __always_inline int guard_ipv4(struct __sk_buff *skb)
+static __always_inline int guard_ipv4(struct __sk_buff *skb, __u32 at)
 {
 	struct bpf_sock_tuple ends = {};
 	struct address address = { { 0, 0, be32(0xffff), 0 } };
@@ -81,7 +98,7 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	struct ipv4 ip;
 	struct tcp tcp;
 
-	if (load(skb, 0, &ip, sizeof(ip)) || ip.protocol != PROTOCOL_TCP ||
+	if (load(skb, at, &ip, sizeof(ip)) || ip.protocol != PROTOCOL_TCP ||
 	    ip.version_ihl >> 4 != 4)
 		return TCX_NEXT;
 	address.words[3] = ip.destination;
@@ -91,7 +108,7 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	/* The kernel would reassemble the packet. */
 	if (ip.fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET))
 		return guard_drop();
-	if (load(skb, (ip.version_ihl & 0x0f) * 4, &tcp, sizeof(tcp)) ||
+	if (load(skb, at + (ip.version_ihl & 0x0f) * 4, &tcp, sizeof(tcp)) ||
 	    !has_port(claim, tcp.ports.destination))
 		return TCX_NEXT;
 	ends.ipv4.saddr = ip.source;
@@ -101,7 +118,7 @@ static __always_inline int guard_ipv4(struct __sk_buff *skb)
 	if (kernel_knows(skb, &ends, sizeof(ends.ipv4), &ip, sizeof(ip), &tcp))
 		return TCX_NEXT;
 	address.words[3] = ip.source;
-	return is_new_syn(&tcp) ? guard_syn(claim, &address, &tcp.ports) : guard_drop();
+	return is_new_syn(&tcp) ? guard_syn(claim, &address, &tcp) : guard_drop();
 }
 
 static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struct claim *claim, struct ipv6 *ip,
@@ -121,49 +138,60 @@ static __always_inline int guard_ipv6_segment(struct __sk_buff *skb, const struc
 	ends.ipv6.dport = tcp.ports.destination;
 	if (kernel_knows(skb, &ends, sizeof(ends.ipv6), ip, sizeof(*ip), &tcp))
 		return TCX_NEXT;
-	return is_new_syn(&tcp) ? guard_syn(claim, &ip->source, &tcp.ports) : guard_drop();
+	return is_new_syn(&tcp) ? guard_syn(claim, &ip->source, &tcp) : guard_drop();
 }
 
-static __always_inline int guard_ipv6(struct __sk_buff *skb)
+static __always_inline int guard_ipv6(struct __sk_buff *skb, __u32 at)
 {
-	__u32 at = sizeof(struct ipv6);
 	const struct claim *claim;
 	struct extension extension;
 	struct ipv6 ip;
 	__u8 protocol;
 
-	if (load(skb, 0, &ip, sizeof(ip)))
+	if (load(skb, at, &ip, sizeof(ip)))
 		return TCX_NEXT;
 	claim = bpf_map_lookup_elem(&guarded, &ip.destination);
 	if (!claim)
 		return TCX_NEXT;
 	protocol = ip.next_header;
-#pragma unroll
-	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
-		if (protocol == PROTOCOL_TCP)
-			return guard_ipv6_segment(skb, claim, &ip, at);
-		if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
-		    protocol != PROTOCOL_FRAGMENT && protocol != PROTOCOL_DESTINATION)
+	at += sizeof(ip);
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < GUARD_EXTENSIONS && protocol != PROTOCOL_TCP; i++) {
+		if (!is_extension(protocol))
 			return TCX_NEXT;
+		/* The kernel refuses a packet that ends here. */
 		if (load(skb, at, &extension, sizeof(extension)))
 			return TCX_NEXT;
 		/* The same fragments as those that the XDP program drops. */
 		if (protocol == PROTOCOL_FRAGMENT && extension.fragment & IPV6_FRAGMENT)
-			return extension.next_header == PROTOCOL_TCP ? guard_drop() : TCX_NEXT;
+			return may_hold_tcp(extension.next_header) ? guard_drop() : TCX_NEXT;
 		at += protocol == PROTOCOL_FRAGMENT ? 8 : (extension.len + 1) * 8;
 		protocol = extension.next_header;
 	}
-	return TCX_NEXT;
+	if (protocol != PROTOCOL_TCP)
+		return may_hold_tcp(protocol) ? guard_drop() : TCX_NEXT;
+	return guard_ipv6_segment(skb, claim, &ip, at);
 }
 
 SEC("classifier")
 int guard(struct __sk_buff *skb)
 {
-	if (skb->protocol == ETHERTYPE_IPV4)
-		return guard_ipv4(skb);
-	if (skb->protocol == ETHERTYPE_IPV6)
-		return guard_ipv6(skb);
-	return TCX_NEXT;
+	__be16 ethertype = skb->protocol;
+	struct vlan vlan;
+	__u32 at = 0;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < GUARD_TAGS && is_tag(ethertype); i++) {
+		if (load(skb, at, &vlan, sizeof(vlan)))
+			return TCX_NEXT;
+		ethertype = vlan.ethertype;
+		at += sizeof(vlan);
+	}
+	if (ethertype == ETHERTYPE_IPV4)
+		return guard_ipv4(skb, at);
+	if (ethertype == ETHERTYPE_IPV6)
+		return guard_ipv6(skb, at);
+	return is_tag(ethertype) ? guard_drop() : TCX_NEXT;
 }
 
 #endif

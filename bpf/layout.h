@@ -15,13 +15,13 @@ struct address {
 /* A dedicated address: all TCP ports, ICMP, ARP and neighbour discovery for it are claimed. The
  * kernel does not have it. */
 #define CLAIM_DEDICATED 1
-/* The guard is attached, and frames may pass the XDP program by: it learns which sources send SYNs
- * that it sees. */
+/* The guard is attached, and frames may pass the XDP program by: it notes for the guard which SYNs
+ * it sees. */
 #define CLAIM_LEARNS 2
 /* The kernel may have connections to these ports that are older than the claim. They stay the
  * kernel's, which costs a lookup for each segment: the loader clears this when they are gone. */
 #define CLAIM_EARLIER 4
-/* Sources of SYNs that are remembered. */
+/* SYNs, and sources of SYNs, that are remembered. */
 #define SOURCES 8192
 /* Addresses that can be claimed. */
 #define CLAIM_ADDRESSES 256
@@ -65,7 +65,7 @@ enum counter {
 	/* To a claimed address, but the frame ends before the ports: passed to the kernel. */
 	COUNTER_TRUNCATED,
 	/* To a claimed address, with more IPv6 extension headers than are parsed: passed to the
-	 * kernel. */
+	 * guard. */
 	COUNTER_EXTENSIONS,
 	/* To a claimed port or address, from an address that no host can have, or in a multicast
 	 * frame: dropped. */

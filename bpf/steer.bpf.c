@@ -36,31 +36,6 @@ struct {
 	__uint(max_entries, COUNTERS);
 } counters SEC(".maps");
 
-/* How SYNs from an address come. The least recently used address is forgotten. */
-enum way {
-	/* Past the XDP program: the kernel gets them. */
-	WAY_PAST = 1,
-	/* The XDP program steers them. What else comes to the kernel are duplicates. */
-	WAY_STEERED,
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__type(key, struct address);
-	__type(value, __u32);
-	__uint(max_entries, SOURCES);
-} sources SEC(".maps");
-
-/* New SYNs that the XDP program passed: their queue has no socket, or the kernel has a connection
- * in TIME-WAIT. The kernel serves them, and they are no duplicates, wherever other SYNs of their
- * source go. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__type(key, struct origin);
-	__type(value, __u32);
-	__uint(max_entries, SOURCES);
-} passed SEC(".maps");
-
 /* Set by the first frame after the loader has cleared it: whether the driver shows frames to the
  * program. */
 struct {
@@ -138,12 +113,6 @@ struct extension {
 
 struct tcp_ports {
 	__be16 source, destination;
-};
-
-/* The source of a segment and its ports. */
-struct origin {
-	struct address source;
-	struct tcp_ports ports;
 };
 
 /* RFC 9293 section 3.1 */
@@ -296,6 +265,7 @@ static __always_inline int is_host_ipv6(const struct address *address)
 }
 
 #include "tunnel.h"
+#include "syn.h"
 
 /* RFC 1122 section 3.3.6: a unicast packet does not come in a multicast frame. */
 static __always_inline int is_to_group(struct xdp_md *ctx)
@@ -305,11 +275,6 @@ static __always_inline int is_to_group(struct xdp_md *ctx)
 	return (void *)(ethernet + 1) > (void *)(unsigned long)ctx->data_end || ethernet->destination[0] & 1;
 }
 
-static __always_inline int is_new_syn(const struct tcp *tcp)
-{
-	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
-}
-
 /* Whether the guard must know what becomes of a segment. */
 static __always_inline int is_learned(const struct claim *claim, const struct tcp *tcp, void *end)
 {
@@ -317,18 +282,16 @@ static __always_inline int is_learned(const struct claim *claim, const struct tc
 }
 
 /* Notes for the guard where a new SYN goes. */
-static __always_inline void learn(const struct claim *claim, struct origin *origin, int action)
+static __always_inline void learn(const struct claim *claim, const struct address *from, const struct tcp *tcp,
+				  int action)
 {
-	__u32 *way, steered = WAY_STEERED;
+	struct origin origin = { *from, tcp->ports };
+	__be32 seq = tcp->seq;
 
-	if (action != XDP_REDIRECT) {
-		if (action == XDP_PASS && has_port(claim, origin->ports.destination))
-			bpf_map_update_elem(&passed, origin, &steered, BPF_ANY);
-		return;
-	}
-	way = bpf_map_lookup_elem(&sources, &origin->source);
-	if (!way || *way != steered)
-		bpf_map_update_elem(&sources, &origin->source, &steered, BPF_ANY);
+	if (action == XDP_REDIRECT)
+		note_steered(&origin, seq);
+	else if (action == XDP_PASS && has_port(claim, origin.ports.destination))
+		bpf_map_update_elem(&passed, &origin, &seq, BPF_ANY);
 }
 
 /* Steers a segment to an address with claims. `from_host`: a host can have the source address.
@@ -488,9 +451,9 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 		action = steer_tcp(ctx, claim, tcp, from_host, end);
 
 	if (unlikely(is_learned(claim, tcp, end))) {
-		struct origin origin = { { { 0, 0, be32(0xffff), ip->source } }, ((struct tcp *)tcp)->ports };
+		struct address from = { { 0, 0, be32(0xffff), ip->source } };
 
-		learn(claim, &origin, action);
+		learn(claim, &from, tcp, action);
 	}
 	return action;
 }
@@ -519,6 +482,18 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *i
 	return is_dedicated(claim_of(&icmp->target)) ? to_socket(ctx) : XDP_PASS;
 }
 
+static __always_inline int is_extension(__u8 protocol)
+{
+	return protocol == PROTOCOL_HOP_BY_HOP || protocol == PROTOCOL_ROUTING ||
+	       protocol == PROTOCOL_FRAGMENT || protocol == PROTOCOL_DESTINATION;
+}
+
+/* Whether what begins with this header may be a TCP segment. */
+static __always_inline int may_hold_tcp(__u8 protocol)
+{
+	return protocol == PROTOCOL_TCP || is_extension(protocol);
+}
+
 /* A fragment whose first header is `protocol`. A later fragment does not show what follows an
  * extension header: it may be TCP. */
 static __always_inline int steer_ipv6_fragment(const struct ipv6 *ip, __u8 protocol)
@@ -526,20 +501,10 @@ static __always_inline int steer_ipv6_fragment(const struct ipv6 *ip, __u8 proto
 	const struct claim *claim = claim_of(&ip->destination);
 	int ours;
 
-	switch (protocol) {
-	case PROTOCOL_TCP:
-	case PROTOCOL_HOP_BY_HOP:
-	case PROTOCOL_ROUTING:
-	case PROTOCOL_FRAGMENT:
-	case PROTOCOL_DESTINATION:
+	if (may_hold_tcp(protocol))
 		ours = !!claim;
-		break;
-	case PROTOCOL_ICMPV6:
-		ours = is_dedicated(claim);
-		break;
-	default:
-		ours = 0;
-	}
+	else
+		ours = protocol == PROTOCOL_ICMPV6 && is_dedicated(claim);
 	if (!ours)
 		return XDP_PASS;
 	count(COUNTER_FRAGMENT);
@@ -566,18 +531,14 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 				if (!unlikely(may_be_earlier(claim, (void *)extension, end)) ||
 				    !is_earlier_ipv6(ctx, ip, (void *)extension))
 					action = steer_tcp(ctx, claim, (void *)extension, are_hosts, end);
-				if (unlikely(is_learned(claim, (void *)extension, end))) {
-					struct origin origin = { ip->source, ((struct tcp *)extension)->ports };
-
-					learn(claim, &origin, action);
-				}
+				if (unlikely(is_learned(claim, (void *)extension, end)))
+					learn(claim, &ip->source, (void *)extension, action);
 			}
 			return action;
 		}
 		if (protocol == PROTOCOL_ICMPV6)
 			return steer_icmpv6(ctx, ip, (void *)extension, end);
-		if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
-		    protocol != PROTOCOL_FRAGMENT && protocol != PROTOCOL_DESTINATION)
+		if (!is_extension(protocol))
 			return is_tunnel(protocol) ? TUNNELLED : XDP_PASS;
 		if ((void *)(extension + 1) > end) {
 			if (claim_of(&ip->destination))

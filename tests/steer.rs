@@ -4,6 +4,8 @@
 mod common;
 #[path = "steer/earlier.rs"]
 mod earlier;
+#[path = "steer/guard.rs"]
+mod guard;
 #[path = "steer/tunnels.rs"]
 mod tunnels;
 #[path = "steer/veth.rs"]

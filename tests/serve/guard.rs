@@ -6,6 +6,7 @@ use crate::TEST_TIMEOUT;
 use crate::client::Client;
 use crate::common::{Network, need_program, run_in};
 use crate::site::{PORT, Plan, Site, Transport, at};
+use crate::watch::detach_program;
 use simoom::netns::{self, Namespace};
 use std::net::{IpAddr, TcpStream};
 
@@ -28,8 +29,8 @@ fn tc(namespace: &Namespace, arguments: &str) {
 }
 
 /// Joins the namespaces by a second veth pair, `d0` and `e0`. tc redirects what comes in on `e0`
-/// to `s0`, and does `action` ("mirror" or "redirect") to `d0` with the client's segments.
-fn detour(network: &Network, segments: Segments, action: &str) {
+/// to `s0`.
+fn detour(network: &Network) {
     netns::veth(&network.server, "e0", &network.client, "d0", 1).unwrap();
     let own = network.server.run(|| netns::interface("s0")).unwrap().mac;
     let own = own.map(|byte| format!("{byte:02x}")).join(":");
@@ -38,15 +39,21 @@ fn detour(network: &Network, segments: Segments, action: &str) {
     network.client.run(|| netns::set_up("d0")).unwrap();
     tc(&network.server, "qdisc add dev e0 clsact");
     tc(&network.client, "qdisc add dev c0 clsact");
-    // The offsets are from the IP header, which has no options.
-    for (family, next, header) in [("ip", 9, 20), ("ipv6", 6, 40)] {
+    for (family, prio) in [("ip", 20), ("ipv6", 40)] {
         tc(
             &network.server,
             &format!(
-                "filter add dev e0 ingress protocol {family} prio {header} u32 match u32 0 0 \
+                "filter add dev e0 ingress protocol {family} prio {prio} u32 match u32 0 0 \
                  action mirred ingress redirect dev s0"
             ),
         );
+    }
+}
+
+/// tc does `action` ("mirror" or "redirect") to `d0` with the client's segments.
+fn divert(network: &Network, segments: Segments, action: &str) {
+    // The offsets are from the IP header, which has no options.
+    for (family, next, header) in [("ip", 9, 20), ("ipv6", 6, 40)] {
         let flags = match segments {
             Segments::All => String::new(),
             Segments::Established => format!("match u8 0x10 0x12 at {}", header + 13),
@@ -63,14 +70,21 @@ fn detour(network: &Network, segments: Segments, action: &str) {
     }
 }
 
-fn start(mode: &str, segments: Segments, action: &str) -> Option<Site> {
+/// A server with a detour to it that no segment takes yet.
+fn start(mode: &str) -> Option<Site> {
     if !["tc", "ip"].into_iter().all(need_program) {
         return None;
     }
     let plan = Plan::new(Transport::Xdp).with(mode);
     let network = plan.network()?;
-    detour(&network, segments, action);
+    detour(&network);
     Some(plan.start_in(network))
+}
+
+fn start_diverted(mode: &str, segments: Segments, action: &str) -> Option<Site> {
+    let site = start(mode)?;
+    divert(&site.network, segments, action);
+    Some(site)
 }
 
 /// Resets that the kernel of the server's namespace has sent.
@@ -107,7 +121,7 @@ fn duplicates(segments: Segments) {
 }
 
 fn duplicates_in(mode: &str, segments: Segments) {
-    let Some(site) = start(mode, segments, "mirror") else { return };
+    let Some(site) = start_diverted(mode, segments, "mirror") else { return };
     for address in [site.network.address(1), site.network.address_v6(1)] {
         let before = site.counter("steer_guard_dropped");
         downloads(&site, address);
@@ -124,7 +138,7 @@ fn a_client_whose_segments_tc_redirects_is_the_kernels() {
 }
 
 fn redirected_in(mode: &str) {
-    let Some(site) = start(mode, Segments::All, "redirect") else { return };
+    let Some(site) = start_diverted(mode, Segments::All, "redirect") else { return };
     for address in [site.network.address(1), site.network.address_v6(1)] {
         downloads(&site, address);
     }
@@ -133,6 +147,75 @@ fn redirected_in(mode: &str) {
     assert_eq!(site.counter("steer_guard_dropped"), 2);
     site.wait_for_counter("connections_accepted");
     site.wait_for("connections_accepted", 2 * DOWNLOADS);
+}
+
+/// Its way has changed, or one forged SYN had its address: the kernel serves it within seconds, and
+/// its later connections at once.
+#[test]
+fn a_client_that_was_steered_is_the_kernels_when_tc_redirects_its_segments() {
+    for mode in MODES {
+        let Some(site) = start(mode) else { return };
+        let addresses = [site.network.address(1), site.network.address_v6(1)];
+        let body = site.content("/12");
+        let mut open = addresses.map(|address| site.connect_to(at(address)));
+        open.iter_mut().for_each(|client| client.expect("/12", &body));
+        site.wait_for("passive_opens", 2);
+        divert(&site.network, Segments::All, "redirect");
+        addresses.into_iter().for_each(|address| downloads(&site, address));
+        site.wait_for("connections_accepted", 2 * DOWNLOADS);
+        assert_eq!(site.counter("passive_opens"), 2, "{mode}");
+        // The open connections stall until their segments are steered again.
+        open.iter_mut().for_each(|client| client.request("/12"));
+        site.run_client("tc", &["qdisc", "del", "dev", "c0", "clsact"]);
+        open.iter_mut().for_each(|client| client.answer().is(200, &body));
+        addresses.into_iter().for_each(|address| downloads(&site, address));
+        site.wait_for("passive_opens", 2 + 2 * DOWNLOADS);
+        assert_eq!(site.counter("connections_accepted"), 2 * DOWNLOADS, "{mode}");
+        assert_eq!(kernel_resets(&site.network), 0, "{mode}");
+        assert_eq!(site.counter("resets_sent"), 0, "{mode}");
+    }
+}
+
+/// Prints the identifier of the first program at tc ingress of `s0` (bpf(2): BPF_PROG_QUERY).
+const FIRST: &str = r#"
+import ctypes, platform, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+ids = (ctypes.c_uint * 64)()
+query = struct.pack("=4IQ2I4Q", socket.if_nametoindex("s0"), 46, 0, 0, ctypes.addressof(ids), 64, *[0] * 5)
+attributes = ctypes.create_string_buffer(query, len(query))
+if libc.syscall(number, 16, attributes, len(query)):
+    raise OSError(ctypes.get_errno())
+print(ids[0])
+"#;
+
+/// The identifier of the guard, 0 if it is not attached.
+fn guard(site: &Site) -> String {
+    run_in(&site.network.server, "python3", &["-c", FIRST]).trim().to_owned()
+}
+
+#[test]
+fn a_guard_detached_from_outside_is_attached_again() {
+    if !need_program("python3") {
+        return;
+    }
+    for policy in ["repair", "end"] {
+        let flags = format!("{} --on-interface-change {policy}", MODES[0]);
+        let Some(mut site) = start(&flags) else { return };
+        divert(&site.network, Segments::Established, "mirror");
+        let id = guard(&site);
+        detach_program(&id);
+        site.wait_for_log("the guard at tc ingress was detached from outside");
+        site.wait_for_log("the guard is attached again");
+        site.wait_for("guard_reattachments", 1);
+        assert_eq!(site.counter("guard_detachments"), 1, "{policy}");
+        assert_eq!(guard(&site), id, "{policy}");
+        let address = site.network.address(1);
+        downloads(&site, address);
+        site.wait_for("steer_guard_dropped", 2 * DOWNLOADS);
+        assert_eq!(kernel_resets(&site.network), 0, "{policy}");
+        assert!(site.terminate().success(), "{}", site.log());
+    }
 }
 
 /// A queue that is added while it serves has no socket. Its connections stall, and go on when it is
