@@ -51,7 +51,7 @@ impl Admission {
         port: u16,
         counters: &mut Counters,
     ) -> Option<Share> {
-        if !self.ports.admits(port) {
+        if self.ports.admits(port).is_none() {
             return None;
         }
         // Without a limit by network the peer address is not needed: saves a getpeername(2).

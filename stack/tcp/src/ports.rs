@@ -33,19 +33,13 @@ impl Ports {
         self.0.iter().any(|port| port.number == number)
     }
 
-    /// Admits another connection to `number`, or counts the refusal. A port that does not listen
-    /// has no limit.
-    pub fn admits(&mut self, number: u16) -> bool {
-        let Some(port) = self.get_mut(number) else { return true };
-        let admitted = port.open < port.limit;
-        port.refused += u64::from(!admitted);
-        admitted
-    }
-
-    /// How many more connections `number` may have.
-    pub fn left(&self, number: u16) -> u32 {
-        let port = self.0.iter().find(|port| port.number == number);
-        port.map_or(u32::MAX, |port| port.limit.saturating_sub(port.open))
+    /// Admits another connection to `number`, or counts the refusal. Returns how many more the port
+    /// may have. A port that does not listen has no limit.
+    pub fn admits(&mut self, number: u16) -> Option<u32> {
+        let Some(port) = self.get_mut(number) else { return Some(u32::MAX) };
+        let left = port.limit.checked_sub(port.open).filter(|left| *left > 0);
+        port.refused += u64::from(left.is_none());
+        left
     }
 
     /// Counts a new connection to `number`.
@@ -82,11 +76,11 @@ mod tests {
         ports.listen(80, 2);
         ports.listen(11211, 1);
         ports.add(11211);
-        assert!(!ports.admits(11211) && ports.admits(80));
+        assert_eq!((ports.admits(11211), ports.admits(80)), (None, Some(2)));
         ports.add(80);
-        assert!(ports.admits(80));
+        assert_eq!(ports.admits(80), Some(1));
         ports.remove(11211);
-        assert!(ports.admits(11211));
+        assert_eq!(ports.admits(11211), Some(1));
         let counts: Vec<_> =
             ports.iter().map(|port| (port.number, port.open, port.refused)).collect();
         assert_eq!(counts, [(80, 1, 0), (11211, 0, 1)]);
@@ -97,6 +91,7 @@ mod tests {
         let mut ports = Ports::default();
         ports.add(80);
         ports.remove(80);
-        assert!(ports.admits(80) && !ports.contains(80) && ports.iter().next().is_none());
+        assert_eq!(ports.admits(80), Some(u32::MAX));
+        assert!(!ports.contains(80) && ports.iter().next().is_none());
     }
 }

@@ -66,15 +66,12 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) {
         let tuple = arrival.tuple();
-        if !self.may_open(&tuple) {
-            return;
-        }
+        let Some(left) = self.may_open(&tuple) else { return };
         let (half_open, free) = (self.half_open.len() as usize, self.free.len());
         // Handshakes by cookie hold nothing. Half of the blocks are left for them, and so is the
         // last capacity of a port and of a prefix: no number of forged SYNs uses it up.
-        let Tuple { remote, local_port, .. } = &tuple;
-        let left = self.ports.left(*local_port).min(self.prefixes.left(remote)) as usize;
-        let is_crowded = self.half_open.is_full() || 2 * half_open >= free || half_open >= left;
+        let is_crowded =
+            self.half_open.is_full() || 2 * half_open >= free || half_open >= left as usize;
         if is_crowded && self.shared.config.syn_cookies {
             return self.send_cookie(arrival, tx);
         }
@@ -93,27 +90,29 @@ impl<A: Application> Stack<A> {
         self.send_syn_ack(index, tx);
     }
 
-    /// Whether there is capacity for one more connection. Counts the drop if not.
-    pub(super) fn may_open(&mut self, tuple: &Tuple) -> bool {
+    /// How many more connections there is capacity for, if at least one. Counts the drop if not.
+    pub(super) fn may_open(&mut self, tuple: &Tuple) -> Option<u32> {
         // A control block is reserved from the start: a handshake that completes finds one.
         if self.half_open.len() as usize >= self.free.len() {
             self.shared.drop(DropReason::ConnectionsFull);
-            return false;
+            return None;
         }
-        self.has_capacity(tuple)
+        self.capacity_left(tuple)
     }
 
-    /// Whether the limits of its prefix and of its port admit a connection. Counts the drop if not.
-    fn has_capacity(&mut self, tuple: &Tuple) -> bool {
-        let full = if !self.prefixes.has_capacity(&tuple.remote) {
-            DropReason::PrefixFull
-        } else if !self.ports.admits(tuple.local_port) {
-            DropReason::PortFull
-        } else {
-            return true;
-        };
-        self.shared.drop(full);
-        false
+    /// How many more connections the limits of its prefix and of its port admit, if at least one.
+    /// Counts the drop if not.
+    fn capacity_left(&mut self, tuple: &Tuple) -> Option<u32> {
+        let of_prefix = self.prefixes.left(&tuple.remote);
+        if of_prefix == 0 {
+            self.shared.drop(DropReason::PrefixFull);
+            return None;
+        }
+        let of_port = self.ports.admits(tuple.local_port);
+        if of_port.is_none() {
+            self.shared.drop(DropReason::PortFull);
+        }
+        of_port.map(|of_port| of_prefix.min(of_port))
     }
 
     /// Answers a SYN with a cookie and stores nothing. The peer's acknowledgement returns the
@@ -164,7 +163,7 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::ConnectionsFull);
             return true;
         }
-        if !self.has_capacity(&tuple) {
+        if self.capacity_left(&tuple).is_none() {
             return true;
         }
         self.shared.counters.syn_cookies_received += 1;
@@ -298,7 +297,7 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) {
-        if !self.has_capacity(&entry.tuple) {
+        if self.capacity_left(&entry.tuple).is_none() {
             // Other connections took the capacity. The peer believes that it is connected, and will
             // retransmit.
             return;

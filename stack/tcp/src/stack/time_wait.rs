@@ -34,7 +34,7 @@ impl<A: Application> Stack<A> {
                 self.send_refusal(&arrival.segment, tx);
             }
             // The SYN is dropped, and the wait goes on.
-            Action::Reuse if !self.may_open(&arrival.tuple()) => {}
+            Action::Reuse if self.may_open(&arrival.tuple()).is_none() => {}
             Action::Reuse => {
                 let used_up = self.time_wait.get(index).snd_nxt;
                 self.shared.counters.time_wait_reused += 1;
