@@ -51,9 +51,7 @@ impl Admission {
         port: u16,
         counters: &mut Counters,
     ) -> Option<Share> {
-        if self.ports.admits(port).is_none() {
-            return None;
-        }
+        self.ports.admits(port)?;
         // Without a limit by network the peer address is not needed: saves a getpeername(2).
         let place = match self.prefixes.is_limited() {
             true => {
