@@ -16,7 +16,7 @@ use crate::config::{LogFormat, LogLevel};
 use crate::error::{Error, Result};
 use queue::Queue;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -56,10 +56,7 @@ impl io::Write for Stderr {
         loop {
             match (&stderr).write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None) {
-                        Ok(_) | Err(Errno::INTR) => {}
-                        Err(error) => return Err(error.into()),
-                    }
+                    retry_on_intr(|| poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,

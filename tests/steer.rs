@@ -440,6 +440,19 @@ fn martian_rows() -> Vec<Row> {
 
 /// RFC 1122 §3.3.6: a segment in a frame to everybody, or to a group, is not for this host; the
 /// kernel drops it, too.
+/// A connection of the kernel with itself, to the port of HTTP at an address that it has.
+fn kernel_connection(address: IpAddr) -> (TcpListener, TcpStream) {
+    let mut both = None;
+    // An IPv6 address can be bound a moment before there is a route to it.
+    wait_until("the address can be used", TEST_TIMEOUT, || {
+        both = TcpListener::bind((address, HTTP))
+            .and_then(|listener| Ok((listener, TcpStream::connect((address, HTTP))?)))
+            .ok();
+        both.is_some()
+    });
+    both.unwrap()
+}
+
 #[test]
 fn a_claimed_segment_in_a_frame_to_several_hosts_is_dropped() {
     let Some((mut program, steering)) = steering() else { return };
@@ -644,15 +657,7 @@ fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
     namespace.run(|| {
         for (address, prefix) in [(IpAddr::V4(SHARED4), 32), (IpAddr::V6(SHARED6), 128)] {
             simoom::netns::set_address("lo", address, prefix).unwrap();
-            let mut both = None;
-            // An IPv6 address can be bound a moment before there is a route to it.
-            wait_until("the address can be used", TEST_TIMEOUT, || {
-                both = TcpListener::bind((address, HTTP))
-                    .and_then(|listener| Ok((listener, TcpStream::connect((address, HTTP))?)))
-                    .ok();
-                both.is_some()
-            });
-            let (_listener, client) = both.unwrap();
+            let (_listener, client) = kernel_connection(address);
             let port = client.local_addr().unwrap().port();
             assert_eq!(
                 program.test_run(&too_big_to(address, port)).unwrap(),

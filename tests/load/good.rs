@@ -136,6 +136,18 @@ fn a_good_server_over_af_xdp_and_through_the_kernel_beside_it() {
     });
 }
 
+/// The report of a run without an error, with so many responses.
+fn all_answered(output: &Output, responses: u64) -> serde_json::Value {
+    let report = json(output);
+    assert_eq!(
+        (output.status.code(), &report["responses"]),
+        (Some(0), &responses.into()),
+        "{}",
+        stderr(output)
+    );
+    report
+}
+
 #[test]
 fn answers_are_acknowledged_with_the_next_request_or_at_once_as_asked() {
     if !need_root() {
@@ -154,13 +166,7 @@ fn answers_are_acknowledged_with_the_next_request_or_at_once_as_asked() {
             over_xdp(&network)
         );
         let output = network.client.run(|| load(&format!("http://{target}/file"), &flags));
-        let report = json(&output);
-        assert_eq!(
-            (output.status.code(), &report["responses"]),
-            (Some(0), &200.into()),
-            "{}",
-            stderr(&output)
-        );
+        let report = all_answered(&output, 200);
         report["stack"]["segments_sent"].as_u64().unwrap()
     };
     let (with_requests, at_once) = (segments_sent("500ms"), segments_sent("0ms"));
@@ -180,13 +186,7 @@ fn many_addresses_of_one_client_reach_a_server_that_asks_for_them_by_arp() {
     let flags =
         format!("--requests 200 --connections 16 --connection-per-request {}", over_xdp(&network));
     let output = network.client.run(|| load(&url(&HTTP, target), &flags));
-    let report = json(&output);
-    assert_eq!(
-        (output.status.code(), &report["responses"]),
-        (Some(0), &200.into()),
-        "{}",
-        stderr(&output)
-    );
+    let report = all_answered(&output, 200);
     // One for each source address but the first. The first announces its own with its request for
     // the server's.
     assert!(report["stack"]["arp_replies"].as_u64() >= Some(15), "{report}");
@@ -205,24 +205,12 @@ fn a_good_server_over_ipv6_asks_for_many_addresses_of_one_client() {
         "--requests 200 --connections 16 --connection-per-request --interface c0 --source {source}/120"
     );
     let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8080)), &flags));
-    let report = json(&output);
-    assert_eq!(
-        (output.status.code(), &report["responses"]),
-        (Some(0), &200.into()),
-        "{}",
-        stderr(&output)
-    );
+    all_answered(&output, 200);
     // Simoom sends replies to the source of segments. Kernel sockets resolve each address.
     let (_server, _) =
         network.server.run(|| serve(&format!("--transport epoll --http [{server}]:8081")));
     let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8081)), &flags));
-    let report = json(&output);
-    assert_eq!(
-        (output.status.code(), &report["responses"]),
-        (Some(0), &200.into()),
-        "{}",
-        stderr(&output)
-    );
+    let report = all_answered(&output, 200);
     // All but the first, as for ARP.
     assert!(report["stack"]["neighbour_replies"].as_u64() >= Some(15), "{report}");
 }

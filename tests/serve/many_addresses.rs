@@ -72,8 +72,7 @@ fn addresses_beyond_the_file_descriptors_are_told_and_served_when_there_are_more
         clients
     };
     let before = [answered(&site), answered(&site)];
-    let files = || std::fs::read_dir(format!("/proc/{}/fd", site.process.id())).unwrap().count();
-    limit_files(&site, files() as u64 + 32 + 10);
+    limit_files(&site, 32 + 10);
     let (hosts, mut changes): (Vec<IpAddr>, u64) =
         ((10..50).map(|n| site.network.address(n)).collect(), 0);
     change_addresses(&mut site, "add", &hosts, &mut changes);
@@ -100,8 +99,7 @@ fn addresses_that_are_gone_leave_their_file_descriptors_to_others() {
     let Some(mut site) = Site::start(Transport::Xdp) else { return };
     let content = site.content("/12");
     wait_for_readyz(&site, "\r\n\r\nready\n");
-    let files = || std::fs::read_dir(format!("/proc/{}/fd", site.process.id())).unwrap().count();
-    limit_files(&site, files() as u64 + 32 + 10);
+    limit_files(&site, 32 + 10);
     let first: Vec<IpAddr> = (10..20).map(|n| site.network.address(n)).collect();
     let others: Vec<IpAddr> = (30..40).map(|n| site.network.address(n)).collect();
     let mut changes = 0;
@@ -125,8 +123,10 @@ fn local(site: &Site, address: IpAddr) -> Client {
     Client::new(site.network.server.run(|| TcpStream::connect(at(address))).unwrap())
 }
 
-/// Lowers the limit, which a process cannot raise again.
-fn limit_files(site: &Site, files: u64) {
+/// Lowers the limit, which a process cannot raise again, to `more` than it has open.
+fn limit_files(site: &Site, more: u64) {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", site.process.id())).unwrap().count();
+    let files = open as u64 + more;
     let limit = Rlimit { current: Some(files), maximum: Some(files) };
     let process = Pid::from_raw(site.process.id().cast_signed());
     prlimit(process, Resource::Nofile, limit).unwrap();

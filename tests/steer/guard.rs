@@ -2,7 +2,10 @@
 
 use super::{CLIENT_PORT, CLIENT4, CLIENT6, DESTINATION, FRAGMENT, HTTP, ICMPV6, OTHER6};
 use super::{Row, SHARED4, SHARED6, SSH, TAKE, TCP, UDP};
-use super::{counter, ethernet, extension, fragment, ipv4_with, ipv6, sent_tcp, socket, tcp};
+use super::{
+    counter, ethernet, extension, fragment, ipv4_with, ipv6, kernel_connection, sent_tcp, socket,
+    tcp,
+};
 use crate::common::{TEST_TIMEOUT, skip, wait_until};
 use af_xdp::{Program, Verdict, features};
 use pnet::packet::ethernet::EtherTypes;
@@ -10,7 +13,7 @@ use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::packet::tcp::{MutableTcpPacket, TcpFlags};
 use simoom::netns::{self, Namespace};
 use simoom::steer::{Claim, Steering};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 const GUARD: &str = "guard";
@@ -206,15 +209,7 @@ fn segments_of_the_kernels_connections_are_passed() {
     namespace.run(|| {
         for (address, prefix) in [(IpAddr::V4(SHARED4), 32), (IpAddr::V6(SHARED6), 128)] {
             netns::set_address("lo", address, prefix).unwrap();
-            let mut both = None;
-            // An IPv6 address can be bound a moment before there is a route to it.
-            wait_until("the address can be used", TEST_TIMEOUT, || {
-                both = TcpListener::bind((address, HTTP))
-                    .and_then(|listener| Ok((listener, TcpStream::connect((address, HTTP))?)))
-                    .ok();
-                both.is_some()
-            });
-            let (_listener, client) = both.unwrap();
+            let (_listener, client) = kernel_connection(address);
             let port = client.local_addr().unwrap().port();
             for (port, expected) in [(port, true), (port ^ 1, false)] {
                 let plain = segment(address, port, 1, TcpFlags::ACK);

@@ -1,9 +1,10 @@
 //! Watches the directories of the content (inotify(7)). Input: directories. Output: whether
 //! anything in them changed.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::clock::timespec;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
@@ -70,14 +71,8 @@ pub(crate) fn wait(other: BorrowedFd<'_>, timeout: Duration) -> Change {
 /// Whether any of the descriptors became readable within `timeout`, however many signals come.
 fn poll_for(fds: &mut [PollFd<'_>], timeout: Duration) -> bool {
     let end = Instant::now() + timeout;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let (tv_sec, tv_nsec) = (left.as_secs() as i64, left.subsec_nanos().into());
-        match poll(fds, Some(&Timespec { tv_sec, tv_nsec })) {
-            Err(Errno::INTR) => {}
-            readable => return readable.is_ok_and(|readable| readable > 0),
-        }
-    }
+    let left = || timespec(end.saturating_duration_since(Instant::now()));
+    retry_on_intr(|| poll(fds, Some(&left()))).is_ok_and(|readable| readable > 0)
 }
 
 impl Watch {

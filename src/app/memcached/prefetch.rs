@@ -4,7 +4,7 @@
 
 use super::binary::{HEADER_BYTES, REQUEST};
 use super::scan;
-use super::text::{GET, KEY_MAX_BYTES, single_get};
+use super::text::{GET, KEY_MAX_BYTES, first_key_end, single_get};
 use crate::store::{Hash, PREFETCH_MAX, Store};
 use memchr::memchr;
 
@@ -82,22 +82,12 @@ impl<'a> Iterator for Keys<'a> {
 /// The first key of input that starts with a request.
 #[inline(always)]
 pub(super) fn first_key(input: &[u8]) -> Option<&[u8]> {
-    match first_key_of_get(input) {
-        Some(key) => Some(key),
-        None => Keys::of(input).next(),
+    let key =
+        first_key_end(input).filter(|end| *end < input.len()).map(|end| &input[GET.len()..end]);
+    match key {
+        Some(key) if (1..=KEY_MAX_BYTES).contains(&key.len()) => Some(key),
+        _ => Keys::of(input).next(),
     }
-}
-
-/// As [`first_key`], for a `get`, whatever follows the key. `None` also if the key is not whole.
-#[inline(always)]
-fn first_key_of_get(input: &[u8]) -> Option<&[u8]> {
-    const START: usize = GET.len();
-    if input.first_chunk() != Some(GET) {
-        return None;
-    }
-    let end = scan::blank(input, START);
-    let is_whole = end < input.len() && (1..=KEY_MAX_BYTES).contains(&(end - START));
-    is_whole.then(|| &input[START..end])
 }
 
 /// A key in unread input.

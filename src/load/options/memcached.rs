@@ -1,7 +1,7 @@
 //! The flags for memcached, and the workload that they make.
 
 use super::super::memcached::{MULTIGET_MAX, VALUE_MAX_BYTES, WorkloadSpec};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use clap::Args;
 
 /// Unless the flags say, as the flags have them.
@@ -112,12 +112,7 @@ impl MemcachedOptions {
             ("--multiget", self.multiget.is_some()),
             ("--no-preload", self.no_preload),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => {
-                Err(Error::usage(format!("{flag}: cannot be used without a memcached:// URL")))
-            }
-            None => Ok(()),
-        }
+        super::refuse_given(&given, "cannot be used without a memcached:// URL")
     }
 }
 

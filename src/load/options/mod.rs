@@ -242,6 +242,14 @@ fn slow(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Refuses the first of these flags that is given, with the reason.
+fn refuse_given(flags: &[(&str, bool)], why: &str) -> Result<()> {
+    match flags.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => Err(Error::usage(format!("{flag}: {why}"))),
+        None => Ok(()),
+    }
+}
+
 impl LoadOptions {
     /// Where to send from over AF_XDP; `None` for kernel sockets.
     pub(crate) fn xdp_options(&self) -> Result<Option<XdpOptions<'_>>> {
@@ -253,12 +261,8 @@ impl LoadOptions {
                 ("--tx-checksum", self.tx_checksum.is_some()),
                 ("--ack-delay", self.ack_delay.is_some()),
             ];
-            return match given.into_iter().find(|(_, is_given)| *is_given) {
-                Some((flag, _)) => {
-                    Err(Error::usage(format!("{flag}: cannot be used without --interface")))
-                }
-                None => Ok(None),
-            };
+            refuse_given(&given, "cannot be used without --interface")?;
+            return Ok(None);
         };
         let source = self.source.ok_or_else(|| {
             Error::usage(format!(
@@ -278,10 +282,7 @@ impl LoadOptions {
     /// Refuses flags of HTTP for a target of memcached.
     pub(crate) fn refuse_http(&self) -> Result<()> {
         let given = [("--path", !self.path.is_empty()), ("--header", !self.header.is_empty())];
-        match given.into_iter().find(|(_, is_given)| *is_given) {
-            Some((flag, _)) => Err(Error::usage(format!("{flag}: only for http:// targets"))),
-            None => Ok(()),
-        }
+        refuse_given(&given, "only for http:// targets")
     }
 
     /// Checks that the flags go together, and fills in the defaults.

@@ -6,7 +6,9 @@ mod retrieval;
 mod storage;
 
 pub(super) use long::{HELD_MAX_BYTES, LongLines};
-pub(super) use request::{BAD_FORMAT, Dump as DumpOf, GET, KEY_MAX_BYTES, MetaKind, single_get};
+pub(super) use request::{
+    BAD_FORMAT, Dump as DumpOf, GET, KEY_MAX_BYTES, MetaKind, first_key_end, single_get,
+};
 
 use super::connection::{Connection, Phase, Stats, Wide};
 use super::counters::Count;

@@ -132,18 +132,21 @@ impl ProtocolError {
 /// line's end. `None` for any other request, and for a key with control characters.
 #[inline(always)]
 pub(crate) fn single_get(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    const START: usize = GET.len();
-    if bytes.first_chunk() != Some(GET) {
-        return None;
-    }
-    let end = scan::blank(bytes, START);
+    let end = first_key_end(bytes)?;
     let line_end = match bytes.get(end..)? {
         [b'\r', b'\n', ..] => 2,
         [b'\n', ..] => 1,
         _ => return None,
     };
-    let key = &bytes[START..end];
+    let key = &bytes[GET.len()..end];
     (1..=KEY_MAX_BYTES).contains(&key.len()).then_some((key, end + line_end))
+}
+
+/// Where the first key of a `get` at the start of `bytes` ends: at a blank or with `bytes`. `None`
+/// for any other request.
+#[inline(always)]
+pub(crate) fn first_key_end(bytes: &[u8]) -> Option<usize> {
+    (bytes.first_chunk() == Some(GET)).then(|| scan::blank(bytes, GET.len()))
 }
 
 /// A plain `set` at the start of `bytes`, and the length of its line with the line's end. `None`
