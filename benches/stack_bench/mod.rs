@@ -52,6 +52,10 @@ impl Application for Responder {
     type Blob = Large;
     type Conn = [u64; 4];
 
+    fn prefetches(&self) -> bool {
+        false
+    }
+
     fn opened(&mut self, _: &mut [u64; 4], _: Opened, reply: &mut Reply<'_, Large>) {
         reply.set_timeout(Some(Duration::from_secs(75)));
     }
@@ -92,7 +96,7 @@ impl Application for Responder {
 
 /// Writes frames and drops them. The SYN-ACK of the last handshake can be read.
 pub(crate) struct Sink {
-    frames: Vec<[u8; 2048]>,
+    frames: Box<[[u8; 2048]; BURST]>,
     /// Frames written.
     pub(crate) sent: usize,
     /// Space for a GSO packet. Empty: none is taken.
@@ -101,7 +105,7 @@ pub(crate) struct Sink {
 
 impl Transmit for Sink {
     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        let slot = self.sent % self.frames.len();
+        let slot = self.sent % BURST;
         self.sent += 1;
         black_box(write(&mut self.frames[slot]));
         true
@@ -192,7 +196,7 @@ impl Bench {
         );
         let mut stack = Stack::new(config, Instant::ZERO);
         stack.listen(80);
-        let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0, gso: Vec::new() };
+        let sink = Sink { frames: Box::new([[0; 2048]; BURST]), sent: 0, gso: Vec::new() };
         let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
         let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
         let responder = Responder {

@@ -126,8 +126,8 @@ impl Owner {
 
 /// The table.
 pub(crate) struct Demux {
+    /// A power of two of them.
     slots: Vec<Slot>,
-    mask: u32,
     len: u32,
     capacity: u32,
 }
@@ -138,7 +138,6 @@ impl Demux {
         let slots = Self::slots(capacity);
         Demux {
             slots: vec![Slot { hash: 0, owner: EMPTY }; slots],
-            mask: slots as u32 - 1,
             len: 0,
             capacity,
         }
@@ -153,26 +152,38 @@ impl Demux {
         Self::slots(capacity) * size_of::<Slot>()
     }
 
+    /// The slot where the search for this hash begins. From the length, so that the compiler knows
+    /// that it is within the table.
+    #[inline(always)]
+    fn home(&self, hash: u32) -> usize {
+        hash as usize & (self.slots.len() - 1)
+    }
+
+    #[inline(always)]
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & (self.slots.len() - 1)
+    }
+
     /// The owner with this hash for which `is_it` holds.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u32, is_it: impl Fn(Owner) -> bool) -> Option<Owner> {
-        let mut at = hash & self.mask;
+        let mut at = self.home(hash);
         loop {
-            let slot = self.slots[at as usize];
+            let slot = self.slots[at];
             if slot.owner == EMPTY {
                 return None;
             }
             if slot.hash == hash && is_it(Owner::unpack(slot.owner)) {
                 return Some(Owner::unpack(slot.owner));
             }
-            at = (at + 1) & self.mask;
+            at = self.after(at);
         }
     }
 
     /// Prefetches the first slot of this hash.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u32) -> u32 {
-        self.slots.get((hash & self.mask) as usize).map_or(0, |slot| slot.owner)
+        self.slots[self.home(hash)].owner
     }
 
     /// The first owner with this hash, which is probably the right one: used to prefetch its
@@ -185,18 +196,18 @@ impl Demux {
     /// Adds an owner that is not in the table.
     pub(crate) fn insert(&mut self, hash: u32, owner: Owner) {
         assert!(self.len < self.capacity, "more owners than the tables behind them can hold");
-        let mut at = hash & self.mask;
-        while self.slots[at as usize].owner != EMPTY {
-            at = (at + 1) & self.mask;
+        let mut at = self.home(hash);
+        while self.slots[at].owner != EMPTY {
+            at = self.after(at);
         }
-        self.slots[at as usize] = Slot { hash, owner: owner.pack() };
+        self.slots[at] = Slot { hash, owner: owner.pack() };
         self.len += 1;
     }
 
     /// Replaces `from` by `to`: a connection moves to another table.
     pub(crate) fn replace(&mut self, hash: u32, from: Owner, to: Owner) {
         let at = self.position(hash, from);
-        self.slots[at as usize].owner = to.pack();
+        self.slots[at].owner = to.pack();
     }
 
     /// Removes an owner that is in the table, and closes the gap so that no probe ends early.
@@ -204,28 +215,28 @@ impl Demux {
         let mut gap = self.position(hash, owner);
         let mut at = gap;
         loop {
-            at = (at + 1) & self.mask;
-            let slot = self.slots[at as usize];
+            at = self.after(at);
+            let slot = self.slots[at];
             if slot.owner == EMPTY {
                 break;
             }
             // A slot may move back to the gap unless the gap lies before its home slot.
-            let home = slot.hash & self.mask;
-            if at.wrapping_sub(home) & self.mask >= at.wrapping_sub(gap) & self.mask {
-                self.slots[gap as usize] = slot;
+            let from = |earlier: usize| at.wrapping_sub(earlier) & (self.slots.len() - 1);
+            if from(self.home(slot.hash)) >= from(gap) {
+                self.slots[gap] = slot;
                 gap = at;
             }
         }
-        self.slots[gap as usize].owner = EMPTY;
+        self.slots[gap].owner = EMPTY;
         self.len -= 1;
     }
 
-    fn position(&self, hash: u32, owner: Owner) -> u32 {
+    fn position(&self, hash: u32, owner: Owner) -> usize {
         let packed = owner.pack();
-        let mut at = hash & self.mask;
-        while self.slots[at as usize].owner != packed {
-            assert!(self.slots[at as usize].owner != EMPTY, "{owner:?} is not in the table");
-            at = (at + 1) & self.mask;
+        let mut at = self.home(hash);
+        while self.slots[at].owner != packed {
+            assert!(self.slots[at].owner != EMPTY, "{owner:?} is not in the table");
+            at = self.after(at);
         }
         at
     }

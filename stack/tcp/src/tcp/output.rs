@@ -114,12 +114,13 @@ pub(crate) fn send_short<C, B: Blob, T: Transmit>(
         return false;
     }
     count_sent(len, 1, shared);
-    forget_persist_timer(tcb);
     advance(tcb, len, fin);
     // Nothing is in flight that it could extend.
     let (end, now_us, blur_us) = (tcb.hot.snd.nxt, shared.now_us(), 0);
     tcb.warm.flight.sent(&mut shared.flight, end, now_us, blur_us);
-    timeout::start(tcb, shared);
+    // Directly before the start, which then needs no test of what this sets.
+    forget_persist_timer(tcb);
+    timeout::start(tcb, true, shared);
     data_waits(tcb, shared);
     debug_assert!(!owes_acknowledgement(tcb, shared), "the segment carries it");
     true

@@ -2,7 +2,7 @@
 //! makes the peer report what is missing, long before the retransmission timer expires.
 
 use super::congestion::Signal;
-use super::{ConnFlags, Context, Phase, Shared, State, Tcb, Transmit, output, recovery};
+use super::{ConnFlags, Context, Hot, Phase, Shared, State, Tcb, Transmit, output, recovery};
 use crate::seq::Seq;
 use crate::wire::Segment;
 use simoom_io::application::Application;
@@ -12,17 +12,18 @@ const MAX_ACK_DELAY_MS: u32 = 200;
 /// Twice the timers' resolution, so that a probe is never early.
 const RESOLUTION_MS: u32 = 2;
 
-/// §7.2: time until a probe is due, at most `rto_ms`; `None` if no probe is allowed.
+/// §7.2: time until a probe is due, at most `rto_ms`; `None` if no probe is allowed. `is_single`:
+/// no more than one segment is in flight.
 #[inline]
-pub(super) fn timeout_ms<C>(tcb: &Tcb<C>, rto_ms: u32) -> Option<u32> {
-    let is_opening = tcb.hot.state == State::SynReceived;
-    let may = tcb.hot.phase == Phase::Open && tcb.hot.flags.has(ConnFlags::SACK) && !is_opening;
-    let delay =
-        if tcb.in_flight() > u32::from(tcb.hot.mss) { RESOLUTION_MS } else { MAX_ACK_DELAY_MS };
+pub(super) fn timeout_ms<C>(tcb: &Tcb<C>, is_single: bool, rto_ms: u32) -> Option<u32> {
+    let Hot { phase, flags, state, .. } = &tcb.hot;
+    if *phase != Phase::Open || !flags.has(ConnFlags::SACK) || *state == State::SynReceived {
+        return None;
+    }
+    let delay = if is_single { MAX_ACK_DELAY_MS } else { RESOLUTION_MS };
     match tcb.warm.rtt.srtt_us() {
         // §7.3: no probe before a round trip was measured.
         0 => None,
-        _ if !may => None,
         _ if delay >= rto_ms => Some(rto_ms),
         srtt_us => Some(((2 * srtt_us).div_ceil(1000) + delay).min(rto_ms)),
     }

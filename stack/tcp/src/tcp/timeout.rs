@@ -119,16 +119,16 @@ fn before_send_timeout<C, B>(tcb: &Tcb<C>, at: Tick, shared: &Shared<B>) -> Tick
 pub(super) fn rearm<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     match tcb.in_flight() {
         0 => tcb.hot.retransmit_at = Tick::NEVER,
-        _ => start(tcb, shared),
+        in_flight => start(tcb, in_flight <= u32::from(tcb.hot.mss), shared),
     }
 }
 
 /// Starts the retransmission timer anew (RFC 6298 §5.1 to §5.3), or the timer of the loss probe
-/// that comes before it (RFC 8985 §7.2).
+/// that comes before it (RFC 8985 §7.2). `is_single`: no more than one segment is in flight.
 #[inline(always)]
-pub(super) fn start<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+pub(super) fn start<C, B>(tcb: &mut Tcb<C>, is_single: bool, shared: &Shared<B>) {
     let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts);
-    let (event, after_ms) = match probe::timeout_ms(tcb, rto_ms) {
+    let (event, after_ms) = match probe::timeout_ms(tcb, is_single, rto_ms) {
         Some(probe_ms) => (TimerEvent::LossProbe, probe_ms),
         None => (TimerEvent::Retransmission, rto_ms),
     };

@@ -77,17 +77,18 @@ impl Flags {
 
 /// The options that are understood; others are skipped, as RFC 9293 §3.1 MUST-6 asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Options {
+    /// SACK blocks (RFC 2018 §3): `[left, right)`, the first `sack_count` of them.
+    pub sack: [(Seq, Seq); 4],
+    /// TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
     /// Maximum segment size; only in a SYN.
     pub mss: Option<u16>,
     /// Window scale shift; only in a SYN, at most 14 (RFC 7323 §2.3).
     pub window_scale: Option<u8>,
     /// SACK permitted; only in a SYN.
     pub sack_permitted: bool,
-    /// TSval and TSecr.
-    pub timestamps: Option<(u32, u32)>,
-    /// SACK blocks (RFC 2018 §3): `[left, right)`, the first `sack_count` of them.
-    pub sack: [(Seq, Seq); 4],
     /// How many SACK blocks there are.
     pub sack_count: u8,
 }
