@@ -97,12 +97,13 @@ fn sip_24<const N: usize>(key: (u64, u64), words: [u64; N], half: u32) -> u64 {
         key.0 ^ 0x6c79_6765_6e65_7261,
         key.1 ^ 0x7465_6462_7974_6573,
     ];
-    let last = (8 * N as u64 + 4) << 56 | u64::from(half);
-    for word in words.into_iter().chain([last]) {
+    let mut take = |word| {
         state[3] ^= word;
         state = sip_round(sip_round(state));
         state[0] ^= word;
-    }
+    };
+    words.into_iter().for_each(&mut take);
+    take((8 * N as u64 + 4) << 56 | u64::from(half));
     state[2] ^= 0xff;
     let [v0, v1, v2, v3] = sip_round(sip_round(sip_round(sip_round(state))));
     v0 ^ v1 ^ v2 ^ v3
