@@ -279,7 +279,12 @@ fn a_target_that_is_not_installed_is_left_out_unless_it_was_named() {
 fn plans_and_targets_are_listed() {
     let (output, stdout, _) = compare(&["--list"]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(stdout.contains("get-12-10k") && stdout.contains("ceiling"), "{stdout}");
+    // A column as wide as its longest name.
+    for (name, title) in
+        [("get-12-1k-acked", "GET"), ("get-12         ", "GET"), ("memcached", "memcached")]
+    {
+        assert!(stdout.contains(&format!("\n  {name}  {title}")), "{stdout}");
+    }
 }
 
 #[test]

@@ -146,7 +146,7 @@ pub(super) const PLANS: &[Plan] = &[
     Plan { name: "mc-pipeline", title: "memcached: 100 gets sent at once on a connection, 50 connections",
         points: &[closed(50, "--get-ratio 1 --pipeline 100")], ..KEYS },
     Plan { name: "latency", title: "Latency at a given rate, 1,000 connections, Poisson arrivals",
-        figure: Figure::Latency, for_ceiling: false,
+        figure: Figure::Latency,
         points: &[
             paced(PEAK, Pace::Closed),
             paced("25 % of own peak", Pace::OfOwnPeak(0.25)), paced("50 % of own peak", Pace::OfOwnPeak(0.5)),

@@ -98,11 +98,15 @@ pub(super) fn head(results: &Results, minutes: f64) -> Result<()> {
 /// Lists plans and targets.
 pub(super) fn list() -> Result<()> {
     print_line("Plans:")?;
-    for plan in PLANS {
-        print_line(&format!("  {:<14}{}", plan.name, plan.title))?;
-    }
+    print_names(PLANS.iter().map(|plan| (plan.name, plan.title)))?;
     print_line("Targets:")?;
-    TARGETS
-        .iter()
-        .try_for_each(|target| print_line(&format!("  {:<14}{}", target.name, target.title)))
+    print_names(TARGETS.iter().map(|target| (target.name, target.title)))
+}
+
+/// Prints names in a column as wide as the longest, with their titles.
+fn print_names<'a>(names: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Result<()> {
+    let width = names.clone().map(|(name, _)| name.len()).max().unwrap_or(0);
+    names
+        .map(|(name, title)| format!("  {name:<width$}  {title}"))
+        .try_for_each(|it| print_line(&it))
 }

@@ -136,11 +136,7 @@ impl Demux {
     /// A table for at most `capacity` owners.
     pub(crate) fn new(capacity: u32) -> Demux {
         let slots = Self::slots(capacity);
-        Demux {
-            slots: vec![Slot { hash: 0, owner: EMPTY }; slots],
-            len: 0,
-            capacity,
-        }
+        Demux { slots: vec![Slot { hash: 0, owner: EMPTY }; slots], len: 0, capacity }
     }
 
     fn slots(capacity: u32) -> usize {
