@@ -354,9 +354,9 @@ pub struct ServeOptions {
 
     /// Expect a header of the PROXY protocol on HTTP connections from this network
     ///
-    /// Versions 1 and 2. The header names the client, whose address goes into the access log. A
-    /// connection from the network without a header is reset and counted (http_bad_proxy_header).
-    /// May be given several times.
+    /// Versions 1 and 2, with at most 2048 bytes. The header names the client, whose address goes
+    /// into the access log. A connection from the network without a whole header is reset and
+    /// counted (http_bad_proxy_header). May be given several times.
     #[arg(long, value_name = "NET", value_parser = values::network, help_heading = "Operation")]
     pub proxy_protocol: Option<Vec<Network>>,
 
