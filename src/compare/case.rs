@@ -51,6 +51,8 @@ pub(super) struct CaseSpec<'a> {
     pub(super) program: &'a Path,
     /// Open connections: those of the point, reduced in a smoke test.
     pub(super) connections: u32,
+    /// Keys of memcached: those of the plan, reduced in a smoke test.
+    pub(super) keys: u32,
     /// Requests a second in the open loop; `None` for a closed loop.
     pub(super) rate: Option<f64>,
 }
@@ -210,7 +212,7 @@ impl Bench<'_> {
     }
 
     fn load_arguments(&self, spec: &CaseSpec<'_>) -> Vec<String> {
-        let CaseSpec { plan, point, target, rate, connections, .. } = *spec;
+        let CaseSpec { plan, point, target, rate, connections, keys, .. } = *spec;
         let what = match plan.workload {
             Workload::Http(_) => format!("http://{SERVER}:{PORT}/{FILE}"),
             Workload::Static => {
@@ -225,7 +227,7 @@ impl Bench<'_> {
                 format!("memcached://{SERVER}:{PORT} --value-size {bytes} --no-preload")
             }
             Workload::Memcached(bytes) => {
-                format!("memcached://{SERVER}:{PORT} --value-size {bytes}")
+                format!("memcached://{SERVER}:{PORT} --value-size {bytes} --keys {keys}")
             }
         };
         let mut arguments = format!("load {what} --interface c0 --source {SOURCE} --json");

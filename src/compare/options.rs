@@ -42,7 +42,8 @@ pub struct CompareOptions {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "How long")]
     pub seconds: Option<f64>,
 
-    /// Only check that everything works: one round, 0.2 seconds, at most 1,000 connections
+    /// Only check that everything works: one round, 0.2 seconds, at most 1,000 connections,
+    /// 10,000 keys
     ///
     /// Do not quote the figures of such a run.
     #[arg(long, help_heading = "How long")]

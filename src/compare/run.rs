@@ -20,6 +20,9 @@ use std::time::{Duration, SystemTime};
 pub(super) const WARM_UP: f64 = 0.2;
 /// Limit of the connections in a smoke test.
 const QUICK_CONNECTIONS: u32 = 1000;
+/// Keys of memcached, which the load stores before it measures.
+const KEYS: u32 = 100_000;
+const QUICK_KEYS: u32 = 10_000;
 /// Limit of open files to ask for: enough for the largest case.
 const OPEN_FILES_WANTED: u64 = 1 << 20;
 
@@ -199,6 +202,7 @@ impl<'a> Comparison<'a> {
                 target,
                 program,
                 connections: self.connections(point),
+                keys: if self.choice.quick { QUICK_KEYS } else { KEYS },
                 rate,
             })?,
             Err(reason) => super::case::Outcome { error: Some(reason), ..Default::default() },
