@@ -120,7 +120,8 @@ pub(crate) fn send_short<C, B: Blob, T: Transmit>(
     tcb.warm.flight.sent(&mut shared.flight, end, now_us, blur_us);
     // Directly before the start, which then needs no test of what this sets.
     forget_persist_timer(tcb);
-    timeout::start(tcb, true, shared);
+    let is_single = len + u32::from(fin) <= u32::from(tcb.hot.mss);
+    timeout::start(tcb, is_single, shared);
     data_waits(tcb, shared);
     debug_assert!(!owes_acknowledgement(tcb, shared), "the segment carries it");
     true
