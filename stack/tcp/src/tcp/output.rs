@@ -93,7 +93,9 @@ pub(crate) fn is_short<C>(tcb: &Tcb<C>) -> bool {
         && !tcb.warm.flow.is_aborted()
         && snd.nxt == snd.una
         && unread > 0
-        && unread <= mss.min(snd.wnd)
+        // With the FIN, it is at most `mss` long in sequence space: a single segment to the timers.
+        && unread < mss
+        && unread <= snd.wnd
         // No restart after an idle time, and the window is not fully used.
         && snd.cwnd <= initial_window(mss, 0)
         && unread + mss < snd.cwnd
@@ -120,8 +122,7 @@ pub(crate) fn send_short<C, B: Blob, T: Transmit>(
     tcb.warm.flight.sent(&mut shared.flight, end, now_us, blur_us);
     // Directly before the start, which then needs no test of what this sets.
     forget_persist_timer(tcb);
-    let is_single = len + u32::from(fin) <= u32::from(tcb.hot.mss);
-    timeout::start(tcb, is_single, shared);
+    timeout::start(tcb, true, shared);
     data_waits(tcb, shared);
     debug_assert!(!owes_acknowledgement(tcb, shared), "the segment carries it");
     true
