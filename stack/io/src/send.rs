@@ -315,33 +315,51 @@ impl Queue {
         self.start
     }
 
-    /// Bytes not yet read with [`Queue::read_chunk`] or by a [`Reader`].
+    /// Bytes not yet read with [`Queue::read_next`].
     #[inline]
     pub fn unread(&self) -> u64 {
         u64::from(self.len - self.read)
     }
 
-    /// Fills `buf` with the next bytes at the cursor and moves past them, if they lie in one chunk,
-    /// as those of most answers do. Otherwise changes nothing, and returns `false`: see [`Reader`].
+    /// Fills `buf` with the next bytes at the cursor and moves past them. Returns how many.
     #[inline(always)]
-    pub fn read_chunk<B: Blob>(&mut self, pool: &Pool<B>, buf: &mut [u8]) -> bool {
+    pub fn read_next<B: Blob>(&mut self, pool: &Pool<B>, buf: &mut [u8]) -> usize {
         let len = buf.len() as u32;
-        let Some(&Entry { source: Source::Chunk(chunk), start, end, next }) =
-            pool.entries.get(self.cursor as usize)
-        else {
-            return false;
-        };
-        if self.offset + len > end - start {
-            return false;
+        match pool.entries.get(self.cursor as usize) {
+            // Most answers are one chunk.
+            Some(&Entry { source: Source::Chunk(chunk), start, end, next })
+                if self.offset + len <= end - start =>
+            {
+                let at = chunk as usize * CHUNK_BYTES + (start + self.offset) as usize;
+                buf.copy_from_slice(&pool.chunks[at..at + buf.len()]);
+                self.read += len;
+                self.offset += len;
+                if self.offset == end - start && self.cursor != self.tail {
+                    (self.cursor, self.offset) = (next, 0);
+                }
+                buf.len()
+            }
+            _ => self.read_entries(pool, buf),
         }
-        let at = chunk as usize * CHUNK_BYTES + (start + self.offset) as usize;
-        buf.copy_from_slice(&pool.chunks[at..at + buf.len()]);
-        self.read += len;
-        self.offset += len;
-        if self.offset == end - start && self.cursor != self.tail {
-            (self.cursor, self.offset) = (next, 0);
+    }
+
+    /// As [`Queue::read_next`], from any entries.
+    #[inline(never)]
+    fn read_entries<B: Blob>(&mut self, pool: &Pool<B>, buf: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while let Some(entry) = pool.entries.get(self.cursor as usize) {
+            let bytes = &pool.bytes_of(entry)[self.offset as usize..];
+            let n = bytes.len().min(buf.len() - filled);
+            buf[filled..filled + n].copy_from_slice(&bytes[..n]);
+            filled += n;
+            self.offset += n as u32;
+            if n < bytes.len() || self.cursor == self.tail {
+                break;
+            }
+            (self.cursor, self.offset) = (entry.next, 0);
         }
-        true
+        self.read += filled as u32;
+        filled
     }
 
     /// Fills `buf` with the bytes from `offset` past the first unacknowledged one; returns how

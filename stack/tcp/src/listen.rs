@@ -13,7 +13,7 @@ use crate::keyed::Keyed;
 use crate::seq::Seq;
 use crate::tcp::Transmit;
 use crate::tcp::segment::{Numbers, Path, emit};
-use crate::wire::tcp::{Filled, Flags, Options};
+use crate::wire::tcp::{Flags, Options};
 use crate::wire::{Link, Segment};
 use simoom_io::timer::Tick;
 use smoltcp::time::Instant;
@@ -312,7 +312,7 @@ impl HalfOpen {
             0,
             config,
             tx,
-            |_| Filled::default(),
+            |_| 0,
         )
     }
 
@@ -331,7 +331,7 @@ impl HalfOpen {
             0,
             config,
             tx,
-            |_| Filled::default(),
+            |_| 0,
         )
     }
 }

@@ -6,7 +6,7 @@
 use super::{Blob, Pool, Queue};
 use crate::checksum::{RangeSums, Sum};
 
-/// The bytes at the cursor of a queue, and their sums.
+/// The bytes at the cursor of a queue, as [`Queue::read_next`] reads them, and their sums.
 pub struct Reader<'a, B> {
     queue: &'a mut Queue,
     pool: &'a Pool<B>,

@@ -57,9 +57,7 @@ impl<A: Application> Stack<A> {
         }
         let numbers = Numbers::plain(entry.snd_nxt, entry.rcv_nxt, Flags::ACK, u16::MAX);
         let path = Path { tuple: &entry.tuple, link: &entry.link };
-        if emit(&path, numbers, &options, 0, &self.shared.config, tx, |_| {
-            wire::tcp::Filled::default()
-        }) {
+        if emit(&path, numbers, &options, 0, &self.shared.config, tx, |_| 0) {
             self.shared.counters.segments_sent += 1;
             self.shared.counters.pure_acks_sent += 1;
         }

@@ -13,7 +13,7 @@ use crate::drop::DropReason;
 use crate::flight::{AckSample, Stamp};
 use crate::listen::syn_window;
 use crate::seq::Seq;
-use crate::wire::tcp::{Filled, Flags, Options};
+use crate::wire::tcp::{Flags, Options};
 use crate::wire::{Address, Segment, ip};
 use simoom_io::application::{Application, Closed, ConnectionId, Opened};
 use simoom_io::send::Blob;
@@ -214,7 +214,7 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(
     let window = syn_window(&shared.config);
     let path = Path { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers::plain(hot.snd.una, hot.rcv.nxt, flags, window);
-    let sent = emit(&path, numbers, &options, 0, &shared.config, tx, |_| Filled::default());
+    let sent = emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0);
     if sent {
         shared.counters.segments_sent += 1;
         hot.snd.nxt = hot.snd.una + 1;

@@ -15,11 +15,10 @@ use super::{
 };
 use crate::drop::DropReason;
 use crate::seq::Seq;
-use crate::wire::checksum::Sum;
-use crate::wire::tcp::{Filled, Flags, Options, Template};
+use crate::wire::tcp::{Flags, Options, Template};
 use crate::wire::{Ecn, TxChecksum};
 use simoom_io::application::Application;
-use simoom_io::send::{Blob, Queue, Reader};
+use simoom_io::send::{Blob, Reader};
 use simoom_io::timer::Tick;
 
 /// Data sent within this fraction of a round trip counts as sent at the same time.
@@ -395,20 +394,10 @@ fn emit_new_text<C, B: Blob, T: Transmit>(
     let hot = &mut tcb.hot;
     let numbers = Numbers { seq: hot.snd.nxt, ack: hot.rcv.nxt, flags, ecn, window };
     let path = Path { tuple: &hot.tuple, link: &hot.link };
-    let queue = &mut hot.queue;
+    let (queue, pool) = (&mut hot.queue, &shared.send);
     emit_text(&path, numbers, timestamps, len as usize, &shared.config, tx, |buf| {
-        match queue.read_chunk(&shared.send, buf) {
-            true => Filled::unsummed(buf.len()),
-            false => Filled::summed(read(queue, buf, shared)),
-        }
+        queue.read_next(pool, buf)
     })
-}
-
-/// Fills `buf` with the next bytes of `queue`, and returns their sum if checksums are full.
-#[inline(never)]
-fn read<B: Blob>(queue: &mut Queue, buf: &mut [u8], shared: &Shared<B>) -> Sum {
-    let sums = shared.config.tx_checksum == TxChecksum::Full;
-    Reader::new(queue, &shared.send, sums).read(buf)
 }
 
 /// Counts `segments` sent with `len` new bytes in all.
@@ -558,7 +547,7 @@ pub(super) fn retransmit<C, B: Blob, T: Transmit>(
     let numbers = Numbers::plain(seq, hot.rcv.nxt, flags, window);
     let (queue, pool, offset) = (&hot.queue, &shared.send, u64::from(seq.since(hot.snd.una)));
     if !emit(&path, numbers, &options, len as usize, &shared.config, tx, |buf| {
-        Filled::unsummed(queue.read_at(pool, offset, buf))
+        queue.read_at(pool, offset, buf)
     }) {
         return None;
     }
@@ -612,7 +601,7 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
         false => {
             let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
             let timestamps = timestamps(&tcb.hot, shared);
-            emit_text(&path, numbers, timestamps, 0, &shared.config, tx, |_| Filled::default())
+            emit_text(&path, numbers, timestamps, 0, &shared.config, tx, |_| 0)
         }
     };
     if !sent {
@@ -638,7 +627,7 @@ fn emit_report<C, B: Blob, T: Transmit>(
     let mut options = data_options(&tcb.hot, shared);
     sack::report(tcb, shared, &mut options);
     let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
-    emit(&path, numbers, &options, 0, &shared.config, tx, |_| Filled::default())
+    emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0)
 }
 
 /// The sequence number of a segment without text: SND.NXT, or the window's right edge if the peer
@@ -661,7 +650,7 @@ pub(crate) fn probe<C, B: Blob, T: Transmit>(
     let options = data_options(&tcb.hot, shared);
     let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
     let numbers = Numbers::plain(tcb.hot.snd.una - 1, tcb.hot.rcv.nxt, ecn::flags(tcb), window);
-    let sent = emit(&path, numbers, &options, 0, &shared.config, tx, |_| Filled::default());
+    let sent = emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0);
     shared.counters.segments_sent += u64::from(sent);
     sent
 }

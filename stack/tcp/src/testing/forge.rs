@@ -92,7 +92,7 @@ impl Forged {
         );
         let len = wire::tcp::emit(&mut frame[at..], &header, &self.options, text.len(), |buf| {
             buf.copy_from_slice(text);
-            wire::tcp::Filled::unsummed(text.len())
+            buf.len()
         });
         frame.truncate(at + len);
         frame

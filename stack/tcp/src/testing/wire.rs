@@ -87,7 +87,7 @@ impl Peer {
         };
         let len = tcp::emit(&mut frame[at..], &header, options, payload.len(), |room| {
             room.copy_from_slice(payload);
-            tcp::Filled::unsummed(payload.len())
+            payload.len()
         });
         frame.truncate(at + len);
     }

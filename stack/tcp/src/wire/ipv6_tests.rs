@@ -480,7 +480,7 @@ fn rfc_6437_section_3_flows_are_labelled_evenly() {
             window: 9,
         };
         let mut packet = [0; 100];
-        tcp::emit(&mut packet, &header, &tcp::Options::default(), 0, |_| tcp::Filled::default());
+        tcp::emit(&mut packet, &header, &tcp::Options::default(), 0, |_| 0);
         assert_eq!(
             (packet[0], packet[1] >> 4),
             (0x60, 0x2),

@@ -443,37 +443,14 @@ pub struct Header<'a> {
     pub window: u16,
 }
 
-/// A payload was written. How much of it the checksum does not cover yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filled {
-    /// So many bytes at its front are to be summed up: all, or none.
-    pub unsummed: usize,
-    /// The sum of the others. Any value if the checksum stays partial.
-    pub rest: Sum,
-}
-
-impl Filled {
-    /// A payload of `len` bytes that is to be summed up.
-    #[inline(always)]
-    pub fn unsummed(len: usize) -> Filled {
-        Filled { unsummed: len, rest: Sum::default() }
-    }
-
-    /// A payload with this sum.
-    #[inline(always)]
-    pub fn summed(sum: Sum) -> Filled {
-        Filled { unsummed: 0, rest: sum }
-    }
-}
-
-/// Writes IP and TCP headers in front of a payload of `payload_len` bytes; returns the length of
-/// headers and payload. `fill` writes the payload whole, and tells what of it is to be summed up.
+/// Writes IP and TCP headers in front of a payload, which `fill` writes, of at most `payload_len`
+/// bytes; returns the length of headers and payload.
 pub fn emit(
     bytes: &mut [u8],
     header: &Header<'_>,
     options: &Options,
     payload_len: usize,
-    fill: impl FnOnce(&mut [u8]) -> Filled,
+    fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     if header.remote.is_v4() {
         emit_over::<ip::V4>(bytes, header, options, payload_len, TxChecksum::Full, fill)
@@ -505,7 +482,7 @@ pub(crate) fn emit_frame(
     options: &Options,
     payload_len: usize,
     checksum: TxChecksum,
-    fill: impl FnOnce(&mut [u8]) -> Filled,
+    fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     if !header.remote.is_v4() {
         let ends = (mac, link);
@@ -528,7 +505,7 @@ pub(crate) fn emit_untagged_v4(
     options: &Options,
     payload_len: usize,
     checksum: TxChecksum,
-    fill: impl FnOnce(&mut [u8]) -> Filled,
+    fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     let at = ethernet::emit_untagged(frame, mac, to, ip::V4::ETHERTYPE);
     at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, checksum, fill)
@@ -543,7 +520,7 @@ fn emit_other<V: ip::Version>(
     options: &Options,
     payload_len: usize,
     checksum: TxChecksum,
-    fill: impl FnOnce(&mut [u8]) -> Filled,
+    fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     let at = ethernet::emit(frame, mac, link, V::ETHERTYPE);
     at + emit_over::<V>(&mut frame[at..], header, options, payload_len, checksum, fill)
@@ -556,19 +533,15 @@ fn emit_over<V: ip::Version>(
     options: &Options,
     payload_len: usize,
     checksum: TxChecksum,
-    fill: impl FnOnce(&mut [u8]) -> Filled,
+    fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     let tcp = &mut bytes[V::HEADER_BYTES..];
     let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
     emit_fixed(tcp, header, header_len);
-    let tcp_len = header_len + payload_len;
-    let Filled { unsummed, rest } = fill(&mut tcp[header_len..tcp_len]);
+    let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
     let pseudo = pseudo_header::<V>(header.local, header.remote, tcp_len);
     let checksum = match checksum {
-        TxChecksum::Full => {
-            debug_assert!(is_sum_of(rest, &tcp[header_len + unsummed..tcp_len]));
-            pseudo.add_sum(rest).add_bytes(&tcp[..header_len + unsummed]).finish()
-        }
+        TxChecksum::Full => pseudo.add_bytes(&tcp[..tcp_len]).finish(),
         TxChecksum::Partial => pseudo.fold().to_ne_bytes(),
     };
     tcp[CHECKSUM].copy_from_slice(&checksum);
@@ -600,11 +573,6 @@ fn emit_ip<V: ip::Version>(bytes: &mut [u8], header: &Header<'_>, tcp_len: usize
     let ends = [header.local, header.remote];
     V::emit(bytes, ends, ip::TCP, header.ecn, tcp_len);
     V::label(bytes, ends, [header.local_port, header.remote_port]);
-}
-
-/// False if the sums stored with a blob are not those of its bytes.
-fn is_sum_of(sum: Sum, payload: &[u8]) -> bool {
-    sum.is_same(Sum::default().add_bytes(payload))
 }
 
 /// The headers of segments that differ in SEG.SEQ alone, and have payloads of one length and no
@@ -754,7 +722,10 @@ impl Template {
         let seq = seq.0.to_be_bytes();
         tcp[SEQ].copy_from_slice(&seq);
         if let Some(sum) = self.sum {
-            debug_assert!(is_sum_of(payload_sum, payload));
+            debug_assert!(
+                payload_sum.is_same(Sum::default().add_bytes(payload)),
+                "the sums stored with a blob are not those of its bytes"
+            );
             let checksum = sum.add_bytes(&seq).add_sum(payload_sum).finish();
             tcp[CHECKSUM].copy_from_slice(&checksum);
         }

@@ -234,14 +234,13 @@ fn frame_by(spec: &Spec, writer: Writer, checksum: TxChecksum) -> Vec<u8> {
     let mut frame = vec![0; 1700];
     let (mac, link) = (MACS[1].octets(), Link { mac: MACS[0].octets(), vlan: spec.vlan });
     let (options, text_len) = (&spec.options, spec.text.len());
-    let fill_and_sum = |buf: &mut [u8]| {
+    let fill = |buf: &mut [u8]| {
         buf.copy_from_slice(&spec.text);
-        checksum::Sum::default().add_bytes(buf)
+        buf.len()
     };
-    // The sum is known, or not.
-    let fill = |buf: &mut [u8]| match (fill_and_sum(buf), spec.window % 2) {
-        (sum, 0) => tcp::Filled::summed(sum),
-        _ => tcp::Filled::unsummed(buf.len()),
+    let fill_and_sum = |buf: &mut [u8]| {
+        fill(buf);
+        checksum::Sum::default().add_bytes(buf)
     };
     let len = match writer {
         Writer::Packet => {

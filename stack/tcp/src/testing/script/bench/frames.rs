@@ -47,7 +47,7 @@ impl Bench<'_> {
             wire::ethernet::emit(&mut frame, &self.peer_mac, &link, wire::ip::ethertype(&remote));
         let packet_len = wire::tcp::emit(&mut frame[at..], &header, &options, len, |buf| {
             buf.copy_from_slice(&text);
-            wire::tcp::Filled::unsummed(len)
+            len
         });
         frame.truncate(at + packet_len);
         frame
